@@ -1,0 +1,10 @@
+//! RTP, RTCP and SRTP as a forwarding server needs them: parse in place, build into the caller's buffer, seal and open.
+//!
+//! Pure: no clock, socket, thread or environment. Nothing here allocates per packet, logs or panics on input.
+
+pub mod codec;
+pub mod extension;
+pub mod srtp;
+
+pub use codec::{Codec, MediaKind};
+pub use extension::{Extension, ExtensionMap};

@@ -1,0 +1,2 @@
+//! Switchyard.
+fn main() {}
