@@ -1,1 +1,88 @@
-//! Placeholder.
+//! Switchyard's signaling protocol, version 1: the messages of the WebSocket at `/v1/ws`.
+//!
+//! One set of serde types serves both encodings, JSON text frames and MessagePack binary frames; the TypeScript types of the
+//! browser SDK are generated from them. PROTOCOL.md describes the same for people who write a client of their own.
+//!
+//! Pure: no clock, socket, thread or environment.
+
+mod client;
+mod codec;
+mod error;
+mod server;
+#[cfg(test)]
+mod tests;
+mod typescript;
+
+pub use client::{ClientMessage, Request};
+pub use codec::{DecodeError, Encoding};
+pub use error::{ErrorCode, ProtocolError};
+pub use server::{
+    Answered, ChatMessage, CloseReason, Event, IceServer, Joined, LeaveReason, Limits, Participant, Published, Reply, ServerMessage,
+    SlotAssignment, Track,
+};
+pub use typescript::typescript;
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+/// The protocol's major version; it changes only when an old client could not go on.
+pub const VERSION: u32 = 1;
+
+/// Bytes in one WebSocket message, either way. A session description of 100 slots takes about 120 KB.
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+/// Nesting of arrays and maps; the deepest message of version 1 has 5.
+pub const MAX_DEPTH: usize = 16;
+/// Characters in a room's id.
+pub const MAX_ROOM_CHARS: usize = 64;
+/// Characters in a display name.
+pub const MAX_NAME_CHARS: usize = 64;
+/// Bytes in one chat message.
+pub const MAX_CHAT_BYTES: usize = 4 * 1024;
+/// Bytes in a media identification tag (`a=mid`); browsers use one to three characters.
+pub const MAX_MID_BYTES: usize = 16;
+/// Bytes in one ICE candidate; the longest host names allowed by RFC 1035 fit.
+pub const MAX_CANDIDATE_BYTES: usize = 512;
+
+/// A member of a room; unique in the room for as long as the room lives, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[serde(transparent)]
+pub struct ParticipantId(pub u32);
+
+/// A published track; unique in the room for as long as the room lives, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[serde(transparent)]
+pub struct TrackId(pub u32);
+
+/// Audio or video, as in an SDP `m=` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Sound.
+    Audio,
+    /// Picture.
+    Video,
+}
+
+/// What a track shows or sounds like to the people in the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A person's picture.
+    Camera,
+    /// A person's voice.
+    Microphone,
+    /// A shared screen or window.
+    Screen,
+    /// The sound of what is shared.
+    ScreenAudio,
+}
+
+impl Source {
+    /// The kind of m-line that can carry this source.
+    pub const fn kind(self) -> Kind {
+        match self {
+            Source::Camera | Source::Screen => Kind::Video,
+            Source::Microphone | Source::ScreenAudio => Kind::Audio,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What a client sends: requests, each with an id, each answered once.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::{
+    ErrorCode, MAX_CANDIDATE_BYTES, MAX_CHAT_BYTES, MAX_MID_BYTES, MAX_NAME_CHARS, MAX_ROOM_CHARS, ParticipantId, ProtocolError, Source,
+    TrackId,
+};
+
+/// One request of a client. The server answers with one reply or one error that carries the same id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct ClientMessage {
+    /// Chosen by the client, unique among its unanswered requests.
+    pub id: u32,
+    /// What is asked.
+    #[serde(flatten)]
+    pub request: Request,
+}
+
+/// What a client can ask for; `type` names it on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Request {
+    /// Enter a room. The first request of every connection.
+    Join {
+        /// The room's id: letters, digits, `-`, `_`, `.`; made when the first participant enters.
+        room: String,
+        /// The display name others see.
+        name: String,
+    },
+    /// A session description of the client's own making. Answered by [`crate::Reply::Answer`], or by
+    /// [`crate::Reply::Ignored`] when it collided with an offer of the server's: roll back and answer that one.
+    Offer {
+        /// SDP.
+        sdp: String,
+    },
+    /// The answer to the server's offer with the same revision.
+    Answer {
+        /// From the offer.
+        revision: u32,
+        /// SDP.
+        sdp: String,
+    },
+    /// A trickled ICE candidate.
+    Candidate {
+        /// The `candidate:` line (RFC 8839 §5.1).
+        candidate: String,
+        /// The m-line it is for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        mid: Option<String>,
+    },
+    /// No more candidates will follow for this ICE generation.
+    EndOfCandidates,
+    /// Make what the client sends on an m-line known to the room.
+    Publish {
+        /// The m-line's identification in the client's session description; it may be negotiated later.
+        mid: String,
+        /// What it shows.
+        source: Source,
+        /// Whether it starts out muted.
+        #[serde(default)]
+        muted: bool,
+    },
+    /// Withdraw a track.
+    Unpublish {
+        /// One of the client's own.
+        track: TrackId,
+    },
+    /// Say that a track is muted or no longer; the server stops forwarding a muted track.
+    Mute {
+        /// One of the client's own.
+        track: TrackId,
+        /// The new state.
+        muted: bool,
+    },
+    /// Receive a track again after [`Request::Unsubscribe`]. New tracks are subscribed by themselves.
+    Subscribe {
+        /// Somebody else's.
+        track: TrackId,
+    },
+    /// Stop receiving a track and give up its slot.
+    Unsubscribe {
+        /// Somebody else's.
+        track: TrackId,
+    },
+    /// Stop receiving a track for a while but keep its slot.
+    Pause {
+        /// Somebody else's.
+        track: TrackId,
+        /// The new state.
+        paused: bool,
+    },
+    /// Change the own display name.
+    Rename {
+        /// The new name.
+        name: String,
+    },
+    /// Say something to the room or to one participant.
+    Chat {
+        /// The text.
+        text: String,
+        /// Only to this participant.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        to: Option<ParticipantId>,
+    },
+    /// Answered at once.
+    Ping,
+    /// Leave the room; the server answers and closes the WebSocket with 1000.
+    Leave,
+}
+
+impl Request {
+    /// The value of `type` for every request, in the order of declaration.
+    pub const TYPES: [&'static str; 15] = [
+        "join",
+        "offer",
+        "answer",
+        "candidate",
+        "end_of_candidates",
+        "publish",
+        "unpublish",
+        "mute",
+        "subscribe",
+        "unsubscribe",
+        "pause",
+        "rename",
+        "chat",
+        "ping",
+        "leave",
+    ];
+
+    /// Checks what the types can't say: lengths and characters. SDP and candidates are checked by the negotiator as well.
+    pub fn validate(&self) -> Result<(), ProtocolError> {
+        match self {
+            Request::Join { room, name } => {
+                validate_room(room)?;
+                validate_name(name)
+            }
+            Request::Rename { name } => validate_name(name),
+            Request::Publish { mid, .. } => validate_mid(mid),
+            Request::Candidate { candidate, mid } => {
+                if candidate.len() > MAX_CANDIDATE_BYTES {
+                    return Err(ProtocolError::new(
+                        ErrorCode::InvalidCandidate,
+                        format!("a candidate has at most {MAX_CANDIDATE_BYTES} bytes"),
+                    ));
+                }
+                mid.as_deref().map_or(Ok(()), validate_mid)
+            }
+            Request::Chat { text, .. } if text.trim().is_empty() => {
+                Err(ProtocolError::new(ErrorCode::InvalidChat, "a chat message can't be empty"))
+            }
+            Request::Chat { text, .. } if text.len() > MAX_CHAT_BYTES => {
+                Err(ProtocolError::new(ErrorCode::InvalidChat, format!("a chat message has at most {MAX_CHAT_BYTES} bytes")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn validate_room(room: &str) -> Result<(), ProtocolError> {
+    let fits = (1..=MAX_ROOM_CHARS).contains(&room.len())
+        && room.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if fits {
+        return Ok(());
+    }
+    Err(ProtocolError::new(ErrorCode::InvalidRoom, format!("a room's id has 1 to {MAX_ROOM_CHARS} letters, digits, '-', '_' or '.'")))
+}
+
+fn validate_name(name: &str) -> Result<(), ProtocolError> {
+    let chars = name.chars().count();
+    if !name.trim().is_empty() && chars <= MAX_NAME_CHARS && !name.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(ProtocolError::new(
+        ErrorCode::InvalidName,
+        format!("a name has 1 to {MAX_NAME_CHARS} characters, none of them a control character"),
+    ))
+}
+
+fn validate_mid(mid: &str) -> Result<(), ProtocolError> {
+    // RFC 4566 token characters, which is what RFC 5888 makes of identification-tag.
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&byte);
+    if (1..=MAX_MID_BYTES).contains(&mid.len()) && mid.bytes().all(token) {
+        return Ok(());
+    }
+    Err(ProtocolError::new(ErrorCode::InvalidMid, format!("a mid has 1 to {MAX_MID_BYTES} token characters")))
+}

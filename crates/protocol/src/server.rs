@@ -1,0 +1,261 @@
+//! What the server sends: replies and errors to requests, and events.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::{Kind, ParticipantId, ProtocolError, Source, TrackId};
+
+/// One message of the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerMessage {
+    /// A request succeeded.
+    Reply {
+        /// The request's id.
+        id: u32,
+        /// What was asked for.
+        result: Reply,
+    },
+    /// A request failed and changed nothing; without an id, something that no request asked for went wrong.
+    Error {
+        /// The request's id, if it could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        id: Option<u32>,
+        /// What went wrong.
+        error: ProtocolError,
+    },
+    /// Something happened.
+    Event {
+        /// What.
+        event: Event,
+    },
+}
+
+/// The result of a request; `kind` names it on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Reply {
+    /// To `join`.
+    Joined(Joined),
+    /// To `offer`.
+    Answer(Answered),
+    /// To `offer`, when it collided with the server's own: the client rolls back and answers that one.
+    Ignored,
+    /// To `publish`.
+    Published(Published),
+    /// To `ping`.
+    Pong,
+    /// To everything else.
+    Done,
+}
+
+/// The room as it is at the moment of joining; events tell what changes from there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct Joined {
+    /// The protocol's version.
+    pub version: u32,
+    /// The room's id.
+    pub room: String,
+    /// Who the client is.
+    pub participant: ParticipantId,
+    /// Everybody else in the room with what they publish.
+    pub participants: Vec<Participant>,
+    /// For `RTCConfiguration.iceServers`.
+    pub ice_servers: Vec<IceServer>,
+    /// What the server accepts.
+    pub limits: Limits,
+}
+
+/// An entry of `RTCConfiguration.iceServers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct IceServer {
+    /// `stun:`, `turn:` and `turns:` URLs.
+    pub urls: Vec<String>,
+    /// For TURN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub username: Option<String>,
+    /// For TURN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub credential: Option<String>,
+}
+
+/// Bounds that a client may want to respect before it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Limits {
+    /// Bytes in a WebSocket message.
+    pub message_bytes: u32,
+    /// Bytes in a chat message.
+    pub chat_bytes: u32,
+    /// Tracks one participant may publish.
+    pub tracks: u32,
+    /// Slots one participant can have.
+    pub slots: u32,
+}
+
+/// A member of the room.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct Participant {
+    /// Who.
+    pub id: ParticipantId,
+    /// The display name.
+    pub name: String,
+    /// What they publish.
+    pub tracks: Vec<Track>,
+}
+
+/// A published track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Track {
+    /// Which.
+    pub id: TrackId,
+    /// Audio or video.
+    pub kind: Kind,
+    /// What it shows.
+    pub source: Source,
+    /// Whether its publisher muted it.
+    pub muted: bool,
+}
+
+/// The server's answer to a client's offer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct Answered {
+    /// SDP.
+    pub sdp: String,
+}
+
+/// A track is known to the room from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Published {
+    /// Its id.
+    pub track: TrackId,
+}
+
+/// What one receiving m-line of the client carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SlotAssignment {
+    /// The m-line.
+    pub mid: String,
+    /// What it carries from now on; nothing if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub track: Option<TrackId>,
+}
+
+/// Something said in the room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ChatMessage {
+    /// Who said it.
+    pub from: ParticipantId,
+    /// Present if only this participant was to hear it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub to: Option<ParticipantId>,
+    /// What was said.
+    pub text: String,
+    /// When the server heard it, in milliseconds since 1970-01-01 UTC.
+    #[ts(type = "number")]
+    pub at: u64,
+}
+
+/// Why somebody left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaveReason {
+    /// They said so.
+    Left,
+    /// Their connection was lost.
+    ConnectionLost,
+    /// The server ended their session.
+    Removed,
+}
+
+/// Why the server closes a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseReason {
+    /// The server is going down.
+    ShuttingDown,
+    /// The client broke the protocol in a way that can't be answered.
+    ProtocolViolation,
+    /// The client doesn't read what is sent to it.
+    TooSlow,
+    /// DTLS failed: the certificate does not match the session description, or no common parameters.
+    TransportFailed,
+    /// Nothing authenticated was heard for too long.
+    TransportTimeout,
+}
+
+/// What happens in the room and to the client's own session; `kind` names it on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// The server wants to change the session; the client answers with [`crate::Request::Answer`].
+    Offer {
+        /// To be repeated in the answer.
+        revision: u32,
+        /// SDP.
+        sdp: String,
+    },
+    /// Which slot's m-line carries which track; only what changed.
+    Slots {
+        /// By m-line.
+        slots: Vec<SlotAssignment>,
+    },
+    /// Somebody entered.
+    ParticipantJoined {
+        /// Who.
+        participant: Participant,
+    },
+    /// Somebody left; their tracks are gone with them.
+    ParticipantLeft {
+        /// Who.
+        participant: ParticipantId,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// Somebody's name changed.
+    ParticipantChanged {
+        /// Who.
+        participant: ParticipantId,
+        /// The new name.
+        name: String,
+    },
+    /// Somebody publishes a track.
+    TrackPublished {
+        /// Who.
+        participant: ParticipantId,
+        /// What.
+        track: Track,
+    },
+    /// A track is gone.
+    TrackUnpublished {
+        /// Whose.
+        participant: ParticipantId,
+        /// Which.
+        track: TrackId,
+    },
+    /// A track was muted or unmuted.
+    TrackMuted {
+        /// Whose.
+        participant: ParticipantId,
+        /// Which.
+        track: TrackId,
+        /// The new state.
+        muted: bool,
+    },
+    /// Somebody said something; the sender hears it too.
+    Chat {
+        /// What.
+        message: ChatMessage,
+    },
+    /// The server closes the session after this message.
+    Closing {
+        /// Why.
+        reason: CloseReason,
+        /// For people.
+        message: String,
+    },
+}

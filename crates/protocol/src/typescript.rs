@@ -1,0 +1,45 @@
+//! The TypeScript types of the browser SDK, generated from the serde types.
+
+use ts_rs::{Config, TS};
+
+use crate::{
+    Answered, ChatMessage, ClientMessage, CloseReason, ErrorCode, Event, IceServer, Joined, Kind, LeaveReason, Limits, Participant,
+    ParticipantId, ProtocolError, Published, Reply, Request, ServerMessage, SlotAssignment, Source, Track, TrackId,
+};
+
+/// One TypeScript module with every type of the protocol.
+pub fn typescript() -> String {
+    let config = Config::default();
+    let mut module = String::from("// Generated from crates/protocol by `cargo xtask types`. Do not edit.\n\n");
+    module += &format!("export const PROTOCOL_VERSION = {};\n", crate::VERSION);
+    macro_rules! declare {
+        ($($name:ty),* $(,)?) => {
+            $( module += &format!("\nexport {}\n", <$name as TS>::decl(&config)); )*
+        };
+    }
+    declare![
+        ParticipantId,
+        TrackId,
+        Kind,
+        Source,
+        ClientMessage,
+        Request,
+        ServerMessage,
+        Reply,
+        Joined,
+        IceServer,
+        Limits,
+        Participant,
+        Track,
+        Answered,
+        Published,
+        SlotAssignment,
+        ChatMessage,
+        LeaveReason,
+        CloseReason,
+        Event,
+        ErrorCode,
+        ProtocolError,
+    ];
+    module
+}
