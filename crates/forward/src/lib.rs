@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The media plane's logic: authenticated paths, published streams, subscriptions, and the RTCP both legs need.
+//!
+//! [`Forwarder`] is one worker's state machine. It is told the time, the datagrams and the commands; what it wants sent goes to a
+//! [`Wire`]. Pure: no clock, socket, thread or environment. Per packet it allocates nothing, takes no lock and logs nothing;
+//! names are resolved to indices when a command arrives, packets only index.
+
+mod command;
+mod forwarder;
+mod wire;
+
+pub use command::{Command, IceCredentials, PeerKey, ReceiverConfig, SenderConfig, TrackKey, WorkerIndex};
+pub use forwarder::{Config, Forwarder};
+pub use wire::{Batch, Event, Origin, Path, Received, Remote, Run, SocketId, TrunkPacket, Wire};

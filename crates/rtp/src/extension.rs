@@ -60,7 +60,7 @@ impl Extension {
 }
 
 /// The ids (1–255, RFC 8285) under which one session, or one of its m-lines, sends the known extensions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExtensionMap {
     ids: [u8; Extension::ALL.len()],
 }

@@ -1,0 +1,138 @@
+//! What goes in and out of a [`crate::Forwarder`]: datagrams received, runs to send, messages between workers, events.
+
+use std::net::{IpAddr, SocketAddr};
+
+use switchyard_rtp::{Codec, ExtensionMap};
+
+use crate::{PeerKey, TrackKey, WorkerIndex};
+
+/// A socket of the worker's; 0 is its UDP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u32);
+
+/// Where a datagram came in and where its answer goes out: from the address that was asked to the address that asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// Through which socket.
+    pub socket: SocketId,
+    /// The address of this machine the datagram was sent to (`IP_PKTINFO`).
+    pub local: IpAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+}
+
+/// What a worker took from its sockets and its inbox at once. The worker fills it, the forwarder works in place.
+#[derive(Debug)]
+pub struct Batch {
+    /// The datagrams, anywhere in here.
+    pub bytes: Vec<u8>,
+    /// Where each is and where it is from, in order of arrival.
+    pub received: Vec<Received>,
+}
+
+/// One datagram of a [`Batch`].
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Where it begins in [`Batch::bytes`].
+    pub start: usize,
+    /// Its bytes.
+    pub len: usize,
+    /// Where it is from.
+    pub origin: Origin,
+}
+
+/// Where one datagram of a [`Batch`] is from.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// A socket, this worker's or (handed over) another's.
+    Path(Path),
+    /// The trunk: an RTP packet, already decrypted.
+    Trunk(TrunkPacket),
+}
+
+/// What travels with a published packet from its home worker to another.
+#[derive(Clone, Copy, Debug)]
+pub struct TrunkPacket {
+    /// Whose.
+    pub track: TrackKey,
+    /// What its payload type stands for.
+    pub codec: Codec,
+    /// The ids of its header extensions.
+    pub extensions: ExtensionMap,
+    /// Its extended sequence number (RFC 3550 §A.1): 2^16 × cycles + sequence.
+    pub index: u64,
+}
+
+/// What workers tell each other besides packets.
+#[derive(Clone, Copy, Debug)]
+pub enum Remote {
+    /// Somebody here needs a keyframe of a track of yours.
+    RequestKeyframe(TrackKey),
+    /// A track's clock: at `ntp` (server time, NTP 32.32) its RTP timestamp was `rtp`.
+    Clock {
+        /// Whose.
+        track: TrackKey,
+        /// Server time.
+        ntp: u64,
+        /// RTP timestamp of the publisher's.
+        rtp: u32,
+    },
+    /// What comes from `remote` belongs to `owner`; `None`: no longer to anyone.
+    Address {
+        /// The validated address.
+        remote: SocketAddr,
+        /// Whose.
+        owner: Option<WorkerIndex>,
+    },
+}
+
+/// Datagrams to one destination that may leave with one system call: all have `segment` bytes, the last may have fewer.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// Which way.
+    pub path: Path,
+    /// Where the run begins in the bytes passed along.
+    pub start: usize,
+    /// Its bytes; at most 65,000, at most 64 segments.
+    pub len: usize,
+    /// Bytes in each datagram.
+    pub segment: usize,
+}
+
+/// What the control plane hears from a worker.
+#[derive(Debug)]
+pub enum Event {
+    /// A DTLS datagram from a validated path.
+    Dtls {
+        /// Whose.
+        peer: PeerKey,
+        /// As received.
+        datagram: Vec<u8>,
+    },
+    /// The client nominated a path: media and DTLS can flow. Also on every change of path.
+    Connected {
+        /// Whose.
+        peer: PeerKey,
+        /// The client's end.
+        remote: SocketAddr,
+    },
+    /// Nothing authenticated was heard for 30 s (RFC 7675): nothing more is sent.
+    Expired {
+        /// Whose.
+        peer: PeerKey,
+    },
+}
+
+/// The way out of a forwarder.
+pub trait Wire {
+    /// Sends runs out of `bytes`. What can't be sent at once may be dropped and counted.
+    fn send(&mut self, bytes: &[u8], runs: &[Run]);
+    /// Hands a datagram that is another worker's over to it, raw.
+    fn hand_over(&mut self, to: WorkerIndex, path: &Path, datagram: &[u8]);
+    /// Sends a decrypted RTP packet over the trunk.
+    fn trunk(&mut self, to: WorkerIndex, packet: &TrunkPacket, bytes: &[u8]);
+    /// Tells another worker something.
+    fn tell(&mut self, to: WorkerIndex, message: Remote);
+    /// Tells the control plane something.
+    fn event(&mut self, event: Event);
+}
