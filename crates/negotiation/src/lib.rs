@@ -1,1 +1,15 @@
-//! Placeholder.
+//! One participant's offers and answers (JSEP, RFC 9429), seen from the server: SDP in, SDP and tables out.
+//!
+//! The client's first offer comes first. After that either side may offer (WebRTC 1.0 §10.7): the server is the impolite peer, so
+//! an offer of the client's that meets one of the server's in flight is ignored and the client rolls back. At most one offer of
+//! the server's is in flight; what changes meanwhile is folded into the next. What fails changes nothing.
+//!
+//! Pure: no clock, socket, thread or environment; randomness is a seed in [`Config`].
+
+mod error;
+mod negotiator;
+mod types;
+
+pub use error::NegotiationError;
+pub use negotiator::Negotiator;
+pub use types::{Candidate, Config, Event, Feedback, IceCredentials, Limits, Offer, Receiver, Remote, Sender, Slot, SsrcPair};

@@ -1,0 +1,175 @@
+//! What callers put in and get out.
+
+use std::net::SocketAddr;
+
+use switchyard_rtp::codec::{CodecTable, MediaKind, PayloadTypes};
+use switchyard_rtp::extension::ExtensionMap;
+
+/// One end's ICE credentials (RFC 8839 §5.4).
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceCredentials {
+    /// User name fragment, 4–256 ice-chars.
+    pub ufrag: String,
+    /// Password, 22–256 ice-chars.
+    pub pwd: String,
+}
+
+impl std::fmt::Debug for IceCredentials {
+    /// The password stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceCredentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+    }
+}
+
+/// An address the server can be reached at: a UDP host candidate of component 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Where the client sends its checks.
+    pub addr: SocketAddr,
+}
+
+/// How much one participant may negotiate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most slots (pairs of m-lines) the server offers; [`Negotiator::set_slots`](crate::Negotiator::set_slots) is capped by it.
+    pub slots: usize,
+    /// Most m-lines of the client's own: what it sends, its data m-line, and m-lines of kinds the server refuses.
+    pub client_sections: usize,
+    /// Most bytes of an SDP.
+    pub bytes: usize,
+    /// Most lines of an SDP.
+    pub lines: usize,
+}
+
+impl Default for Limits {
+    /// 64 slots; 32 m-lines of the client's; 256 KiB, some 8 times what a browser writes for that many m-lines when all of them
+    /// are active would not be enough for less than 1.2 KB each; 8192 lines.
+    fn default() -> Self {
+        Self { slots: 64, client_sections: 32, bytes: 256 * 1024, lines: 8192 }
+    }
+}
+
+/// What a negotiator is made from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The `o=` line's session id; below 2^63 (RFC 9429 §5.2.1), the top bit is ignored.
+    pub session_id: u64,
+    /// Where the SSRCs come from. Another seed for each participant.
+    pub seed: u64,
+    /// The first local credentials.
+    pub ice: IceCredentials,
+    /// Where the server can be reached.
+    pub candidates: Vec<Candidate>,
+    /// The server certificate's SHA-256, as in `a=fingerprint`: upper-case hex with colons.
+    pub fingerprint: String,
+    /// Caps.
+    pub limits: Limits,
+}
+
+/// A session description the server offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Names the offer; its answer comes with it. Grows with every offer.
+    pub revision: u32,
+    /// The session description.
+    pub sdp: String,
+}
+
+/// What is known of the client's end of the transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// SHA-256 of the client's certificate: upper-case hex with colons.
+    pub fingerprint: String,
+    /// The client's current ICE credentials.
+    pub ice: IceCredentials,
+    /// Whether an SCTP association was negotiated.
+    pub data_channel: bool,
+}
+
+/// RTCP feedback (RFC 4585, RFC 5104) that both ends agreed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Feedback {
+    /// Generic NACK.
+    pub nack: bool,
+    /// Picture loss indication.
+    pub pli: bool,
+    /// Full intra request.
+    pub fir: bool,
+    /// Transport-wide congestion control feedback.
+    pub transport_cc: bool,
+}
+
+/// A media SSRC and, where there is one, the SSRC of its retransmissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SsrcPair {
+    /// The media.
+    pub ssrc: u32,
+    /// Its retransmissions (RFC 4588), from an FID group.
+    pub rtx: Option<u32>,
+}
+
+/// An m-line on which the client sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// The m-line's identification.
+    pub mid: String,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Whether the client's direction sends; a stopped m-line is not listed at all.
+    pub active: bool,
+    /// What each payload type stands for.
+    pub payloads: PayloadTypes,
+    /// The feedback the server may send.
+    pub feedback: Feedback,
+    /// The header extensions the client may send.
+    pub extensions: ExtensionMap,
+    /// The SSRCs the client announced; may be empty (the mid extension then tells).
+    pub ssrcs: Vec<SsrcPair>,
+    /// The RIDs the client announced, in its order.
+    pub rids: Vec<String>,
+}
+
+/// One m-line on which the server sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The m-line's identification.
+    pub mid: String,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Negotiated, and the client receives.
+    pub active: bool,
+    /// What the client wants each codec sent as.
+    pub codecs: CodecTable,
+    /// The feedback the client may send.
+    pub feedback: Feedback,
+    /// The header extensions to send.
+    pub extensions: ExtensionMap,
+    /// The SSRC of the media.
+    pub ssrc: u32,
+    /// The SSRC of retransmissions; `None` if RTX was not negotiated.
+    pub rtx_ssrc: Option<u32>,
+}
+
+/// A pair of m-lines under one media stream, which browsers synchronise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its place, from 0; equal to its position in [`Negotiator::slots`](crate::Negotiator::slots).
+    pub index: usize,
+    /// The sound.
+    pub audio: Sender,
+    /// The picture.
+    pub video: Sender,
+}
+
+/// Something about the negotiated session changed; the getters say what it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The client restarted ICE: [`Negotiator::local_ice`](crate::Negotiator::local_ice) and `remote().ice` are new.
+    IceRestarted,
+    /// [`Negotiator::remote`](crate::Negotiator::remote) became known, or gained its data channel.
+    RemoteChanged,
+    /// [`Negotiator::receivers`](crate::Negotiator::receivers) changed.
+    ReceiversChanged,
+    /// [`Negotiator::slots`](crate::Negotiator::slots) changed.
+    SlotsChanged,
+}
