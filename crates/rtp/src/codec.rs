@@ -1,4 +1,10 @@
 //! The codecs the server forwards, as small integers: a packet's payload type is looked up once on each side.
+//! And how to tell from a packet what the forwarder needs to know of its payload.
+
+mod frame;
+pub mod vp8;
+
+pub use frame::{DependencyHeader, is_keyframe, starts_frame};
 
 /// Audio or video, as in an SDP `m=` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,7 +4,14 @@
 
 pub mod codec;
 pub mod extension;
+pub mod red;
+pub mod replay;
+pub mod rtcp;
+pub mod rtp;
+pub mod sequence;
 pub mod srtp;
 
 pub use codec::{Codec, MediaKind};
-pub use extension::{Extension, ExtensionMap};
+pub use extension::{Extension, ExtensionMap, ParsedExtensions, ShortId};
+pub use rtp::Header;
+pub use sequence::SequenceExtender;

@@ -1,5 +1,21 @@
 //! SRTP and SRTCP (RFC 3711, RFC 7714): keys, sealing and opening.
 
+mod cipher;
+mod kdf;
+mod open;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+pub use open::{MAX_SOURCES, OpenError, Opened, Opener};
+pub use seal::{MAX_STREAMS, SealError, Sealer, StreamIndex, TooManyStreams};
+
+/// The highest index of an RTP packet: a 32-bit rollover counter and a 16-bit sequence number (RFC 3711 §3.3.1).
+pub const MAX_RTP_INDEX: u64 = (1 << 48) - 1;
+
+/// The highest index of an SRTCP packet (RFC 3711 §3.4).
+pub const MAX_RTCP_INDEX: u32 = (1 << 31) - 1;
+
 /// A DTLS-SRTP protection profile (RFC 5764 §4.1.2, RFC 7714 §14.2) the server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
@@ -29,6 +45,19 @@ impl Profile {
             Profile::AeadAes128Gcm => 12,
             Profile::Aes128CmHmacSha1_80 => 14,
         }
+    }
+
+    /// Bytes by which sealing lengthens an RTP packet: the tag.
+    pub const fn overhead(self) -> usize {
+        match self {
+            Profile::AeadAes128Gcm => 16,
+            Profile::Aes128CmHmacSha1_80 => 10,
+        }
+    }
+
+    /// Bytes by which sealing lengthens a compound RTCP packet: the tag and the SRTCP index.
+    pub const fn rtcp_overhead(self) -> usize {
+        self.overhead() + 4
     }
 }
 
