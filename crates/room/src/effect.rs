@@ -1,0 +1,67 @@
+//! What a room wants done.
+
+use switchyard_protocol::{Event, Kind, ParticipantId, TrackId};
+
+/// One thing to do, by the shell around the room.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Tell clients.
+    Notify {
+        /// Whom.
+        to: Audience,
+        /// What.
+        event: Event,
+    },
+    /// Negotiate this many slots with a participant; [`crate::Room::slots_changed`] reports back.
+    SetSlots {
+        /// With whom.
+        participant: ParticipantId,
+        /// All of them, not the difference.
+        count: usize,
+    },
+    /// What arrives on an m-line is a track from now on.
+    Publish {
+        /// From whom.
+        participant: ParticipantId,
+        /// On which m-line.
+        mid: String,
+        /// Which.
+        track: TrackId,
+        /// Audio or video.
+        kind: Kind,
+        /// Whether to forward it (a track that starts out muted isn't).
+        enabled: bool,
+    },
+    /// A track is gone.
+    Unpublish {
+        /// Which.
+        track: TrackId,
+    },
+    /// Whether a track is forwarded.
+    Enable {
+        /// Which.
+        track: TrackId,
+        /// The new state.
+        enabled: bool,
+    },
+    /// What a participant's receiving m-line carries from now on.
+    Route {
+        /// To whom.
+        subscriber: ParticipantId,
+        /// The m-line's position: slot × 2 for audio, slot × 2 + 1 for video.
+        sender: u16,
+        /// Which; nothing if `None`.
+        track: Option<TrackId>,
+    },
+}
+
+/// Who is to be told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody in the room.
+    All,
+    /// Everybody but this participant.
+    Others(ParticipantId),
+    /// This participant.
+    One(ParticipantId),
+}

@@ -1,0 +1,363 @@
+//! Membership, published tracks and requests.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use switchyard_protocol::{
+    ChatMessage, ErrorCode, Event, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Source, Track, TrackId,
+};
+
+use crate::view::{Group, GroupId, Groups, Part, SlotPolicy, View};
+use crate::{Audience, Bucket, Effect, Rate, SlotMids};
+
+/// Bounds of one room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Participants at the same time. Each is told of each other's coming and going, so the cost of a full room's start grows with the
+    /// square: a million small messages at 1,000.
+    pub participants: usize,
+    /// Slots a participant can have: 129 m-lines make a session description of about 150 KB, which browsers take a tenth of a second for.
+    pub slots: usize,
+    /// How many slots come and go at a time.
+    pub slot_step: usize,
+    /// Slots that are negotiated before they are needed.
+    pub spare_slots: usize,
+    /// Chat messages of one participant: each goes to everybody.
+    pub chat: Rate,
+    /// Bytes of other participants in the reply to `join`; whoever does not fit is announced right after, as if they had just joined.
+    /// Half of what a message may have.
+    pub roster_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            participants: 1000,
+            slots: 64,
+            slot_step: 4,
+            spare_slots: 1,
+            chat: Rate { burst: 20, per_second: 2 },
+            roster_bytes: switchyard_protocol::MAX_MESSAGE_BYTES / 2,
+        }
+    }
+}
+
+/// What a participant finds on entering.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Who it is.
+    pub participant: ParticipantId,
+    /// Who else is there, oldest first.
+    pub participants: Vec<Participant>,
+}
+
+/// A room's state; see the crate's documentation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Room {
+    limits: Limits,
+    members: BTreeMap<ParticipantId, Member>,
+    tracks: BTreeMap<TrackId, Publication>,
+    groups: Groups,
+    last_participant: u32,
+    last_track: u32,
+    last_group: u64,
+    effects: VecDeque<Effect>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Member {
+    name: String,
+    /// In order of publishing; at most one for each [`Source`].
+    tracks: Vec<TrackId>,
+    view: View,
+    chat: Bucket,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Publication {
+    publisher: ParticipantId,
+    group: GroupId,
+    mid: String,
+    track: Track,
+}
+
+impl Room {
+    /// Tracks one participant can publish: one of each source.
+    pub const TRACKS_PER_PARTICIPANT: usize = 4;
+
+    /// An empty room.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            members: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            last_participant: 0,
+            last_track: 0,
+            last_group: 0,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do. To be emptied after every call; what is in it is bounded by what one call can cause.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Whether nobody is there.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// How many are there.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Somebody enters. Fails with [`ErrorCode::LimitReached`] if the room is full.
+    pub fn join(&mut self, name: String) -> Result<Entry, ProtocolError> {
+        if self.members.len() >= self.limits.participants {
+            return Err(ProtocolError::new(
+                ErrorCode::LimitReached,
+                format!("a room holds at most {} participants", self.limits.participants),
+            ));
+        }
+        let participant = ParticipantId(next(&mut self.last_participant)?);
+        let mut roster: VecDeque<Participant> = self.members.iter().map(|(&id, member)| self.describe(id, member)).collect();
+        let mut budget = self.limits.roster_bytes;
+        let fitting = roster
+            .iter()
+            .take_while(|participant| {
+                let fits = budget.checked_sub(roster_bytes(participant));
+                budget = fits.unwrap_or(0);
+                fits.is_some()
+            })
+            .count();
+        let rest = roster.split_off(fitting);
+
+        let policy = SlotPolicy { most: self.limits.slots, step: self.limits.slot_step, spare: self.limits.spare_slots };
+        let mut view = View::new(participant, policy);
+        for &group in self.groups.keys() {
+            view.group_changed(group, &self.groups);
+        }
+        self.notify(
+            Audience::Others(participant),
+            Event::ParticipantJoined { participant: Participant { id: participant, name: name.clone(), tracks: Vec::new() } },
+        );
+        for other in rest {
+            self.notify(Audience::One(participant), Event::ParticipantJoined { participant: other });
+        }
+        view.settle(&self.groups, &mut self.effects);
+        self.members.insert(participant, Member { name, tracks: Vec::new(), view, chat: Bucket::new(self.limits.chat) });
+        Ok(Entry { participant, participants: roster.into() })
+    }
+
+    /// Somebody left, with all their tracks. `false` if they weren't there.
+    pub fn leave(&mut self, participant: ParticipantId, reason: LeaveReason) -> bool {
+        let Some(member) = self.members.remove(&participant) else { return false };
+        self.withdraw(&member.tracks);
+        self.notify(Audience::All, Event::ParticipantLeft { participant, reason });
+        for track in member.tracks {
+            self.effects.push_back(Effect::Unpublish { track });
+        }
+        true
+    }
+
+    /// What `participant` sends on the m-line `mid` is a track. Fails with [`ErrorCode::AlreadyPublished`] if the source or the m-line is one already.
+    pub fn publish(&mut self, participant: ParticipantId, mid: String, source: Source, muted: bool) -> Result<TrackId, ProtocolError> {
+        let member = self.member(participant)?;
+        for id in &member.tracks {
+            let publication = &self.tracks[id];
+            if publication.track.source == source {
+                return Err(ProtocolError::new(ErrorCode::AlreadyPublished, "a track of this source is published already"));
+            }
+            if publication.mid == mid {
+                return Err(ProtocolError::new(ErrorCode::AlreadyPublished, "this m-line is published already"));
+            }
+        }
+        let id = TrackId(next(&mut self.last_track)?);
+        let track = Track { id, kind: source.kind(), source, muted };
+        let (part, side) = place(source);
+        let existing = self.groups.iter().find(|(_, group)| group.publisher == participant && group.part == part).map(|(&id, _)| id);
+        let group = existing.unwrap_or_else(|| {
+            self.last_group += 1;
+            GroupId(self.last_group)
+        });
+        self.groups.entry(group).or_insert(Group { publisher: participant, part, tracks: [None; 2] }).tracks[side] = Some(id);
+        self.tracks.insert(id, Publication { publisher: participant, group, mid: mid.clone(), track });
+        self.member_mut(participant)?.tracks.push(id);
+
+        self.effects.push_back(Effect::Publish { participant, mid, track: id, kind: track.kind, enabled: !muted });
+        self.notify(Audience::Others(participant), Event::TrackPublished { participant, track });
+        for member in self.members.values_mut() {
+            member.view.group_changed(group, &self.groups);
+            member.view.settle(&self.groups, &mut self.effects);
+        }
+        Ok(id)
+    }
+
+    /// `participant` withdraws a track of its own.
+    pub fn unpublish(&mut self, participant: ParticipantId, track: TrackId) -> Result<(), ProtocolError> {
+        self.own_track(participant, track)?;
+        self.withdraw(&[track]);
+        self.member_mut(participant)?.tracks.retain(|&own| own != track);
+        self.notify(Audience::Others(participant), Event::TrackUnpublished { participant, track });
+        self.effects.push_back(Effect::Unpublish { track });
+        Ok(())
+    }
+
+    /// `participant` mutes or unmutes a track of its own. A muted track keeps its slots and is not forwarded.
+    pub fn mute(&mut self, participant: ParticipantId, track: TrackId, muted: bool) -> Result<(), ProtocolError> {
+        self.own_track(participant, track)?;
+        let state = &mut self.tracks.get_mut(&track).expect("own_track found it").track.muted;
+        if *state == muted {
+            return Ok(());
+        }
+        *state = muted;
+        self.effects.push_back(Effect::Enable { track, enabled: !muted });
+        self.notify(Audience::Others(participant), Event::TrackMuted { participant, track, muted });
+        Ok(())
+    }
+
+    /// `participant` wants somebody else's track, or no longer; giving up both tracks of a group gives up its slot.
+    pub fn subscribe(&mut self, participant: ParticipantId, track: TrackId, subscribed: bool) -> Result<(), ProtocolError> {
+        let group = self.foreign_track(participant, track)?;
+        self.wish(participant, group, |view| view.set_unsubscribed(track, !subscribed))
+    }
+
+    /// `participant` wants nothing of somebody else's track for a while, or wants it again; its slot stays.
+    pub fn pause(&mut self, participant: ParticipantId, track: TrackId, paused: bool) -> Result<(), ProtocolError> {
+        let group = self.foreign_track(participant, track)?;
+        self.wish(participant, group, |view| view.set_paused(track, paused))
+    }
+
+    /// `participant` has another name from now on.
+    pub fn rename(&mut self, participant: ParticipantId, name: String) -> Result<(), ProtocolError> {
+        let member = self.member_mut(participant)?;
+        if member.name != name {
+            member.name.clone_from(&name);
+            self.notify(Audience::Others(participant), Event::ParticipantChanged { participant, name });
+        }
+        Ok(())
+    }
+
+    /// `participant` says something to everybody or to one. `at`: milliseconds since 1970-01-01 UTC, for those who read it.
+    pub fn chat(
+        &mut self,
+        now: Instant,
+        at: u64,
+        participant: ParticipantId,
+        text: String,
+        to: Option<ParticipantId>,
+    ) -> Result<(), ProtocolError> {
+        if to.is_some_and(|to| !self.members.contains_key(&to)) {
+            return Err(ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody of this id is in the room"));
+        }
+        if !self.member_mut(participant)?.chat.take(now, 1) {
+            return Err(ProtocolError::new(ErrorCode::RateLimited, "too many chat messages; wait a moment"));
+        }
+        let event = Event::Chat { message: ChatMessage { from: participant, to, text, at } };
+        match to {
+            None => self.notify(Audience::All, event),
+            Some(to) => {
+                self.notify(Audience::One(participant), event.clone());
+                if to != participant {
+                    self.notify(Audience::One(to), event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The slots negotiated with `participant` are these now, by index.
+    pub fn slots_changed(&mut self, participant: ParticipantId, mids: Vec<SlotMids>) {
+        if let Some(member) = self.members.get_mut(&participant) {
+            member.view.negotiated(mids, &self.groups, &mut self.effects);
+        }
+    }
+
+    /// Takes tracks out of the room and of everybody's slots.
+    fn withdraw(&mut self, tracks: &[TrackId]) {
+        let mut touched = Vec::with_capacity(2);
+        for id in tracks {
+            let Some(publication) = self.tracks.remove(id) else { continue };
+            touched.push(publication.group);
+            if let Some(group) = self.groups.get_mut(&publication.group) {
+                group.tracks.iter_mut().filter(|track| **track == Some(*id)).for_each(|track| *track = None);
+                if group.tracks == [None; 2] {
+                    self.groups.remove(&publication.group);
+                }
+            }
+        }
+        if touched.is_empty() {
+            return;
+        }
+        for member in self.members.values_mut() {
+            tracks.iter().for_each(|&track| member.view.track_gone(track));
+            touched.iter().for_each(|&group| member.view.group_changed(group, &self.groups));
+            member.view.settle(&self.groups, &mut self.effects);
+        }
+    }
+
+    fn wish(&mut self, participant: ParticipantId, group: GroupId, change: impl FnOnce(&mut View)) -> Result<(), ProtocolError> {
+        let member = self.members.get_mut(&participant).ok_or_else(not_there)?;
+        change(&mut member.view);
+        member.view.group_changed(group, &self.groups);
+        member.view.settle(&self.groups, &mut self.effects);
+        Ok(())
+    }
+
+    fn notify(&mut self, to: Audience, event: Event) {
+        self.effects.push_back(Effect::Notify { to, event });
+    }
+
+    fn describe(&self, id: ParticipantId, member: &Member) -> Participant {
+        Participant { id, name: member.name.clone(), tracks: member.tracks.iter().map(|track| self.tracks[track].track).collect() }
+    }
+
+    fn member(&self, participant: ParticipantId) -> Result<&Member, ProtocolError> {
+        self.members.get(&participant).ok_or_else(not_there)
+    }
+
+    fn member_mut(&mut self, participant: ParticipantId) -> Result<&mut Member, ProtocolError> {
+        self.members.get_mut(&participant).ok_or_else(not_there)
+    }
+
+    fn own_track(&self, participant: ParticipantId, track: TrackId) -> Result<(), ProtocolError> {
+        match self.tracks.get(&track) {
+            Some(publication) if publication.publisher == participant => Ok(()),
+            _ => Err(ProtocolError::new(ErrorCode::NoSuchTrack, "no track of yours has this id")),
+        }
+    }
+
+    fn foreign_track(&self, participant: ParticipantId, track: TrackId) -> Result<GroupId, ProtocolError> {
+        match self.tracks.get(&track) {
+            Some(publication) if publication.publisher != participant => Ok(publication.group),
+            _ => Err(ProtocolError::new(ErrorCode::NoSuchTrack, "nobody else publishes a track of this id")),
+        }
+    }
+}
+
+/// Which group a source is in, and on which side of a slot (0 audio, 1 video).
+fn place(source: Source) -> (Part, usize) {
+    let part = match source {
+        Source::Camera | Source::Microphone => Part::Person,
+        Source::Screen | Source::ScreenAudio => Part::Screen,
+    };
+    (part, usize::from(source.kind() == Kind::Video))
+}
+
+/// Ids are never reused, so a room that has used up four billion of them takes no more.
+fn next(last: &mut u32) -> Result<u32, ProtocolError> {
+    *last = last.checked_add(1).ok_or_else(|| ProtocolError::new(ErrorCode::LimitReached, "the room has used up its ids"))?;
+    Ok(*last)
+}
+
+/// At least what a participant takes in either encoding: JSON writes a quote or backslash as two bytes, and a track in under 80.
+pub(crate) fn roster_bytes(participant: &Participant) -> usize {
+    64 + 2 * participant.name.len() + 80 * participant.tracks.len()
+}
+
+fn not_there() -> ProtocolError {
+    ProtocolError::new(ErrorCode::NotJoined, "not in the room")
+}

@@ -1,0 +1,282 @@
+//! A shell around a [`Room`]: executes effects on models of clients and of the media plane, negotiates slots when told to, and checks that all of
+//! it fits together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use switchyard_protocol::{Event, Kind, LeaveReason, ParticipantId, Source, TrackId};
+
+use crate::{Audience, Effect, Limits, Room, SlotMids};
+
+/// What one participant's client and transport know.
+#[derive(Debug, Default)]
+pub struct Client {
+    /// From `SetSlots`.
+    pub wanted_slots: usize,
+    /// The most slots any `SetSlots` asked for and should have.
+    pub most_needed: usize,
+    /// What was negotiated last.
+    pub mids: Vec<SlotMids>,
+    /// What the client believes, from `Slots` events alone.
+    pub shown: BTreeMap<String, TrackId>,
+    /// The media plane's routes by sender position.
+    pub routes: BTreeMap<u16, TrackId>,
+    /// Who is there, from the reply to `join` and events.
+    pub present: BTreeMap<ParticipantId, BTreeSet<TrackId>>,
+    pub events: Vec<Event>,
+    pub unsubscribed: BTreeSet<TrackId>,
+    pub paused: BTreeSet<TrackId>,
+    next_mid: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub publisher: ParticipantId,
+    pub source: Source,
+    pub enabled: bool,
+}
+
+pub struct Shell {
+    pub room: Room,
+    pub limits: Limits,
+    pub clients: BTreeMap<ParticipantId, Client>,
+    pub tracks: BTreeMap<TrackId, Published>,
+}
+
+impl Shell {
+    pub fn new(limits: Limits) -> Self {
+        Self { room: Room::new(limits), limits, clients: BTreeMap::new(), tracks: BTreeMap::new() }
+    }
+
+    pub fn join(&mut self) -> ParticipantId {
+        let entry = self.room.join("Ada".into()).expect("the room has space");
+        let present = entry.participants.iter().map(|other| (other.id, other.tracks.iter().map(|track| track.id).collect())).collect();
+        self.clients.insert(entry.participant, Client { present, ..Client::default() });
+        self.execute();
+        entry.participant
+    }
+
+    pub fn leave(&mut self, participant: ParticipantId) {
+        self.clients.remove(&participant);
+        self.tracks.retain(|_, track| track.publisher != participant);
+        assert!(self.room.leave(participant, LeaveReason::Left));
+        self.forget_wishes();
+        self.execute();
+    }
+
+    pub fn publish(&mut self, participant: ParticipantId, source: Source) -> TrackId {
+        let track = self.room.publish(participant, format!("{source:?}"), source, false).expect("not published yet");
+        self.tracks.insert(track, Published { publisher: participant, source, enabled: true });
+        self.execute();
+        track
+    }
+
+    pub fn unpublish(&mut self, track: TrackId) {
+        let publisher = self.tracks.remove(&track).expect("published").publisher;
+        self.room.unpublish(publisher, track).expect("published");
+        self.forget_wishes();
+        self.execute();
+    }
+
+    pub fn subscribe(&mut self, participant: ParticipantId, track: TrackId, subscribed: bool) {
+        self.room.subscribe(participant, track, subscribed).expect("somebody else's");
+        let unsubscribed = &mut self.client(participant).unsubscribed;
+        let _ = if subscribed { unsubscribed.remove(&track) } else { unsubscribed.insert(track) };
+        self.execute();
+    }
+
+    pub fn pause(&mut self, participant: ParticipantId, track: TrackId, paused: bool) {
+        self.room.pause(participant, track, paused).expect("somebody else's");
+        let set = &mut self.client(participant).paused;
+        let _ = if paused { set.insert(track) } else { set.remove(&track) };
+        self.execute();
+    }
+
+    /// Offer and answer: the client accepts as many slots as the room asked for, under mids never used before where a slot is new.
+    pub fn negotiate(&mut self, participant: ParticipantId) {
+        let client = self.client(participant);
+        client.mids.truncate(client.wanted_slots);
+        for index in 0..client.wanted_slots {
+            let base = client.next_mid;
+            client.next_mid += 2;
+            let fresh = SlotMids { audio: Some(base.to_string()), video: Some((base + 1).to_string()) };
+            match client.mids.get_mut(index) {
+                None => client.mids.push(fresh),
+                Some(mids) => {
+                    mids.audio.get_or_insert(fresh.audio.expect("set above"));
+                    mids.video.get_or_insert(fresh.video.expect("set above"));
+                }
+            }
+        }
+        self.report_slots(participant);
+    }
+
+    /// The client stops one m-line of a slot.
+    pub fn refuse(&mut self, participant: ParticipantId, slot: usize, kind: Kind) {
+        if let Some(mids) = self.client(participant).mids.get_mut(slot) {
+            match kind {
+                Kind::Audio => mids.audio = None,
+                Kind::Video => mids.video = None,
+            }
+        }
+        self.report_slots(participant);
+    }
+
+    pub fn report_slots(&mut self, participant: ParticipantId) {
+        let mids = self.client(participant).mids.clone();
+        self.room.slots_changed(participant, mids);
+        self.execute();
+    }
+
+    pub fn client(&mut self, participant: ParticipantId) -> &mut Client {
+        self.clients.get_mut(&participant).expect("in the room")
+    }
+
+    /// Groups (publisher, whether screen) `participant` should see if there were slots without end.
+    pub fn wanted_groups(&self, participant: ParticipantId) -> BTreeSet<(ParticipantId, bool)> {
+        let client = &self.clients[&participant];
+        self.tracks
+            .iter()
+            .filter(|(id, track)| track.publisher != participant && !client.unsubscribed.contains(id))
+            .map(|(_, track)| group(track))
+            .collect()
+    }
+
+    pub fn target(&self, needed: usize) -> usize {
+        (needed + self.limits.spare_slots).div_ceil(self.limits.slot_step) * self.limits.slot_step
+    }
+
+    fn forget_wishes(&mut self) {
+        for client in self.clients.values_mut() {
+            client.unsubscribed.retain(|track| self.tracks.contains_key(track));
+            client.paused.retain(|track| self.tracks.contains_key(track));
+        }
+    }
+
+    fn execute(&mut self) {
+        while let Some(effect) = self.room.poll_effect() {
+            match effect {
+                Effect::Notify { to, event } => {
+                    let heard = |id: &ParticipantId| match to {
+                        Audience::All => true,
+                        Audience::Others(but) => *id != but,
+                        Audience::One(one) => *id == one,
+                    };
+                    self.clients.iter_mut().filter(|(id, _)| heard(id)).for_each(|(_, client)| client.hear(event.clone()));
+                }
+                Effect::SetSlots { participant, count } => self.client(participant).wanted_slots = count,
+                Effect::Route { subscriber, sender, track } => {
+                    let client = self.client(subscriber);
+                    let old = match track {
+                        Some(track) => client.routes.insert(sender, track),
+                        None => client.routes.remove(&sender),
+                    };
+                    assert_ne!(old, track, "a route that changes nothing");
+                }
+                Effect::Enable { track, enabled } => self.tracks.get_mut(&track).expect("published").enabled = enabled,
+                Effect::Publish { .. } | Effect::Unpublish { .. } => {}
+            }
+        }
+        self.check();
+    }
+
+    fn check(&mut self) {
+        let ids: Vec<ParticipantId> = self.clients.keys().copied().collect();
+        for id in ids {
+            let needed = self.wanted_groups(id).len();
+            let (least, most) = (self.target(needed).min(self.limits.slots), self.target(needed));
+            let client = self.client(id);
+            client.most_needed = client.most_needed.max(most);
+            assert!(client.wanted_slots >= least, "a slot for everybody and one to spare, up to the bound");
+            assert!(client.wanted_slots <= client.most_needed, "never more slots than the largest room needed");
+            self.check_routes(id);
+            self.check_roster(id);
+        }
+    }
+
+    fn check_routes(&self, id: ParticipantId) {
+        let client = &self.clients[&id];
+        let (mut shown, mut routes, mut seen, mut free) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new(), 0);
+        for (index, mids) in client.mids.iter().enumerate() {
+            let mut groups = BTreeSet::new();
+            for (side, mid, kind) in [(0, &mids.audio, Kind::Audio), (1, &mids.video, Kind::Video)] {
+                let Some(mid) = mid else { continue };
+                let Some(&track) = client.shown.get(mid) else { continue };
+                let published = self.tracks.get(&track).expect("only published tracks are shown");
+                assert_eq!(published.source.kind(), kind);
+                assert_ne!(published.publisher, id, "nobody receives themselves");
+                assert!(!client.unsubscribed.contains(&track));
+                groups.insert(group(published));
+                shown.insert(mid.clone(), track);
+                if !client.paused.contains(&track) {
+                    routes.insert((index * 2 + side) as u16, track);
+                }
+            }
+            assert!(groups.len() <= 1, "a slot carries one group");
+            for group in &groups {
+                assert!(seen.insert(*group), "a group is in one slot");
+                for (id, track) in self.tracks.iter().filter(|(_, track)| self::group(track) == *group) {
+                    let mid = if track.source.kind() == Kind::Audio { &mids.audio } else { &mids.video };
+                    let expected = mid.as_ref().is_some_and(|_| !client.unsubscribed.contains(id));
+                    assert_eq!(
+                        mid.as_ref().is_some_and(|mid| client.shown.get(mid) == Some(id)),
+                        expected,
+                        "a slot shows all of its group"
+                    );
+                }
+            }
+            // A slot that shows nothing may hold a group whose only m-line was refused.
+            free += usize::from(groups.is_empty() && mids.audio.is_some() && mids.video.is_some() && index < client.wanted_slots);
+        }
+        assert_eq!(client.shown, shown, "the client believes nothing about m-lines that are gone");
+        assert_eq!(client.routes, routes, "what a client believes is what is routed");
+        let wanted = self.wanted_groups(id);
+        assert!(seen.is_subset(&wanted));
+        if free > 0 {
+            let hidden = wanted.difference(&seen).count();
+            let lame = client.mids.iter().filter(|mids| mids.audio.is_some() != mids.video.is_some()).count();
+            assert!(hidden <= lame, "nobody waits while a slot is free");
+        }
+    }
+
+    fn check_roster(&self, id: ParticipantId) {
+        let mut present: BTreeMap<ParticipantId, BTreeSet<TrackId>> =
+            self.clients.keys().filter(|other| **other != id).map(|other| (*other, BTreeSet::new())).collect();
+        for (track, published) in self.tracks.iter().filter(|(_, published)| published.publisher != id) {
+            present.get_mut(&published.publisher).expect("publishers are in the room").insert(*track);
+        }
+        assert_eq!(self.clients[&id].present, present, "events tell who is there");
+    }
+}
+
+impl Client {
+    fn hear(&mut self, event: Event) {
+        match &event {
+            Event::Slots { slots } => {
+                for slot in slots {
+                    let old = match slot.track {
+                        Some(track) => self.shown.insert(slot.mid.clone(), track),
+                        None => self.shown.remove(&slot.mid),
+                    };
+                    assert_ne!(old, slot.track, "slots events carry only what changed");
+                }
+            }
+            Event::ParticipantJoined { participant } => {
+                let tracks = participant.tracks.iter().map(|track| track.id).collect();
+                assert!(self.present.insert(participant.id, tracks).is_none());
+            }
+            Event::ParticipantLeft { participant, .. } => assert!(self.present.remove(participant).is_some()),
+            Event::TrackPublished { participant, track } => {
+                assert!(self.present.get_mut(participant).expect("joined before").insert(track.id));
+            }
+            Event::TrackUnpublished { participant, track } => {
+                assert!(self.present.get_mut(participant).expect("joined before").remove(track));
+            }
+            _ => {}
+        }
+        self.events.push(event);
+    }
+}
+
+fn group(track: &Published) -> (ParticipantId, bool) {
+    (track.publisher, matches!(track.source, Source::Screen | Source::ScreenAudio))
+}

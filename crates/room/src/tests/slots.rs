@@ -1,0 +1,224 @@
+use proptest::prelude::*;
+use switchyard_protocol::{Kind, ParticipantId, Source, TrackId};
+
+use super::shell::Shell;
+use crate::Limits;
+
+const SOURCES: [Source; 4] = [Source::Camera, Source::Microphone, Source::Screen, Source::ScreenAudio];
+
+#[test]
+fn camera_and_microphone_share_a_slot_and_the_screen_has_its_own() {
+    let mut shell = Shell::new(Limits::default());
+    let (ada, ben) = (shell.join(), shell.join());
+    shell.negotiate(ben);
+    let tracks = SOURCES.map(|source| shell.publish(ada, source));
+    let shown = shell.client(ben).shown.clone();
+    assert_eq!(shown["0"], tracks[1]);
+    assert_eq!(shown["1"], tracks[0]);
+    assert_eq!(shown["2"], tracks[3]);
+    assert_eq!(shown["3"], tracks[2]);
+}
+
+#[test]
+fn a_join_within_the_spare_slots_negotiates_nothing() {
+    let mut shell = Shell::new(Limits::default());
+    let watcher = shell.join();
+    shell.negotiate(watcher);
+    assert_eq!(shell.client(watcher).wanted_slots, 4);
+    for expected in [4, 4, 4, 8, 8, 8, 8, 12] {
+        let publisher = shell.join();
+        shell.publish(publisher, Source::Camera);
+        assert_eq!(shell.client(watcher).wanted_slots, expected);
+        // Asked for before it is needed, so nobody waits for it.
+        assert_eq!(shell.client(watcher).shown.len(), shell.wanted_groups(watcher).len());
+        shell.negotiate(watcher);
+    }
+}
+
+#[test]
+fn slots_shrink_only_when_more_than_a_step_is_idle() {
+    let mut shell = Shell::new(Limits::default());
+    let watcher = shell.join();
+    let publishers: Vec<_> = (0..9).map(|_| shell.join()).collect();
+    for &publisher in &publishers {
+        shell.publish(publisher, Source::Camera);
+    }
+    shell.negotiate(watcher);
+    assert_eq!(shell.client(watcher).wanted_slots, 12);
+    for (gone, expected) in publishers.iter().zip([12, 12, 12, 12, 12, 4]) {
+        shell.leave(*gone);
+        assert_eq!(shell.client(watcher).wanted_slots, expected);
+    }
+    // Whoever was in a high slot moved down before it is taken away.
+    assert_eq!(shell.client(watcher).routes.keys().copied().collect::<Vec<_>>(), [1, 3, 5]);
+}
+
+#[test]
+fn beyond_the_bound_the_oldest_waiting_group_gets_the_next_free_slot() {
+    let mut shell = Shell::new(Limits { slots: 4, ..Limits::default() });
+    let watcher = shell.join();
+    shell.negotiate(watcher);
+    let tracks: Vec<(ParticipantId, TrackId)> = (0..6)
+        .map(|_| {
+            let publisher = shell.join();
+            (publisher, shell.publish(publisher, Source::Microphone))
+        })
+        .collect();
+    let audio = |shell: &mut Shell| shell.client(watcher).shown.values().copied().collect::<Vec<_>>();
+    assert_eq!(audio(&mut shell), tracks[..4].iter().map(|(_, track)| *track).collect::<Vec<_>>());
+    shell.leave(tracks[1].0);
+    assert_eq!(audio(&mut shell), [tracks[0].1, tracks[4].1, tracks[2].1, tracks[3].1]);
+    shell.subscribe(watcher, tracks[0].1, false);
+    assert_eq!(audio(&mut shell), [tracks[5].1, tracks[4].1, tracks[2].1, tracks[3].1]);
+    shell.subscribe(watcher, tracks[0].1, true);
+    shell.subscribe(watcher, tracks[4].1, false);
+    assert_eq!(audio(&mut shell), [tracks[5].1, tracks[0].1, tracks[2].1, tracks[3].1]);
+}
+
+#[test]
+fn a_paused_track_keeps_its_slot_and_loses_its_route() {
+    let mut shell = Shell::new(Limits::default());
+    let (ada, ben) = (shell.join(), shell.join());
+    shell.negotiate(ben);
+    let camera = shell.publish(ada, Source::Camera);
+    shell.pause(ben, camera, true);
+    assert_eq!((shell.client(ben).shown.len(), shell.client(ben).routes.len()), (1, 0));
+    shell.pause(ben, camera, false);
+    assert_eq!(shell.client(ben).routes[&1], camera);
+}
+
+#[test]
+fn nothing_is_routed_before_its_m_line_exists() {
+    let mut shell = Shell::new(Limits::default());
+    let (ada, ben) = (shell.join(), shell.join());
+    let camera = shell.publish(ada, Source::Camera);
+    assert!(shell.client(ben).shown.is_empty() && shell.client(ben).routes.is_empty());
+    shell.negotiate(ben);
+    assert_eq!(shell.client(ben).shown["1"], camera);
+    shell.refuse(ben, 0, Kind::Video);
+    assert!(shell.client(ben).shown.is_empty() && shell.client(ben).routes.is_empty());
+    shell.negotiate(ben);
+    assert_eq!(shell.client(ben).shown.len(), 1);
+    assert_eq!(shell.client(ben).routes[&1], camera);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Join,
+    Leave(usize),
+    Publish(usize, usize),
+    Unpublish(usize),
+    Mute(usize, bool),
+    Subscribe(usize, usize, bool),
+    Pause(usize, usize, bool),
+    Negotiate(usize),
+    Report(usize),
+    Refuse(usize, usize, bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = || 0..1000usize;
+    prop_oneof![
+        3 => Just(Step::Join),
+        2 => index().prop_map(Step::Leave),
+        6 => (index(), 0..4usize).prop_map(|(who, what)| Step::Publish(who, what)),
+        2 => index().prop_map(Step::Unpublish),
+        1 => (index(), any::<bool>()).prop_map(|(track, muted)| Step::Mute(track, muted)),
+        3 => (index(), index(), any::<bool>()).prop_map(|(who, track, on)| Step::Subscribe(who, track, on)),
+        2 => (index(), index(), any::<bool>()).prop_map(|(who, track, on)| Step::Pause(who, track, on)),
+        6 => index().prop_map(Step::Negotiate),
+        1 => index().prop_map(Step::Report),
+        2 => (index(), 0..6usize, any::<bool>()).prop_map(|(who, slot, audio)| Step::Refuse(who, slot, audio)),
+    ]
+}
+
+fn pick<T: Copy>(of: impl Iterator<Item = T>, at: usize) -> Option<T> {
+    let all: Vec<T> = of.collect();
+    (!all.is_empty()).then(|| all[at % all.len()])
+}
+
+fn run(shell: &mut Shell, step: Step) {
+    let who = |shell: &Shell, at| pick(shell.clients.keys().copied(), at);
+    let track = |shell: &Shell, at| pick(shell.tracks.keys().copied(), at);
+    let foreign =
+        |shell: &Shell, who, at| pick(shell.tracks.iter().filter(|(_, track)| track.publisher != who).map(|(track, _)| *track), at);
+    match step {
+        Step::Join => {
+            if shell.clients.len() < 12 {
+                shell.join();
+            }
+        }
+        Step::Leave(at) => {
+            if let Some(id) = who(shell, at) {
+                shell.leave(id);
+            }
+        }
+        Step::Publish(at, what) => {
+            let Some(id) = who(shell, at) else { return };
+            if !shell.tracks.values().any(|track| track.publisher == id && track.source == SOURCES[what]) {
+                shell.publish(id, SOURCES[what]);
+            }
+        }
+        Step::Unpublish(at) => {
+            if let Some(id) = track(shell, at) {
+                shell.unpublish(id);
+            }
+        }
+        Step::Mute(at, muted) => {
+            let Some(id) = track(shell, at) else { return };
+            let publisher = shell.tracks[&id].publisher;
+            shell.room.mute(publisher, id, muted).expect("published");
+            shell.report_slots(publisher);
+            assert_eq!(shell.tracks[&id].enabled, !muted);
+        }
+        Step::Subscribe(at, which, on) => {
+            let Some(id) = who(shell, at) else { return };
+            if let Some(track) = foreign(shell, id, which) {
+                shell.subscribe(id, track, on);
+            }
+        }
+        Step::Pause(at, which, on) => {
+            let Some(id) = who(shell, at) else { return };
+            if let Some(track) = foreign(shell, id, which) {
+                shell.pause(id, track, on);
+            }
+        }
+        Step::Negotiate(at) => {
+            if let Some(id) = who(shell, at) {
+                shell.negotiate(id);
+            }
+        }
+        Step::Report(at) => {
+            if let Some(id) = who(shell, at) {
+                shell.report_slots(id);
+            }
+        }
+        Step::Refuse(at, slot, audio) => {
+            if let Some(id) = who(shell, at) {
+                shell.refuse(id, slot, if audio { Kind::Audio } else { Kind::Video });
+            }
+        }
+    }
+}
+
+proptest! {
+    /// The shell checks after every step that slots, routes and beliefs fit together.
+    #[test]
+    fn every_client_knows_its_routes_through_any_history(bound in prop_oneof![Just(4usize), Just(8), Just(64)], steps in prop::collection::vec(step(), 1..120)) {
+        let mut shell = Shell::new(Limits { slots: bound, ..Limits::default() });
+        for step in steps {
+            run(&mut shell, step);
+        }
+        // Once everything is negotiated, everybody who fits is shown.
+        let ids: Vec<_> = shell.clients.keys().copied().collect();
+        for id in ids {
+            shell.negotiate(id);
+            let wanted = shell.wanted_groups(id);
+            let shown: std::collections::BTreeSet<_> = shell.clients[&id].routes.keys().map(|sender| sender / 2).collect();
+            let paused = &shell.clients[&id].paused;
+            if paused.is_empty() {
+                prop_assert_eq!(shown.len(), wanted.len().min(bound));
+            }
+        }
+    }
+}
