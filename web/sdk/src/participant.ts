@@ -1,0 +1,243 @@
+import { SwitchyardError } from "./errors.js";
+import { LocalTrack } from "./local.js";
+import type { ParticipantId, Source, TrackId } from "./protocol.js";
+import { kindOf } from "./track.js";
+
+/** What publishing needs of the room. */
+export interface PublishingRoom {
+  /** The peer connection; throws `not_connected` without one. */
+  connection(): RTCPeerConnection;
+  /** Waits until an m-line is negotiated as it is wanted, and makes an offer for it only if none does. */
+  negotiated(transceiver: RTCRtpTransceiver): Promise<void>;
+  /** Makes a track known to the others. */
+  publish(mid: string, source: Source, muted: boolean): Promise<TrackId>;
+  /** Withdraws a track. */
+  unpublish(track: TrackId): Promise<unknown>;
+  /** Tells whether a track is muted. */
+  mute(track: TrackId, muted: boolean): Promise<unknown>;
+  /** What is published changed, or whether it is muted. */
+  changed(): void;
+  /** Something failed that no caller waits for. */
+  failed(error: SwitchyardError): void;
+}
+
+interface Publication {
+  readonly track: LocalTrack;
+  readonly transceiver: RTCRtpTransceiver;
+  /** From the server; undefined while the track is not announced. */
+  id: TrackId | undefined;
+  /** What the server was told last. */
+  muted: boolean;
+  /** Stops following the track. */
+  release(): void;
+}
+
+/** The most that one encoding of each video source sends, in bits per second. */
+const MAX_BITRATE: Partial<Record<Source, number>> = { camera: 1_700_000, screen: 2_500_000 };
+
+/**
+ * This client's participant and what it publishes: at most one track of each source.
+ *
+ * Each source has a sending m-line of its own. Those of microphone and camera are there from the first offer on, with
+ * every codec, so that turning them on costs no negotiation. An m-line that is no longer needed turns inactive and is
+ * used again; transceivers are never stopped, because the browser would give their m-line another mid.
+ */
+export class LocalParticipant {
+  /** Who this is to the others; undefined before the room is joined. */
+  id: ParticipantId | undefined;
+  /** The display name. */
+  name = "";
+  readonly #room: PublishingRoom;
+  readonly #publications = new Map<Source, Publication>();
+  readonly #transceivers = new Map<Source, RTCRtpTransceiver>();
+  /** Publishing and withdrawing, one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** @internal */
+  constructor(room: PublishingRoom) {
+    this.#room = room;
+  }
+
+  /** What is published, by source. */
+  get tracks(): ReadonlyMap<Source, LocalTrack> {
+    return new Map([...this.#publications].map(([source, { track }]) => [source, track]));
+  }
+
+  /** The published track of a source. */
+  track(source: Source): LocalTrack | undefined {
+    return this.#publications.get(source)?.track;
+  }
+
+  /** The id by which the others know a published track, once it is announced. */
+  trackId(track: LocalTrack): TrackId | undefined {
+    const publication = this.#publications.get(track.source);
+    return publication?.track === track ? publication.id : undefined;
+  }
+
+  /** What sends a published track: for `getStats`. */
+  sender(track: LocalTrack): RTCRtpSender | undefined {
+    const publication = this.#publications.get(track.source);
+    return publication?.track === track ? publication.transceiver.sender : undefined;
+  }
+
+  /**
+   * Publishes a track; resolves when the room knows it. One that is muted and has had no media yet is announced when it
+   * is unmuted for the first time: nobody has to hear of a camera that was never on.
+   */
+  publish(track: LocalTrack): Promise<void> {
+    return this.#next(async () => {
+      if (this.#publications.has(track.source)) {
+        throw new SwitchyardError("already_published", `A track of the source "${track.source}" is published already.`);
+      }
+      const transceiver = this.#transceiver(track.source);
+      const publication: Publication = { track, transceiver, id: undefined, muted: true, release: () => stop() };
+      const stops = [
+        track.on("mediaChanged", () => void this.#replaceMedia(publication)),
+        track.on("mutedChanged", () => void this.#tellMuted(publication)),
+      ];
+      const stop = () => stops.forEach((each) => each());
+      this.#publications.set(track.source, publication);
+      try {
+        await transceiver.sender.replaceTrack(track.mediaStreamTrack);
+        if (track.mediaStreamTrack) await this.#announce(publication);
+      } catch (cause) {
+        await this.#withdraw(publication);
+        throw SwitchyardError.from(cause, "negotiation_failed");
+      }
+      this.#room.changed();
+    });
+  }
+
+  /** Withdraws a track. Its media goes on: {@link LocalTrack.stop} ends it. */
+  unpublish(track: LocalTrack): Promise<void> {
+    return this.#next(async () => {
+      const publication = this.#publications.get(track.source);
+      if (publication?.track !== track) return;
+      await this.#withdraw(publication);
+      this.#room.changed();
+    });
+  }
+
+  /**
+   * Asks the user for a screen, a window or a tab and publishes it, with its sound where the browser has it. It ends with
+   * {@link stopSharing}, or when the user ends it by the browser's own control.
+   */
+  async shareScreen(): Promise<void> {
+    const tracks = await LocalTrack.screen();
+    try {
+      for (const track of tracks) {
+        if (track.source === "screen") track.on("ended", () => void this.stopSharing());
+        await this.publish(track);
+      }
+    } catch (cause) {
+      for (const track of tracks) {
+        track.stop();
+        await this.unpublish(track);
+      }
+      throw cause;
+    }
+  }
+
+  /** Ends the sharing of the screen and of its sound. */
+  async stopSharing(): Promise<void> {
+    const tracks = [this.track("screen"), this.track("screen_audio")].filter((track) => track !== undefined);
+    for (const track of tracks) track.stop();
+    for (const track of tracks) await this.unpublish(track);
+  }
+
+  /** @internal Adds the m-lines of microphone and camera to a fresh connection. */
+  prepare(): void {
+    this.#transceiver("microphone");
+    this.#transceiver("camera");
+  }
+
+  /** @internal Stops following the tracks: the connection is gone. */
+  close(): void {
+    for (const publication of this.#publications.values()) publication.release();
+  }
+
+  #next(operation: () => Promise<void>): Promise<void> {
+    const done = this.#last.then(operation);
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  #transceiver(source: Source): RTCRtpTransceiver {
+    const known = this.#transceivers.get(source);
+    if (known) {
+      known.direction = "sendonly";
+      return known;
+    }
+    const maxBitrate = MAX_BITRATE[source];
+    const transceiver = this.#room.connection().addTransceiver(kindOf(source), {
+      direction: "sendonly",
+      ...(maxBitrate === undefined ? {} : { sendEncodings: [{ maxBitrate }] }),
+    });
+    this.#transceivers.set(source, transceiver);
+    return transceiver;
+  }
+
+  async #announce(publication: Publication): Promise<void> {
+    const { track, transceiver } = publication;
+    // A new m-line has its final mid when it is negotiated, not when it is first offered: an offer may be rolled back.
+    await this.#room.negotiated(transceiver);
+    if (transceiver.mid === null) {
+      throw new SwitchyardError("negotiation_failed", "What is to be sent could not be negotiated.", {
+        retryable: true,
+      });
+    }
+    const muted = track.muted;
+    publication.id = await this.#room.publish(transceiver.mid, track.source, muted);
+    publication.muted = muted;
+    await this.#tellMuted(publication);
+  }
+
+  async #withdraw(publication: Publication): Promise<void> {
+    const { track, transceiver, id } = publication;
+    publication.release();
+    this.#publications.delete(track.source);
+    try {
+      await transceiver.sender.replaceTrack(null);
+      if (id !== undefined) await this.#room.unpublish(id);
+      if (track.source !== "microphone" && track.source !== "camera") {
+        transceiver.direction = "inactive";
+        await this.#room.negotiated(transceiver);
+      }
+    } catch (cause) {
+      this.#fail(cause);
+    }
+  }
+
+  async #replaceMedia(publication: Publication): Promise<void> {
+    const { track, transceiver } = publication;
+    try {
+      await transceiver.sender.replaceTrack(track.mediaStreamTrack);
+    } catch (cause) {
+      this.#fail(cause);
+    }
+    this.#room.changed();
+  }
+
+  async #tellMuted(publication: Publication): Promise<void> {
+    const { track, id } = publication;
+    try {
+      if (id !== undefined && publication.muted !== track.muted) {
+        publication.muted = track.muted;
+        await this.#room.mute(id, track.muted);
+      } else if (id === undefined && !track.muted) {
+        await this.#next(async () => {
+          const wanted = this.#publications.get(track.source) === publication;
+          if (wanted && publication.id === undefined) await this.#announce(publication);
+        });
+      }
+    } catch (cause) {
+      this.#fail(cause);
+    }
+    this.#room.changed();
+  }
+
+  #fail(cause: unknown): void {
+    const error = SwitchyardError.from(cause, "negotiation_failed");
+    if (error.code !== "not_connected" && error.code !== "connection_lost") this.#room.failed(error);
+  }
+}

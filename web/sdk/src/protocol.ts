@@ -1,0 +1,427 @@
+// Generated from crates/protocol by `cargo xtask types`. Do not edit.
+
+export const PROTOCOL_VERSION = 1;
+
+export type ParticipantId = number;
+
+export type TrackId = number;
+
+export type Kind = "audio" | "video";
+
+export type Source = "camera" | "microphone" | "screen" | "screen_audio";
+
+export type ClientMessage = { 
+/**
+ * Chosen by the client, unique among its unanswered requests.
+ */
+id: number, } & ({ "type": "join", 
+/**
+ * The room's id: letters, digits, `-`, `_`, `.`; made when the first participant enters.
+ */
+room: string, 
+/**
+ * The display name others see.
+ */
+name: string, } | { "type": "offer", 
+/**
+ * SDP.
+ */
+sdp: string, } | { "type": "answer", 
+/**
+ * From the offer.
+ */
+revision: number, 
+/**
+ * SDP.
+ */
+sdp: string, } | { "type": "candidate", 
+/**
+ * The `candidate:` line (RFC 8839 §5.1).
+ */
+candidate: string, 
+/**
+ * The m-line it is for.
+ */
+mid?: string, } | { "type": "end_of_candidates" } | { "type": "publish", 
+/**
+ * The m-line's identification in the client's session description; it may be negotiated later.
+ */
+mid: string, 
+/**
+ * What it shows.
+ */
+source: Source, 
+/**
+ * Whether it starts out muted.
+ */
+muted: boolean, } | { "type": "unpublish", 
+/**
+ * One of the client's own.
+ */
+track: TrackId, } | { "type": "mute", 
+/**
+ * One of the client's own.
+ */
+track: TrackId, 
+/**
+ * The new state.
+ */
+muted: boolean, } | { "type": "subscribe", 
+/**
+ * Somebody else's.
+ */
+track: TrackId, } | { "type": "unsubscribe", 
+/**
+ * Somebody else's.
+ */
+track: TrackId, } | { "type": "pause", 
+/**
+ * Somebody else's.
+ */
+track: TrackId, 
+/**
+ * The new state.
+ */
+paused: boolean, } | { "type": "rename", 
+/**
+ * The new name.
+ */
+name: string, } | { "type": "chat", 
+/**
+ * The text.
+ */
+text: string, 
+/**
+ * Only to this participant.
+ */
+to?: ParticipantId, } | { "type": "ping" } | { "type": "leave" });
+
+export type Request = { "type": "join", 
+/**
+ * The room's id: letters, digits, `-`, `_`, `.`; made when the first participant enters.
+ */
+room: string, 
+/**
+ * The display name others see.
+ */
+name: string, } | { "type": "offer", 
+/**
+ * SDP.
+ */
+sdp: string, } | { "type": "answer", 
+/**
+ * From the offer.
+ */
+revision: number, 
+/**
+ * SDP.
+ */
+sdp: string, } | { "type": "candidate", 
+/**
+ * The `candidate:` line (RFC 8839 §5.1).
+ */
+candidate: string, 
+/**
+ * The m-line it is for.
+ */
+mid?: string, } | { "type": "end_of_candidates" } | { "type": "publish", 
+/**
+ * The m-line's identification in the client's session description; it may be negotiated later.
+ */
+mid: string, 
+/**
+ * What it shows.
+ */
+source: Source, 
+/**
+ * Whether it starts out muted.
+ */
+muted: boolean, } | { "type": "unpublish", 
+/**
+ * One of the client's own.
+ */
+track: TrackId, } | { "type": "mute", 
+/**
+ * One of the client's own.
+ */
+track: TrackId, 
+/**
+ * The new state.
+ */
+muted: boolean, } | { "type": "subscribe", 
+/**
+ * Somebody else's.
+ */
+track: TrackId, } | { "type": "unsubscribe", 
+/**
+ * Somebody else's.
+ */
+track: TrackId, } | { "type": "pause", 
+/**
+ * Somebody else's.
+ */
+track: TrackId, 
+/**
+ * The new state.
+ */
+paused: boolean, } | { "type": "rename", 
+/**
+ * The new name.
+ */
+name: string, } | { "type": "chat", 
+/**
+ * The text.
+ */
+text: string, 
+/**
+ * Only to this participant.
+ */
+to?: ParticipantId, } | { "type": "ping" } | { "type": "leave" };
+
+export type ServerMessage = { "type": "reply", 
+/**
+ * The request's id.
+ */
+id: number, 
+/**
+ * What was asked for.
+ */
+result: Reply, } | { "type": "error", 
+/**
+ * The request's id, if it could be read.
+ */
+id?: number, 
+/**
+ * What went wrong.
+ */
+error: ProtocolError, } | { "type": "event", 
+/**
+ * What.
+ */
+event: Event, };
+
+export type Reply = { "kind": "joined" } & Joined | { "kind": "answer" } & Answered | { "kind": "ignored" } | { "kind": "published" } & Published | { "kind": "pong" } | { "kind": "done" };
+
+export type Joined = { 
+/**
+ * The protocol's version.
+ */
+version: number, 
+/**
+ * The room's id.
+ */
+room: string, 
+/**
+ * Who the client is.
+ */
+participant: ParticipantId, 
+/**
+ * Everybody else in the room with what they publish.
+ */
+participants: Array<Participant>, 
+/**
+ * For `RTCConfiguration.iceServers`.
+ */
+ice_servers: Array<IceServer>, 
+/**
+ * What the server accepts.
+ */
+limits: Limits, };
+
+export type IceServer = { 
+/**
+ * `stun:`, `turn:` and `turns:` URLs.
+ */
+urls: Array<string>, 
+/**
+ * For TURN.
+ */
+username?: string, 
+/**
+ * For TURN.
+ */
+credential?: string, };
+
+export type Limits = { 
+/**
+ * Bytes in a WebSocket message.
+ */
+message_bytes: number, 
+/**
+ * Bytes in a chat message.
+ */
+chat_bytes: number, 
+/**
+ * Tracks one participant may publish.
+ */
+tracks: number, 
+/**
+ * Slots one participant can have.
+ */
+slots: number, };
+
+export type Participant = { 
+/**
+ * Who.
+ */
+id: ParticipantId, 
+/**
+ * The display name.
+ */
+name: string, 
+/**
+ * What they publish.
+ */
+tracks: Array<Track>, };
+
+export type Track = { 
+/**
+ * Which.
+ */
+id: TrackId, 
+/**
+ * Audio or video.
+ */
+kind: Kind, 
+/**
+ * What it shows.
+ */
+source: Source, 
+/**
+ * Whether its publisher muted it.
+ */
+muted: boolean, };
+
+export type Answered = { 
+/**
+ * SDP.
+ */
+sdp: string, };
+
+export type Published = { 
+/**
+ * Its id.
+ */
+track: TrackId, };
+
+export type SlotAssignment = { 
+/**
+ * The m-line.
+ */
+mid: string, 
+/**
+ * What it carries from now on; nothing if absent.
+ */
+track?: TrackId, };
+
+export type ChatMessage = { 
+/**
+ * Who said it.
+ */
+from: ParticipantId, 
+/**
+ * Present if only this participant was to hear it.
+ */
+to?: ParticipantId, 
+/**
+ * What was said.
+ */
+text: string, 
+/**
+ * When the server heard it, in milliseconds since 1970-01-01 UTC.
+ */
+at: number, };
+
+export type LeaveReason = "left" | "connection_lost" | "removed";
+
+export type CloseReason = "shutting_down" | "protocol_violation" | "too_slow" | "transport_failed" | "transport_timeout";
+
+export type Event = { "kind": "offer", 
+/**
+ * To be repeated in the answer.
+ */
+revision: number, 
+/**
+ * SDP.
+ */
+sdp: string, } | { "kind": "slots", 
+/**
+ * By m-line.
+ */
+slots: Array<SlotAssignment>, } | { "kind": "participant_joined", 
+/**
+ * Who.
+ */
+participant: Participant, } | { "kind": "participant_left", 
+/**
+ * Who.
+ */
+participant: ParticipantId, 
+/**
+ * Why.
+ */
+reason: LeaveReason, } | { "kind": "participant_changed", 
+/**
+ * Who.
+ */
+participant: ParticipantId, 
+/**
+ * The new name.
+ */
+name: string, } | { "kind": "track_published", 
+/**
+ * Who.
+ */
+participant: ParticipantId, 
+/**
+ * What.
+ */
+track: Track, } | { "kind": "track_unpublished", 
+/**
+ * Whose.
+ */
+participant: ParticipantId, 
+/**
+ * Which.
+ */
+track: TrackId, } | { "kind": "track_muted", 
+/**
+ * Whose.
+ */
+participant: ParticipantId, 
+/**
+ * Which.
+ */
+track: TrackId, 
+/**
+ * The new state.
+ */
+muted: boolean, } | { "kind": "chat", 
+/**
+ * What.
+ */
+message: ChatMessage, } | { "kind": "closing", 
+/**
+ * Why.
+ */
+reason: CloseReason, 
+/**
+ * For people.
+ */
+message: string, };
+
+export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "invalid_room" | "invalid_name" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "already_published" | "limit_reached" | "rate_limited" | "timeout" | "shutting_down" | "internal";
+
+export type ProtocolError = { 
+/**
+ * For programs.
+ */
+code: ErrorCode, 
+/**
+ * For people.
+ */
+message: string, 
+/**
+ * Whether the same request may succeed later.
+ */
+retryable: boolean, };

@@ -1,0 +1,115 @@
+import type { Participant as ParticipantInfo, ParticipantId, Source, Track as TrackInfo, TrackId } from "./protocol.js";
+import { Track } from "./track.js";
+
+/** What a remote track asks of its room. */
+export interface Subscriptions {
+  request(
+    request: { type: "subscribe" | "unsubscribe"; track: TrackId } | { type: "pause"; track: TrackId; paused: boolean },
+  ): Promise<unknown>;
+}
+
+/** A track that somebody else publishes. */
+export class RemoteTrack extends Track {
+  /** Unique in the room, never reused. */
+  readonly id: TrackId;
+  /** Whose it is. */
+  readonly participant: RemoteParticipant;
+  readonly #subscriptions: Subscriptions;
+  #receiver: RTCRtpReceiver | null = null;
+  #level = 0;
+  #heard = 0;
+
+  /** @internal */
+  constructor(info: TrackInfo, participant: RemoteParticipant, subscriptions: Subscriptions) {
+    super(info.source, info.muted);
+    this.id = info.id;
+    this.participant = participant;
+    this.#subscriptions = subscriptions;
+  }
+
+  /** What receives it at the moment: for `getStats`. */
+  get receiver(): RTCRtpReceiver | null {
+    return this.#receiver;
+  }
+
+  /** How loud an audio track is, from 0 to 1: meant to be asked several times a second, and smoothed over those calls. */
+  get audioLevel(): number {
+    if (this.kind === "video" || this.muted) return (this.#level = 0);
+    let level = 0;
+    for (const { timestamp, audioLevel } of this.#receiver?.getSynchronizationSources() ?? []) {
+      // Browsers remember a source for ten seconds: only what was heard since the last call counts.
+      if (timestamp > this.#heard) level = Math.max(level, audioLevel ?? 0);
+      this.#heard = Math.max(this.#heard, timestamp);
+    }
+    this.#level = Math.max(level, this.#level * 0.6);
+    return this.#level;
+  }
+
+  /** Receives the track again after {@link unsubscribe}. New tracks are subscribed by themselves. */
+  async subscribe(): Promise<void> {
+    await this.#subscriptions.request({ type: "subscribe", track: this.id });
+  }
+
+  /** Stops receiving the track and gives up its slot. */
+  async unsubscribe(): Promise<void> {
+    await this.#subscriptions.request({ type: "unsubscribe", track: this.id });
+  }
+
+  /** Stops receiving the track for a while but keeps its slot, or goes on. */
+  async setPaused(paused: boolean): Promise<void> {
+    await this.#subscriptions.request({ type: "pause", track: this.id, paused });
+  }
+
+  /** @internal */
+  bind(receiver: RTCRtpReceiver | null): void {
+    this.#receiver = receiver;
+    this.setMedia(receiver?.track ?? null);
+  }
+
+  /** @internal */
+  updateMuted(muted: boolean): void {
+    this.markMuted(muted);
+  }
+}
+
+/** Somebody else in the room. */
+export class RemoteParticipant {
+  /** Unique in the room, never reused. */
+  readonly id: ParticipantId;
+  /** The display name: text by a stranger, never to be used as HTML. */
+  name: string;
+  /** What they publish. */
+  readonly tracks: ReadonlyMap<TrackId, RemoteTrack>;
+  readonly #tracks = new Map<TrackId, RemoteTrack>();
+  readonly #subscriptions: Subscriptions;
+
+  /** @internal */
+  constructor(info: ParticipantInfo, subscriptions: Subscriptions) {
+    this.id = info.id;
+    this.name = info.name;
+    this.tracks = this.#tracks;
+    this.#subscriptions = subscriptions;
+    for (const track of info.tracks) this.addTrack(track);
+  }
+
+  /** The track of a source, if they publish one. */
+  track(source: Source): RemoteTrack | undefined {
+    return [...this.#tracks.values()].find((track) => track.source === source);
+  }
+
+  /** @internal */
+  addTrack(info: TrackInfo): RemoteTrack {
+    const track = new RemoteTrack(info, this, this.#subscriptions);
+    this.#tracks.set(info.id, track);
+    return track;
+  }
+
+  /** @internal */
+  removeTrack(id: TrackId): RemoteTrack | undefined {
+    const track = this.#tracks.get(id);
+    this.#tracks.delete(id);
+    track?.bind(null);
+    track?.detach();
+    return track;
+  }
+}
