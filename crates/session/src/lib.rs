@@ -8,34 +8,21 @@
 //! After any call that takes `now`, drain [`Session::poll_transmit`] and [`Session::poll_event`], then wait until
 //! [`Session::poll_timeout`] or the next datagram.
 
-use std::sync::Arc;
-use std::time::Instant;
+mod certificate;
+mod channels;
+mod dtls;
+mod hello;
+mod reassembly;
+mod record;
+mod session;
 
 use switchyard_rtp::srtp::SrtpKeys;
 
+pub use certificate::{Certificate, CertificateError};
+pub use session::Session;
+
 /// A data channel's SCTP stream id. The server dials odd ids, the client even ones (RFC 8832 §6).
 pub type ChannelId = u16;
-
-/// The server's DTLS identity: a self-signed ECDSA P-256 certificate and its key, shared by all sessions.
-#[derive(Debug)]
-pub struct Certificate;
-
-impl Certificate {
-    /// Makes a new key and certificate.
-    pub fn generate() -> Result<Arc<Self>, CertificateError> {
-        todo!()
-    }
-
-    /// The certificate's SHA-256 as SDP writes it (`a=fingerprint:sha-256 …`): upper-case hex pairs joined by colons.
-    pub fn fingerprint(&self) -> &str {
-        todo!()
-    }
-}
-
-/// Why a certificate could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("can't make a self-signed certificate: {0}")]
-pub struct CertificateError(String);
 
 /// Why a fingerprint was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -153,76 +140,4 @@ pub enum OpenError {
     /// Label or protocol are longer than the server allows.
     #[error("label or protocol are too long")]
     TooLong,
-}
-
-/// One participant's DTLS and data channels; see the crate's documentation for how to drive it.
-pub struct Session;
-
-impl Session {
-    /// A passive session (the DTLS server, `a=setup:passive`) that waits for its client's ClientHello.
-    pub fn new(_certificate: Arc<Certificate>) -> Self {
-        todo!()
-    }
-
-    /// Tells the session whom to expect: the SHA-256 fingerprint from the client's SDP, in either case.
-    ///
-    /// No handshake is answered before; the latest hello is kept until then, and answered in the
-    /// [`Session::handle_timeout`] that [`Session::poll_timeout`] asks for at once. Setting the same fingerprint again
-    /// is fine.
-    pub fn set_remote_fingerprint(&mut self, _sha256: &str) -> Result<(), FingerprintError> {
-        todo!()
-    }
-
-    /// Takes a DTLS datagram (first byte 20–63) that came from any of the participant's validated paths.
-    pub fn handle_datagram(&mut self, _now: Instant, _datagram: &[u8]) {
-        todo!()
-    }
-
-    /// Runs what is due at `now`.
-    pub fn handle_timeout(&mut self, _now: Instant) {
-        todo!()
-    }
-
-    /// When [`Session::handle_timeout`] is next due; `None` while nothing is pending.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
-    }
-
-    /// The next datagram to send to the participant: DTLS records, at most 1200 bytes.
-    pub fn poll_transmit(&mut self, _now: Instant) -> Option<Vec<u8>> {
-        todo!()
-    }
-
-    /// The next event.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
-    }
-
-    /// Queues a message on an open channel.
-    pub fn send(&mut self, _now: Instant, _channel: ChannelId, _text: bool, _message: &[u8]) -> Result<(), SendError> {
-        todo!()
-    }
-
-    /// Dials a channel; [`Event::ChannelOpened`] says when the client confirmed it. May be called at any time: the
-    /// dialling waits for the association.
-    pub fn open_channel(
-        &mut self,
-        _now: Instant,
-        _label: &str,
-        _protocol: &str,
-        _ordered: bool,
-        _reliability: Reliability,
-    ) -> Result<ChannelId, OpenError> {
-        todo!()
-    }
-
-    /// Closes one channel in both directions; [`Event::ChannelClosed`] follows. Unknown ids are ignored.
-    pub fn close_channel(&mut self, _now: Instant, _channel: ChannelId) {
-        todo!()
-    }
-
-    /// Ends the session with a close_notify, to be fetched with [`Session::poll_transmit`].
-    pub fn close(&mut self, _now: Instant) {
-        todo!()
-    }
 }

@@ -1,0 +1,389 @@
+//! Data channels (RFC 8831, RFC 8832) over one SCTP association (RFC 9260), which the client opens.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use rtc_datachannel::data_channel::DataChannel;
+use rtc_datachannel::message::Message;
+use rtc_datachannel::message::message_channel_ack::DataChannelAck;
+use rtc_datachannel::message::message_channel_open::{CHANNEL_PRIORITY_NORMAL, ChannelType, DataChannelOpen};
+use rtc_sctp::{
+    Association, AssociationHandle, DatagramEvent, Endpoint, EndpointConfig, Event as SctpEvent, Payload, PayloadProtocolIdentifier,
+    ReliabilityType, ServerConfig, StreamEvent, TimerConfig, TransportConfig, max_payload_size_for_mtu,
+};
+use rtc_shared::TransportProtocol;
+use rtc_shared::marshal::{Marshal, Unmarshal};
+
+use crate::{ChannelId, Event, MAX_MESSAGE, OpenError, Reliability, SendError};
+
+/// The address `rtc-sctp` knows the client by; see `dtls::PEER`.
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 255)), 9);
+
+/// Channels of a session. A meeting needs a handful; each costs some 500 bytes here and as much in `rtc-sctp`.
+pub(crate) const MAX_CHANNELS: usize = 64;
+/// Bytes of label, and of protocol.
+pub(crate) const MAX_NAME: usize = 1024;
+/// Bytes waiting to be sent or acknowledged in all channels: four of the largest messages, and what one slow
+/// participant may cost the server.
+pub(crate) const MAX_BUFFERED: usize = 1 << 20;
+/// Bytes received but not yet whole or in order: two of the largest messages.
+const RECEIVE_WINDOW: u32 = 512 * 1024;
+/// Bytes of an SCTP packet: a DTLS record adds at most 37 (header 13, nonce 8, tag 16), together 1200.
+const MAX_PACKET: u32 = 1163;
+
+/// One session's channels and the association under them.
+pub(crate) struct Channels {
+    endpoint: Endpoint,
+    association: Link,
+    channels: BTreeMap<ChannelId, Channel>,
+    packets: VecDeque<Bytes>,
+    events: VecDeque<Event>,
+}
+
+enum Link {
+    /// The client's INIT has not come.
+    Waiting,
+    Up {
+        handle: AssociationHandle,
+        association: Box<Association>,
+        connected: bool,
+    },
+    /// Gone for good: a client that wants channels again makes a new session.
+    Lost,
+}
+
+struct Channel {
+    stage: ChannelStage,
+    label: String,
+    protocol: String,
+    ordered: bool,
+    reliability: Reliability,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ChannelStage {
+    /// Waits for the association.
+    Wanted,
+    /// DATA_CHANNEL_OPEN is sent.
+    Dialled,
+    Open,
+}
+
+impl Channels {
+    pub(crate) fn new() -> Self {
+        let transport = TransportConfig::default()
+            .with_max_message_size(MAX_MESSAGE as u32)
+            .with_max_receive_buffer_size(RECEIVE_WINDOW)
+            // With a limit its timers stop for good after a silence of half a minute. ICE decides when a path is dead.
+            .with_timer_config(TimerConfig {
+                max_t3_rtx_retrans: usize::MAX,
+                max_reconfig_retrans: usize::MAX,
+                max_ack_retrans: usize::MAX,
+                ..TimerConfig::default()
+            });
+        let mut config = EndpointConfig::new();
+        config.max_payload_size(max_payload_size_for_mtu(MAX_PACKET));
+        Self {
+            endpoint: Endpoint::new(PEER, TransportProtocol::UDP, Arc::new(config), Some(Arc::new(ServerConfig::new(transport)))),
+            association: Link::Waiting,
+            channels: BTreeMap::new(),
+            packets: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes an SCTP packet.
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: Bytes) {
+        if matches!(self.association, Link::Lost) {
+            return;
+        }
+        match (self.endpoint.handle(now, PEER, None, packet), &mut self.association) {
+            (Some((handle, DatagramEvent::NewAssociation(association))), link @ Link::Waiting) => {
+                *link = Link::Up { handle, association: Box::new(association), connected: false };
+            }
+            (Some((to, DatagramEvent::AssociationEvent(event))), Link::Up { handle, association, .. }) if to == *handle => {
+                association.handle_event(event);
+            }
+            _ => {}
+        }
+        self.handle_events(now);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if let Link::Up { association, .. } = &mut self.association {
+            association.handle_timeout(now);
+            self.handle_events(now);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.association {
+            Link::Up { association, .. } => association.poll_timeout(),
+            _ => None,
+        }
+    }
+
+    /// The next SCTP packet to send.
+    pub(crate) fn poll_packet(&mut self, now: Instant) -> Option<Bytes> {
+        if self.packets.is_empty() {
+            self.gather(now);
+        }
+        self.packets.pop_front()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn send(&mut self, now: Instant, id: ChannelId, text: bool, message: &[u8]) -> Result<(), SendError> {
+        if self.channels.get(&id).is_none_or(|channel| channel.stage != ChannelStage::Open) {
+            return Err(SendError::NotOpen);
+        }
+        if message.len() > MAX_MESSAGE {
+            return Err(SendError::TooLarge);
+        }
+        if self.buffered() + message.len() > MAX_BUFFERED {
+            return Err(SendError::Full);
+        }
+        // An empty message becomes one zero byte under an identifier of its own (RFC 8831 §6.6).
+        let message = DataChannel::get_data_channel_message(text, BytesMut::from(message));
+        self.write(now, id, &message.payload.freeze(), message.ppi)
+    }
+
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        label: &str,
+        protocol: &str,
+        ordered: bool,
+        reliability: Reliability,
+    ) -> Result<ChannelId, OpenError> {
+        if matches!(self.association, Link::Lost) {
+            return Err(OpenError::Ended);
+        }
+        if label.len() > MAX_NAME || protocol.len() > MAX_NAME {
+            return Err(OpenError::TooLong);
+        }
+        if self.channels.len() >= MAX_CHANNELS {
+            return Err(OpenError::TooMany);
+        }
+        let id = (1..).step_by(2).find(|id| !self.channels.contains_key(id)).ok_or(OpenError::TooMany)?;
+        let (label, protocol) = (label.to_owned(), protocol.to_owned());
+        self.channels.insert(id, Channel { stage: ChannelStage::Wanted, label, protocol, ordered, reliability });
+        if matches!(self.association, Link::Up { connected: true, .. }) {
+            self.dial(now, id);
+        }
+        Ok(id)
+    }
+
+    pub(crate) fn close(&mut self, now: Instant, id: ChannelId) {
+        if self.channels.remove(&id).is_some() {
+            self.reset(now, id);
+            self.events.push_back(Event::ChannelClosed(id));
+        }
+    }
+
+    /// Forgets the association; every channel is closed.
+    pub(crate) fn lose(&mut self) {
+        self.association = Link::Lost;
+        self.events.extend(std::mem::take(&mut self.channels).into_keys().map(Event::ChannelClosed));
+    }
+
+    fn association(&mut self) -> Option<&mut Association> {
+        match &mut self.association {
+            Link::Up { association, .. } => Some(association),
+            _ => None,
+        }
+    }
+
+    fn gather(&mut self, now: Instant) {
+        if let Some(transmit) = self.association().and_then(|association| association.poll_transmit(now))
+            && let Payload::RawEncode(packets) = transmit.message
+        {
+            self.packets.extend(packets);
+        }
+    }
+
+    fn handle_events(&mut self, now: Instant) {
+        while let Some(event) = self.association().and_then(Association::poll) {
+            match event {
+                SctpEvent::Connected => {
+                    if let Link::Up { connected, .. } = &mut self.association {
+                        *connected = true;
+                    }
+                    let wanted: Vec<_> = self.channels.keys().copied().collect();
+                    wanted.into_iter().for_each(|id| self.dial(now, id));
+                }
+                SctpEvent::Stream(StreamEvent::Readable { id }) => self.read(now, id),
+                // The peer reset the stream, or the association is lost: reported for each stream.
+                SctpEvent::AssociationLost { id, .. } => {
+                    if self.channels.remove(&id).is_some() {
+                        self.events.push_back(Event::ChannelClosed(id));
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Link::Up { association, connected: true, .. } = &mut self.association
+            && (association.is_closed() || association.poll_endpoint_event().is_some())
+        {
+            self.gather(now);
+            self.lose();
+        }
+    }
+
+    /// Takes every message a stream has: it is announced only once.
+    fn read(&mut self, now: Instant, id: ChannelId) {
+        while let Some(Ok(Some(chunks))) =
+            self.association().and_then(|association| association.stream(id).ok()).map(|mut stream| stream.read_sctp())
+        {
+            match chunks.to_payload(MAX_MESSAGE) {
+                Ok(payload) => self.handle_message(now, id, chunks.ppi, payload),
+                Err(_) => self.close(now, id),
+            }
+        }
+    }
+
+    fn handle_message(&mut self, now: Instant, id: ChannelId, kind: PayloadProtocolIdentifier, payload: BytesMut) {
+        let (text, data) = match kind {
+            PayloadProtocolIdentifier::Dcep => return self.handle_control(now, id, &payload),
+            PayloadProtocolIdentifier::String => (true, payload.into()),
+            PayloadProtocolIdentifier::Binary => (false, payload.into()),
+            PayloadProtocolIdentifier::StringEmpty => (true, Vec::new()),
+            PayloadProtocolIdentifier::BinaryEmpty => (false, Vec::new()),
+            _ => return,
+        };
+        match self.channels.get(&id) {
+            // Data on a stream nobody opened has no meaning here: channels are not negotiated out of band.
+            None => {}
+            Some(channel) => {
+                if channel.stage == ChannelStage::Dialled {
+                    // Its DATA_CHANNEL_ACK was overtaken (RFC 8832 §6).
+                    self.opened(id);
+                }
+                self.events.push_back(Event::Message { channel: id, text, data });
+            }
+        }
+    }
+
+    fn handle_control(&mut self, now: Instant, id: ChannelId, mut payload: &[u8]) {
+        match (Message::unmarshal(&mut payload), self.channels.get(&id).map(|channel| channel.stage)) {
+            (Ok(Message::DataChannelOpen(open)), None) => match accept(id, open, self.channels.len()) {
+                Some(channel) => {
+                    self.channels.insert(id, channel);
+                    self.configure(id);
+                    if let Ok(ack) = Message::DataChannelAck(DataChannelAck {}).marshal() {
+                        let _ = self.write(now, id, &ack.freeze(), PayloadProtocolIdentifier::Dcep);
+                    }
+                    self.opened(id);
+                }
+                None => self.reset(now, id),
+            },
+            (Ok(Message::DataChannelAck(_)), Some(ChannelStage::Dialled)) => self.opened(id),
+            _ => {}
+        }
+    }
+
+    fn opened(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.stage = ChannelStage::Open;
+            self.events.push_back(Event::ChannelOpened {
+                id,
+                label: channel.label.clone(),
+                protocol: channel.protocol.clone(),
+                ordered: channel.ordered,
+                reliability: channel.reliability,
+            });
+        }
+    }
+
+    fn dial(&mut self, now: Instant, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        channel.stage = ChannelStage::Dialled;
+        let (channel_type, reliability_parameter) = wire_type(channel.ordered, channel.reliability);
+        let open = Message::DataChannelOpen(DataChannelOpen {
+            channel_type,
+            priority: CHANNEL_PRIORITY_NORMAL,
+            reliability_parameter,
+            label: channel.label.clone().into_bytes(),
+            protocol: channel.protocol.clone().into_bytes(),
+        });
+        let stream = self.association().map(|association| association.open_stream(id, PayloadProtocolIdentifier::Binary).is_ok());
+        match (stream, open.marshal()) {
+            (Some(true), Ok(open)) => {
+                self.configure(id);
+                let _ = self.write(now, id, &open.freeze(), PayloadProtocolIdentifier::Dcep);
+            }
+            // The client sent data on a stream that is not its to open.
+            _ => self.close(now, id),
+        }
+    }
+
+    /// Sends what the channel's type asks for; `rtc-sctp` does not learn it from DATA_CHANNEL_OPEN.
+    fn configure(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get(&id) else { return };
+        let (kind, value) = match channel.reliability {
+            Reliability::Reliable => (ReliabilityType::Reliable, 0),
+            Reliability::MaxRetransmits(count) => (ReliabilityType::Rexmit, count),
+            Reliability::MaxLifetime(milliseconds) => (ReliabilityType::Timed, milliseconds),
+        };
+        let unordered = !channel.ordered;
+        if let Some(Ok(mut stream)) = self.association().map(|association| association.stream(id)) {
+            let _ = stream.set_reliability_params(unordered, kind, value);
+        }
+    }
+
+    fn write(&mut self, now: Instant, id: ChannelId, payload: &Bytes, kind: PayloadProtocolIdentifier) -> Result<(), SendError> {
+        let association = self.association().ok_or(SendError::NotOpen)?;
+        let mut stream = association.stream(id).map_err(|_| SendError::NotOpen)?;
+        stream.write_chunk_with_ppi(now, payload, kind).map(|_| ()).map_err(|_| SendError::NotOpen)
+    }
+
+    /// Closes a stream in both directions (RFC 8831 §6.7).
+    fn reset(&mut self, now: Instant, id: ChannelId) {
+        if let Some(Ok(mut stream)) = self.association().map(|association| association.stream(id)) {
+            let _ = stream.close(now);
+        }
+    }
+
+    fn buffered(&mut self) -> usize {
+        let Link::Up { association, .. } = &mut self.association else { return 0 };
+        let buffered = |id: &ChannelId| association.stream(*id).and_then(|stream| stream.buffered_amount()).unwrap_or(0);
+        self.channels.keys().map(buffered).sum()
+    }
+}
+
+/// The channel a client asks for, if it may have it.
+fn accept(id: ChannelId, open: DataChannelOpen, existing: usize) -> Option<Channel> {
+    // The DTLS client dials even ids (RFC 8832 §6).
+    if !id.is_multiple_of(2) || existing >= MAX_CHANNELS || open.label.len() > MAX_NAME || open.protocol.len() > MAX_NAME {
+        return None;
+    }
+    let (unordered, kind) = DataChannel::get_reliability_params(open.channel_type);
+    Some(Channel {
+        stage: ChannelStage::Open,
+        label: String::from_utf8(open.label).ok()?,
+        protocol: String::from_utf8(open.protocol).ok()?,
+        ordered: !unordered,
+        reliability: match kind {
+            ReliabilityType::Rexmit => Reliability::MaxRetransmits(open.reliability_parameter),
+            ReliabilityType::Timed => Reliability::MaxLifetime(open.reliability_parameter),
+            _ => Reliability::Reliable,
+        },
+    })
+}
+
+/// Channel type and reliability parameter (RFC 8832 §5.1).
+fn wire_type(ordered: bool, reliability: Reliability) -> (ChannelType, u32) {
+    match (reliability, ordered) {
+        (Reliability::Reliable, true) => (ChannelType::Reliable, 0),
+        (Reliability::Reliable, false) => (ChannelType::ReliableUnordered, 0),
+        (Reliability::MaxRetransmits(count), true) => (ChannelType::PartialReliableRexmit, count),
+        (Reliability::MaxRetransmits(count), false) => (ChannelType::PartialReliableRexmitUnordered, count),
+        (Reliability::MaxLifetime(milliseconds), true) => (ChannelType::PartialReliableTimed, milliseconds),
+        (Reliability::MaxLifetime(milliseconds), false) => (ChannelType::PartialReliableTimedUnordered, milliseconds),
+    }
+}

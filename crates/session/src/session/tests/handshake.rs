@@ -1,0 +1,133 @@
+//! The handshake as it should go, on lines good and bad.
+
+use std::time::{Duration, Instant};
+
+use rtc_dtls::config::ExtendedMasterSecretType;
+use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use switchyard_rtp::srtp::{Profile, SrtpKeys};
+
+use super::client::Offer;
+use super::line::{Line, Weather};
+use crate::{Event, FailReason};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn keys(line: &Line) -> &SrtpKeys {
+    let keys = |event| if let &Event::Keys(ref keys) = event { Some(keys) } else { None };
+    line.events.iter().find_map(keys).expect("keys")
+}
+
+#[test]
+fn both_ends_export_the_same_srtp_keys() {
+    let offers = [
+        (vec![SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80, SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm], Profile::AeadAes128Gcm),
+        (vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm], Profile::AeadAes128Gcm),
+        (vec![SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80], Profile::Aes128CmHmacSha1_80),
+    ];
+    for (profiles, profile) in offers {
+        let mut line = Line::new(1, Weather::default(), Offer { profiles, ..Offer::default() });
+        assert!(line.run_until(MINUTE, |line| line.has_keys() && line.client.established));
+        let keys = keys(&line);
+        assert_eq!(keys.profile, profile);
+        let salt = profile.salt_len();
+        let material = line.client.keying_material(2 * (16 + salt));
+        assert_eq!(keys.remote.key, material[..16], "the client's key");
+        assert_eq!(keys.local.key, material[16..32], "the server's key");
+        assert_eq!(keys.remote.salt[..salt], material[32..32 + salt]);
+        assert_eq!(keys.local.salt[..salt], material[32 + salt..]);
+    }
+}
+
+#[test]
+fn a_good_line_takes_three_round_trips_and_no_repetition() {
+    let mut line = Line::new(1, Weather::default(), Offer::default());
+    assert!(line.run_until(MINUTE, |line| line.has_keys()));
+    assert_eq!(line.elapsed(), Duration::from_millis(5 * 20));
+    assert!(line.sent.len() <= 4, "{} datagrams", line.sent.len());
+}
+
+#[test]
+fn two_hundred_handshakes_survive_a_line_that_loses_a_third() {
+    let weather = Weather { loss: 30, repeat: 10, jitter: 60 };
+    let mut longest = Duration::ZERO;
+    for seed in 0..200 {
+        let mut line = Line::new(seed, weather, Offer::default());
+        let done = line.run_until(MINUTE, |line| line.has_keys() && line.client.established);
+        assert!(done, "seed {seed}: keys {}, client {}, {:?}", line.has_keys(), line.client.established, line.failure());
+        longest = longest.max(line.elapsed());
+    }
+    println!("200 handshakes at 30 % loss: the longest took {longest:?} of virtual time");
+}
+
+#[test]
+fn small_fragments_make_a_handshake_all_the_same() {
+    let mut line = Line::new(3, Weather { loss: 10, repeat: 10, jitter: 60 }, Offer { mtu: 120, ..Offer::default() });
+    assert!(line.run_until(MINUTE, |line| line.has_keys() && line.client.established), "{:?}", line.failure());
+}
+
+#[test]
+fn a_wrong_certificate_fails_without_keys() {
+    let mut line = Line::new(1, Weather::default(), Offer::default());
+    let other = Line::new(1, Weather::default(), Offer::default());
+    line.session = crate::Session::new(super::line::CERTIFICATE.clone());
+    line.session.set_remote_fingerprint(other.client.fingerprint()).expect("a fingerprint");
+    assert!(line.run_until(MINUTE, |line| line.client.failed), "the alert tells the client");
+    assert_eq!(line.failure(), Some(FailReason::CertificateMismatch));
+    assert!(!line.has_keys());
+}
+
+#[test]
+fn a_client_without_certificate_fails() {
+    let mut line = Line::new(1, Weather::default(), Offer { certificate: false, ..Offer::default() });
+    assert!(line.run_until(MINUTE, |line| line.client.failed));
+    assert_eq!(line.failure(), Some(FailReason::NoCertificate));
+    assert!(!line.has_keys());
+}
+
+#[test]
+fn a_client_without_a_common_srtp_profile_fails() {
+    for profiles in [vec![], vec![SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32]] {
+        let mut line = Line::new(1, Weather::default(), Offer { profiles, ..Offer::default() });
+        assert!(line.run_until(MINUTE, |line| line.client.failed));
+        assert_eq!(line.failure(), Some(FailReason::NoSrtpProfile));
+    }
+}
+
+#[test]
+fn a_client_without_extended_master_secret_fails() {
+    let offer = Offer { extended_master_secret: ExtendedMasterSecretType::Disable, ..Offer::default() };
+    let mut line = Line::new(1, Weather::default(), offer);
+    assert!(line.run_until(MINUTE, |line| line.client.failed));
+    assert_eq!(line.failure(), Some(FailReason::NoExtendedMasterSecret));
+}
+
+#[test]
+fn close_notify_ends_either_side() {
+    let mut line = Line::established();
+    line.session.close(line.now);
+    assert!(line.run_until(MINUTE, |line| line.client.closed));
+    assert!(matches!(line.events.back(), Some(Event::Closed)));
+
+    let mut line = Line::established();
+    line.client.close(line.now);
+    assert!(line.run_until(MINUTE, |line| matches!(line.events.back(), Some(Event::Closed))));
+    assert_eq!(line.session.poll_timeout(), None);
+}
+
+#[test]
+fn an_idle_session_asks_for_no_timer() {
+    let mut line = Line::established();
+    line.run(MINUTE);
+    assert_eq!(line.session.poll_timeout(), None);
+}
+
+#[test]
+fn the_cost_of_a_handshake_is_printed() {
+    let rounds = 50;
+    let mut lines: Vec<_> = (0..rounds).map(|seed| Line::new(seed, Weather::default(), Offer::default())).collect();
+    let began = Instant::now();
+    for line in &mut lines {
+        assert!(line.run_until(MINUTE, |line| line.has_keys() && line.client.established));
+    }
+    println!("a handshake costs both ends {:?}", began.elapsed() / rounds as u32);
+}
