@@ -4,10 +4,22 @@
 //! [`Wire`]. Pure: no clock, socket, thread or environment. Per packet it allocates nothing, takes no lock and logs nothing;
 //! names are resolved to indices when a command arrives, packets only index.
 
+mod agent;
+mod clock;
 mod command;
+mod drops;
+mod egress;
+mod feedback;
 mod forwarder;
+mod history;
+mod keyframes;
+mod loss;
+mod peer;
+mod sender;
+mod track;
 mod wire;
 
 pub use command::{Command, IceCredentials, PeerKey, ReceiverConfig, SenderConfig, TrackKey, WorkerIndex};
+pub use drops::{Drop, Drops};
 pub use forwarder::{Config, Forwarder};
 pub use wire::{Batch, Event, Origin, Path, Received, Remote, Run, SocketId, TrunkPacket, Wire};

@@ -1,0 +1,244 @@
+//! A participant's paths: the server's end of ICE (RFC 8445 §2.5, a lite agent), one per peer.
+//!
+//! Every request is checked before anything is learnt from it, and answered where it came in. A lite agent sends no checks of its own,
+//! so nobody can have it send anything to an address that has not proved to know the password.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rtc_crypto::RTCCrypto;
+use rtc_stun::attributes::{
+    ATTR_ICE_CONTROLLED, ATTR_MESSAGE_INTEGRITY, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME, AttrType, Attributes,
+};
+use rtc_stun::error_code::{CODE_ROLE_CONFLICT, CODE_UNKNOWN_ATTRIBUTE, ErrorCode};
+use rtc_stun::fingerprint::FINGERPRINT;
+use rtc_stun::integrity::MessageIntegrity;
+use rtc_stun::message::{BINDING_ERROR, BINDING_REQUEST, BINDING_SUCCESS, Message, Setter};
+use rtc_stun::uattrs::UnknownAttributes;
+use rtc_stun::xoraddr::XorMappedAddress;
+
+use crate::{IceCredentials, Path};
+
+#[cfg(test)]
+mod tests;
+
+/// Without an authenticated request for this long, consent to send has expired (RFC 7675 §5.1).
+pub(crate) const CONSENT: Duration = Duration::from_secs(30);
+
+/// Paths remembered at once. A browser with Wi-Fi, LTE and a VPN over both families checks from six addresses; beyond that the
+/// longest silent one is forgotten.
+const MAX_PATHS: usize = 8;
+
+/// Bytes of a request that are looked at; browsers send 100 to 140.
+const MAX_REQUEST: usize = 512;
+
+/// Why a STUN datagram changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Not a STUN binding request, or not a whole one.
+    Malformed,
+    /// USERNAME names nobody.
+    UnknownUser,
+    /// MESSAGE-INTEGRITY or FINGERPRINT is missing or wrong.
+    NotAuthentic,
+}
+
+/// A parsed binding request, not yet trusted.
+pub(crate) struct Request {
+    message: Message,
+    /// `local ufrag:remote ufrag` (RFC 8445 §7.2.2).
+    username: Vec<u8>,
+}
+
+impl Request {
+    /// Parses a binding request.
+    pub(crate) fn parse(datagram: &[u8]) -> Result<Self, Refused> {
+        if datagram.len() > MAX_REQUEST {
+            return Err(Refused::Malformed);
+        }
+        let mut message = Message::new();
+        message.unmarshal_binary(datagram).map_err(|_| Refused::Malformed)?;
+        // Bytes after the message would be covered by neither check below.
+        if message.typ != BINDING_REQUEST || datagram.len() != message.raw.len() || datagram.len() != 20 + message.length as usize {
+            return Err(Refused::Malformed);
+        }
+        let username = message.get(ATTR_USERNAME).map_err(|_| Refused::Malformed)?;
+        Ok(Self { message, username })
+    }
+
+    /// The ufrag of this server's it is for.
+    pub(crate) fn local_ufrag(&self) -> &[u8] {
+        self.username.split(|&byte| byte == b':').next().unwrap_or_default()
+    }
+
+    /// The attributes that MESSAGE-INTEGRITY covers: those before it (RFC 8489 §14.5).
+    fn covers(&self, attribute: AttrType) -> bool {
+        let Attributes(attributes) = &self.message.attributes;
+        attributes.iter().take_while(|a| a.typ != ATTR_MESSAGE_INTEGRITY).any(|a| a.typ == attribute)
+    }
+
+    /// Comprehension-required attributes (0x0000–0x7fff) that a binding request of ICE doesn't have.
+    fn unknown_required(&self) -> Vec<AttrType> {
+        let known = [ATTR_USERNAME, ATTR_MESSAGE_INTEGRITY, ATTR_PRIORITY, ATTR_USE_CANDIDATE];
+        let Attributes(attributes) = &self.message.attributes;
+        attributes.iter().map(|a| a.typ).filter(|typ| typ.0 < 0x8000 && !known.contains(typ)).take(4).collect()
+    }
+}
+
+/// What an authentic request led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// Its address was not one of the peer's before.
+    pub(crate) new: bool,
+    /// An address that had to make room for it.
+    pub(crate) forgotten: Option<SocketAddr>,
+    /// The client nominated a path other than the one in use.
+    pub(crate) nominated: bool,
+}
+
+struct ValidPath {
+    path: Path,
+    heard: Instant,
+}
+
+/// The server's end of one participant's ICE session.
+pub(crate) struct Agent {
+    current: IceCredentials,
+    /// Those before an ICE restart, until a path is nominated under the current ones.
+    previous: Option<IceCredentials>,
+    paths: Vec<ValidPath>,
+    selected: Option<Path>,
+}
+
+impl Agent {
+    pub(crate) fn new(credentials: IceCredentials) -> Self {
+        Self { current: credentials, previous: None, paths: Vec::new(), selected: None }
+    }
+
+    /// Begins an ICE restart. Returns the ufrag that no longer counts, if three generations met.
+    pub(crate) fn restart(&mut self, credentials: IceCredentials) -> Option<String> {
+        let replaced = std::mem::replace(&mut self.current, credentials);
+        self.previous.replace(replaced).map(|credentials| credentials.ufrag)
+    }
+
+    /// The ufrags under which requests are taken.
+    pub(crate) fn ufrags(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.current).chain(&self.previous).map(|credentials| credentials.ufrag.as_str())
+    }
+
+    /// Where media and DTLS go: where the client last nominated, or before that where it was last heard.
+    pub(crate) fn egress(&self) -> Option<Path> {
+        self.selected.or_else(|| self.paths.iter().max_by_key(|valid| valid.heard).map(|valid| valid.path))
+    }
+
+    /// Every validated address.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.paths.iter().map(|valid| valid.path.remote)
+    }
+
+    /// Checks a request that came in over `path` and writes its answer.
+    pub(crate) fn handle_request(
+        &mut self,
+        now: Instant,
+        path: &Path,
+        request: &mut Request,
+        crypto: &dyn RTCCrypto,
+        answer: &mut Message,
+    ) -> Result<Heard, Refused> {
+        let local = request.local_ufrag();
+        let (credentials, is_current) = match &self.previous {
+            _ if self.current.ufrag.as_bytes() == local => (&self.current, true),
+            Some(previous) if previous.ufrag.as_bytes() == local => (previous, false),
+            _ => return Err(Refused::UnknownUser),
+        };
+        let pwd = credentials.pwd.clone();
+        MessageIntegrity::check(&mut request.message, pwd.as_bytes(), crypto).map_err(|_| Refused::NotAuthentic)?;
+        FINGERPRINT.check(&request.message).map_err(|_| Refused::NotAuthentic)?;
+
+        // A lite agent stays controlled; the other end has to take the other role (RFC 8445 §6.1.1, §7.3.1.1).
+        let error = if request.covers(ATTR_ICE_CONTROLLED) {
+            Some((CODE_ROLE_CONFLICT, Vec::new()))
+        } else {
+            let unknown = request.unknown_required();
+            (!unknown.is_empty()).then_some((CODE_UNKNOWN_ATTRIBUTE, unknown))
+        };
+        write_answer(answer, &request.message, path.remote, error.clone(), &pwd, crypto).map_err(|_| Refused::Malformed)?;
+        if error.is_some() {
+            return Ok(Heard { new: false, forgotten: None, nominated: false });
+        }
+
+        let mut heard = Heard { new: false, forgotten: None, nominated: false };
+        if let Some(valid) = self.paths.iter_mut().find(|valid| valid.path == *path) {
+            valid.heard = now;
+        } else {
+            heard.new = !self.addresses().any(|address| address == path.remote);
+            if self.paths.len() == MAX_PATHS {
+                heard.forgotten = self.forget_longest_silent();
+            }
+            self.paths.push(ValidPath { path: *path, heard: now });
+        }
+        // A request under old credentials keeps its path alive but nominates nothing that a restart has replaced.
+        if request.covers(ATTR_USE_CANDIDATE) && (is_current || self.selected.is_none()) {
+            heard.nominated = self.selected != Some(*path);
+            self.selected = Some(*path);
+            if is_current {
+                self.previous = None;
+            }
+        }
+        Ok(heard)
+    }
+
+    /// Forgets paths whose consent has expired and returns the addresses that are no longer the peer's.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<SocketAddr> {
+        let expired = |valid: &ValidPath| now.saturating_duration_since(valid.heard) >= CONSENT;
+        if !self.paths.iter().any(expired) {
+            return Vec::new();
+        }
+        let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.paths).into_iter().partition(expired);
+        self.paths = kept;
+        if gone.iter().any(|valid| Some(valid.path) == self.selected) {
+            self.selected = None;
+        }
+        gone.into_iter().map(|valid| valid.path.remote).filter(|remote| !self.addresses().any(|address| address == *remote)).collect()
+    }
+
+    fn forget_longest_silent(&mut self) -> Option<SocketAddr> {
+        let selected = self.selected;
+        let (index, _) =
+            self.paths.iter().enumerate().filter(|(_, valid)| Some(valid.path) != selected).min_by_key(|(_, valid)| valid.heard)?;
+        let remote = self.paths.swap_remove(index).path.remote;
+        (!self.addresses().any(|address| address == remote)).then_some(remote)
+    }
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent").field("paths", &self.paths.len()).finish_non_exhaustive()
+    }
+}
+
+fn write_answer(
+    answer: &mut Message,
+    request: &Message,
+    remote: SocketAddr,
+    error: Option<(ErrorCode, Vec<AttrType>)>,
+    pwd: &str,
+    crypto: &dyn RTCCrypto,
+) -> Result<(), rtc_shared::error::Error> {
+    let integrity = MessageIntegrity::new_short_term_integrity_with_provider(pwd.to_owned(), crypto);
+    answer.reset();
+    answer.transaction_id = request.transaction_id;
+    answer.typ = if error.is_some() { BINDING_ERROR } else { BINDING_SUCCESS };
+    answer.write_header();
+    match error {
+        None => XorMappedAddress { ip: remote.ip(), port: remote.port() }.add_to(answer)?,
+        Some((code, unknown)) => {
+            code.add_to(answer)?;
+            if !unknown.is_empty() {
+                UnknownAttributes(unknown).add_to(answer)?;
+            }
+        }
+    }
+    integrity.add_to(answer)?;
+    FINGERPRINT.add_to(answer)
+}

@@ -1,0 +1,271 @@
+//! RTCP on both legs: what participants report and ask for, and what they are sent because time has passed.
+
+use std::time::{Duration, Instant};
+
+use switchyard_rtp::rtcp::{Packet, Packets};
+use switchyard_rtp::{Header, MediaKind};
+
+use crate::agent::CONSENT;
+use crate::clock::TrackClock;
+use crate::drops::Drop;
+use crate::forwarder::{Forwarder, packet_of};
+use crate::peer::REPORT_INTERVAL;
+use crate::track::Home;
+use crate::{Event, Remote, Wire};
+
+/// Between two looks at every peer: reports, expired paths.
+pub(super) const SCAN: Duration = Duration::from_millis(100);
+/// Between two looks at what is missing or awaited.
+const TICK: Duration = Duration::from_millis(10);
+/// Retransmissions that one RTCP packet may ask for: what a compound of 1,200 bytes with 17 per entry can't exceed usefully.
+const MAX_RESENT: usize = 128;
+
+impl Forwarder {
+    pub(super) fn handle_rtcp(&mut self, now: Instant, index: usize, bytes: &mut [u8], wire: &mut impl Wire) -> Result<(), Drop> {
+        let arrived = self.clock.ntp(now);
+        let len = self.peers.get_mut(index).ok_or(Drop::UnknownAddress)?.open_rtcp(bytes)?;
+        for packet in Packets::parse(&bytes[..len]) {
+            match packet.map_err(|_| Drop::Malformed)? {
+                Packet::SenderReport(report) => {
+                    let peer = &mut self.peers[index];
+                    for block in report.reports() {
+                        peer.handle_report_block(arrived, &block);
+                    }
+                    let clock = peer.handle_sender_report(now, arrived, report.ssrc, report.ntp, report.rtp);
+                    if let Some((key, clock)) = clock
+                        && let Some(&track) = self.track_keys.get(&key)
+                    {
+                        self.set_clock(now, track, clock, wire);
+                    }
+                }
+                Packet::ReceiverReport(report) => {
+                    for block in report.reports() {
+                        self.peers[index].handle_report_block(arrived, &block);
+                    }
+                }
+                Packet::Nack(nack) => {
+                    for sequence in nack.sequences().take(MAX_RESENT) {
+                        if let Err(drop) = self.resend(now, index, nack.media, sequence, wire) {
+                            self.drops.count(drop);
+                        }
+                    }
+                }
+                Packet::PictureLossIndication { media, .. } => self.handle_keyframe_request(now, index, media),
+                Packet::FullIntraRequest(request) => {
+                    for (ssrc, _) in request.entries() {
+                        self.handle_keyframe_request(now, index, ssrc);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_keyframe_request(&mut self, now: Instant, index: usize, ssrc: u32) {
+        let peer = &self.peers[index];
+        let key = peer.sender_by_ssrc(ssrc).and_then(|place| peer.routes.get(usize::from(place)).copied().flatten());
+        if let Some(&track) = key.and_then(|key| self.track_keys.get(&key)) {
+            self.request_keyframe(now, track);
+        }
+    }
+
+    /// Sends a packet again: by RTX, or the stored ciphertext.
+    fn resend(&mut self, now: Instant, index: usize, ssrc: u32, sequence: u16, wire: &mut impl Wire) -> Result<(), Drop> {
+        let peer = &mut self.peers[index];
+        let path = peer.agent.egress().ok_or(Drop::NoPath)?;
+        let place = peer.sender_by_ssrc(ssrc).ok_or(Drop::NotRouted)?;
+        let sealer = peer.sealer.as_mut().ok_or(Drop::NoKeys)?;
+        let sender = peer.senders.get_mut(usize::from(place)).and_then(Option::as_mut).ok_or(Drop::NotRouted)?;
+        let (key, source) = sender.source(sequence).ok_or(Drop::Forgotten)?;
+        if !sender.may_resend(now, sequence) {
+            return Err(Drop::ResentJustNow);
+        }
+        if let Some(ciphertext) = sender.ciphertext(sequence) {
+            self.egress.datagram(&path, ciphertext, wire);
+            return Ok(());
+        }
+        let history = self.track_keys.get(&key).and_then(|&track| self.tracks[track].history.as_ref()).ok_or(Drop::Forgotten)?;
+        let map = self.track_keys.get(&key).and_then(|&track| self.tracks[track].extensions).ok_or(Drop::Forgotten)?;
+        let (codec, bytes) = history.get(source).ok_or(Drop::Forgotten)?;
+        let header = Header::parse(bytes).map_err(|_| Drop::Malformed)?;
+        let extensions = map.parse(&header, bytes);
+        let packet = packet_of(bytes, &header, source, codec, false, &extensions, 0);
+        let len = sender.retransmit(sequence, &packet, sealer, self.egress.room(wire))?;
+        self.egress.commit(&path, len);
+        Ok(())
+    }
+
+    /// A track's clock is known, or known better: subscribers who have had no report yet get one at once.
+    pub(super) fn set_clock(&mut self, now: Instant, index: usize, clock: TrackClock, wire: &mut impl Wire) {
+        let track = &mut self.tracks[index];
+        let is_first = track.clock.replace(clock).is_none();
+        for &worker in &track.trunks {
+            wire.tell(worker, Remote::Clock { track: track.key, ntp: clock.ntp, rtp: clock.rtp });
+        }
+        if is_first {
+            self.reports.extend(track.subscribers.iter().map(|subscriber| (subscriber.peer, subscriber.sender)));
+            self.send_due_reports(now, wire);
+        }
+    }
+
+    /// Sends the sender reports that are owed at once: to who was just switched to a track.
+    pub(super) fn send_due_reports(&mut self, now: Instant, wire: &mut impl Wire) {
+        while let Some((index, place)) = self.reports.pop() {
+            self.send_sender_report(now, index, place, wire);
+        }
+    }
+
+    fn send_sender_report(&mut self, now: Instant, index: usize, place: u16, wire: &mut impl Wire) {
+        let clock = self.clock;
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        let key = peer.routes.get(usize::from(place)).copied().flatten();
+        let Some(track) = key.and_then(|key| self.track_keys.get(&key)).map(|&track| &self.tracks[track]) else { return };
+        let (Some(track_clock), Some(true)) = (track.clock, peer.sender_mut(place).map(|sender| sender.is_live())) else { return };
+        let cname = peer.key.0;
+        let sent = peer.send_rtcp(&mut self.egress, wire, |peer, writer| {
+            peer.write_sender_report(now, &clock, place, &track_clock, writer);
+            let ssrc = peer.sender_mut(place).map_or(0, |sender| sender.config.ssrc);
+            let _ = writer.source_description(ssrc, cname_of(cname));
+        });
+        if let Err(drop) = sent {
+            self.drops.count(drop);
+        }
+    }
+
+    /// Does what is due: feedback, reports, retransmission requests, expired paths.
+    pub fn handle_timeout(&mut self, now: Instant, wire: &mut impl Wire) {
+        if self.next_tick.is_some_and(|tick| tick <= now) {
+            self.next_tick = None;
+            self.report_arrivals(now, wire);
+            self.request_missing(now, wire);
+            self.ask_for_keyframes(now, wire);
+            if !(self.arrivals.is_empty() && self.holes.is_empty() && self.keyframes.is_empty()) {
+                self.schedule_tick(now, TICK);
+            }
+        }
+        if self.next_scan.is_some_and(|scan| scan <= now) {
+            self.next_scan = None;
+            self.scan(now, wire);
+            if !self.peers.is_empty() {
+                self.schedule_scan(now);
+            }
+        }
+        self.egress.flush(wire);
+    }
+
+    /// Transport-wide feedback to publishers.
+    fn report_arrivals(&mut self, now: Instant, wire: &mut impl Wire) {
+        let (peers, egress, drops) = (&mut self.peers, &mut self.egress, &mut self.drops);
+        self.arrivals.retain(|&index| {
+            let Some(peer) = peers.get_mut(index) else { return false };
+            if !peer.arrivals.is_due(now) {
+                return peer.arrivals.is_pending();
+            }
+            let sender = peer.reporter();
+            let sent = peer.send_rtcp(egress, wire, |peer, writer| peer.arrivals.report(now, sender, writer));
+            if let Err(drop) = sent {
+                drops.count(drop);
+                return false;
+            }
+            peer.arrivals.is_pending()
+        });
+    }
+
+    /// Retransmission requests to publishers.
+    fn request_missing(&mut self, now: Instant, wire: &mut impl Wire) {
+        let (peers, egress, nack) = (&mut self.peers, &mut self.egress, &mut self.nack);
+        self.holes.retain(|&index| {
+            let Some(peer) = peers.get_mut(index) else { return false };
+            let (round_trip, reporter) = (peer.round_trip, peer.reporter());
+            for place in 0..peer.receivers.len() {
+                let receiver = &mut peer.receivers[place];
+                nack.clear();
+                receiver.reception.poll_nack(now, round_trip, nack);
+                if let (Some(ssrc), false) = (receiver.media_ssrc, nack.is_empty()) {
+                    let _ = peer.send_rtcp(egress, wire, |_, writer| {
+                        let _ = writer.nack(reporter, ssrc, nack.iter().copied());
+                    });
+                }
+            }
+            peer.receivers.iter().any(|receiver| receiver.reception.is_missing())
+        });
+    }
+
+    /// Keyframe requests to publishers, merged over all who wait.
+    fn ask_for_keyframes(&mut self, now: Instant, wire: &mut impl Wire) {
+        let (tracks, peers, egress) = (&mut self.tracks, &mut self.peers, &mut self.egress);
+        self.keyframes.retain(|&index| {
+            let Some(track) = tracks.get_mut(index) else { return false };
+            if !track.enabled {
+                return false;
+            }
+            if track.keyframes.poll(now) {
+                match track.home {
+                    Home::Remote(worker) => wire.tell(worker, Remote::RequestKeyframe(track.key)),
+                    Home::Local { peer } => {
+                        let Some(peer) = peers.get_mut(peer) else { return false };
+                        let reporter = peer.reporter();
+                        let ssrc = peer.receiver_of(track.key).and_then(|receiver| receiver.request_ssrc());
+                        if let Some(ssrc) = ssrc {
+                            let _ = peer.send_rtcp(egress, wire, |_, writer| {
+                                let _ = writer.picture_loss_indication(reporter, ssrc);
+                            });
+                        }
+                    }
+                }
+            }
+            track.keyframes.wanted()
+        });
+    }
+
+    /// Looks at every peer: expired paths, reports.
+    fn scan(&mut self, now: Instant, wire: &mut impl Wire) {
+        for index in 0..self.peers.capacity() {
+            let Some(peer) = self.peers.get_mut(index) else { continue };
+            let gone = peer.agent.expire(now);
+            if peer.was_heard && peer.agent.egress().is_none() {
+                peer.was_heard = false;
+                wire.event(Event::Expired { peer: peer.key });
+            }
+            for address in gone {
+                self.disown(index, address, wire);
+            }
+            let Some(peer) = self.peers.get_mut(index) else { continue };
+            let report_at = *peer.report_at.get_or_insert(now + REPORT_INTERVAL);
+            if report_at > now {
+                continue;
+            }
+            peer.report_at = Some(now + REPORT_INTERVAL);
+            if !peer.has_keys() || peer.agent.egress().is_none() {
+                continue;
+            }
+            let cname = peer.key.0;
+            let _ = peer.send_rtcp(&mut self.egress, wire, |peer, writer| {
+                peer.write_receiver_report(now, writer);
+                if !writer.is_empty() {
+                    let _ = writer.source_description(peer.reporter(), cname_of(cname));
+                }
+            });
+            for place in 0..self.peers[index].senders.len() {
+                self.send_sender_report(now, index, place as u16, wire);
+            }
+        }
+        debug_assert!(SCAN < CONSENT);
+    }
+}
+
+/// The canonical name of what the server sends (RFC 3550 §6.5.1): one for all of a session's slots, as in their `a=ssrc` lines.
+fn cname_of(_session: u64) -> &'static str {
+    "switchyard"
+}
+
+impl crate::peer::Receiver {
+    /// Which SSRC to ask for a keyframe: the one that sends, or the one announced.
+    fn request_ssrc(&self) -> Option<u32> {
+        if self.config.kind != MediaKind::Video {
+            return None;
+        }
+        self.media_ssrc.or_else(|| self.config.ssrcs.first().map(|(media, _)| *media))
+    }
+}

@@ -1,0 +1,215 @@
+//! What is missing of a published encoding: retransmission requests (RFC 4585 §6.2.1) and reception statistics (RFC 3550 §6.4.1).
+
+use std::time::{Duration, Instant};
+
+use switchyard_rtp::replay::ReplayWindow;
+
+/// Packets tracked as missing at once: a burst longer than this needs a keyframe, not 200 retransmissions.
+const MAX_MISSING: usize = 256;
+/// A hole larger than this is no loss but a jump of the sender's.
+const MAX_GAP: u64 = 512;
+/// How long a packet may be late before it is asked for: reordering on the way is usually shorter.
+const PATIENCE: Duration = Duration::from_millis(5);
+/// Between two requests for the same packet, when the round trip isn't known.
+const RETRY: Duration = Duration::from_millis(60);
+/// Requests for one packet.
+const MAX_TRIES: u8 = 8;
+/// A packet that has not come after this long would be shown too late.
+const GIVE_UP: Duration = Duration::from_millis(1_000);
+
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    index: u64,
+    since: Instant,
+    due: Instant,
+    tries: u8,
+}
+
+/// How a packet relates to those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// To be forwarded.
+    Fresh,
+    /// It was here before, or it is too old to tell.
+    Duplicate,
+}
+
+/// The receiving end of one encoding.
+#[derive(Debug)]
+pub(crate) struct Reception {
+    /// What has arrived, by extended sequence number.
+    seen: ReplayWindow<16>,
+    first: Option<u64>,
+    received: u64,
+    received_at_report: u64,
+    expected_at_report: u64,
+    /// Sorted by index.
+    missing: Vec<Missing>,
+    nack: bool,
+    jitter: f64,
+    /// Arrival minus media time of the last packet, in RTP units.
+    transit: Option<i64>,
+}
+
+/// The figures of a report block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Statistics {
+    pub(crate) fraction_lost: u8,
+    pub(crate) cumulative_lost: i32,
+    pub(crate) highest: u64,
+    pub(crate) jitter: u32,
+}
+
+impl Reception {
+    /// `nack`: whether the publisher answers retransmission requests.
+    pub(crate) fn new(nack: bool) -> Self {
+        Self {
+            seen: ReplayWindow::default(),
+            first: None,
+            received: 0,
+            received_at_report: 0,
+            expected_at_report: 0,
+            missing: Vec::with_capacity(if nack { MAX_MISSING } else { 0 }),
+            nack,
+            jitter: 0.0,
+            transit: None,
+        }
+    }
+
+    /// Takes note of a packet. `retransmitted` packets don't count for jitter.
+    pub(crate) fn handle_packet(&mut self, now: Instant, index: u64, media_time: Option<i64>) -> Arrival {
+        let highest = self.seen.highest();
+        if self.seen.insert(index).is_err() {
+            return Arrival::Duplicate;
+        }
+        self.first.get_or_insert(index);
+        self.received += 1;
+        match highest {
+            Some(highest) if index > highest => self.note_gap(now, highest + 1, index),
+            Some(_) => {
+                if let Ok(position) = self.missing.binary_search_by_key(&index, |missing| missing.index) {
+                    self.missing.remove(position);
+                }
+            }
+            None => {}
+        }
+        if let Some(transit) = media_time {
+            // RFC 3550 §6.4.1: J += (|D| − J) / 16.
+            if let Some(last) = self.transit.replace(transit) {
+                self.jitter += ((transit - last).unsigned_abs() as f64 - self.jitter) / 16.0;
+            }
+        }
+        Arrival::Fresh
+    }
+
+    fn note_gap(&mut self, now: Instant, from: u64, to: u64) {
+        if !self.nack || to - from > MAX_GAP {
+            return;
+        }
+        for index in from..to {
+            if self.missing.len() == MAX_MISSING {
+                self.missing.remove(0);
+            }
+            self.missing.push(Missing { index, since: now, due: now + PATIENCE, tries: 0 });
+        }
+    }
+
+    /// The extended sequence number a 16-bit one most likely stands for.
+    pub(crate) fn index(&self, sequence: u16) -> Option<u64> {
+        self.seen.highest().and_then(|highest| switchyard_rtp::sequence::nearest(highest, sequence))
+    }
+
+    /// The highest extended sequence number so far.
+    pub(crate) fn highest(&self) -> Option<u64> {
+        self.seen.highest()
+    }
+
+    /// Whether there is anything to ask for, now or later.
+    pub(crate) fn is_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Puts the sequence numbers to ask for now into `out`, oldest first.
+    pub(crate) fn poll_nack(&mut self, now: Instant, round_trip: Option<Duration>, out: &mut Vec<u16>) {
+        let retry =
+            round_trip.map_or(RETRY, |round_trip| round_trip + round_trip / 2).clamp(Duration::from_millis(10), Duration::from_millis(300));
+        self.missing.retain_mut(|missing| {
+            if missing.tries == MAX_TRIES || now.saturating_duration_since(missing.since) > GIVE_UP {
+                return false;
+            }
+            if missing.due <= now && out.len() < out.capacity() {
+                out.push(missing.index as u16);
+                missing.tries += 1;
+                missing.due = now + retry;
+            }
+            true
+        });
+    }
+
+    /// The figures since the last call; `None` before the first packet.
+    pub(crate) fn poll_statistics(&mut self) -> Option<Statistics> {
+        let highest = self.seen.highest()?;
+        let expected = highest.saturating_sub(self.first?) + 1;
+        let expected_now = expected.saturating_sub(self.expected_at_report);
+        let received_now = self.received - self.received_at_report;
+        let lost_now = expected_now.saturating_sub(received_now);
+        self.expected_at_report = expected;
+        self.received_at_report = self.received;
+        Some(Statistics {
+            fraction_lost: (lost_now * 256).checked_div(expected_now).unwrap_or(0).min(255) as u8,
+            cumulative_lost: (expected as i64 - self.received as i64).clamp(-0x80_0000, 0x7f_ffff) as i32,
+            highest,
+            jitter: self.jitter as u32,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(reception: &mut Reception, now: Instant) -> Vec<u16> {
+        let mut out = Vec::with_capacity(64);
+        reception.poll_nack(now, None, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_hole_is_asked_for_after_a_moment_and_again_until_it_is_filled() {
+        let start = Instant::now();
+        let mut reception = Reception::new(true);
+        for index in [1, 2, 5] {
+            assert_eq!(reception.handle_packet(start, index, None), Arrival::Fresh);
+        }
+        assert!(asked(&mut reception, start).is_empty(), "it may just be late");
+        let soon = start + PATIENCE;
+        assert_eq!(asked(&mut reception, soon), [3, 4]);
+        assert!(asked(&mut reception, soon + RETRY / 2).is_empty());
+        assert_eq!(reception.handle_packet(soon, 3, None), Arrival::Fresh);
+        assert_eq!(asked(&mut reception, soon + RETRY * 2), [4]);
+        assert!(asked(&mut reception, soon + GIVE_UP * 2).is_empty());
+        assert!(!reception.is_missing());
+    }
+
+    #[test]
+    fn the_second_copy_of_a_packet_is_a_duplicate() {
+        let now = Instant::now();
+        let mut reception = Reception::new(true);
+        assert_eq!(reception.handle_packet(now, 7, None), Arrival::Fresh);
+        assert_eq!(reception.handle_packet(now, 9, None), Arrival::Fresh);
+        assert_eq!(reception.handle_packet(now, 7, None), Arrival::Duplicate);
+        assert_eq!(reception.handle_packet(now, 8, None), Arrival::Fresh);
+        assert_eq!(reception.handle_packet(now, 8, None), Arrival::Duplicate);
+    }
+
+    #[test]
+    fn a_quarter_lost_is_reported_as_64_of_256() {
+        let now = Instant::now();
+        let mut reception = Reception::new(false);
+        for index in (0..400u64).filter(|index| index % 4 != 1) {
+            reception.handle_packet(now, index, None);
+        }
+        let statistics = reception.poll_statistics().unwrap();
+        assert_eq!((statistics.fraction_lost, statistics.cumulative_lost, statistics.highest), (64, 100, 399));
+    }
+}

@@ -1,0 +1,433 @@
+//! One participant's transport: paths, keys, what arrives on its sending m-lines, what leaves on its receiving ones.
+
+use std::time::{Duration, Instant};
+
+use switchyard_rtp::MediaKind;
+use switchyard_rtp::codec::{Codec, Payload};
+use switchyard_rtp::rtcp::{ReportBlock, RtcpWriter, SenderInfo};
+use switchyard_rtp::rtp::original_sequence;
+use switchyard_rtp::srtp::{OpenError, Opener, Sealer, SrtpKeys};
+use switchyard_rtp::{Extension, Header, ParsedExtensions};
+
+use crate::agent::Agent;
+use crate::clock::{Ntp, PublisherClock, TrackClock, WallClock, compact_duration};
+use crate::drops::Drop;
+use crate::egress::{Egress, MAX_DATAGRAM};
+use crate::feedback::Arrivals;
+use crate::loss::{Arrival, Reception};
+use crate::sender::Sender;
+use crate::{IceCredentials, PeerKey, ReceiverConfig, SenderConfig, TrackKey, Wire};
+
+/// Between two reports on the same stream; browsers expect about one a second.
+pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// SRTP packets kept until the keys are there. The handshake's last flight overtakes media by one round trip at most: 64 packets are
+/// 100 ms of 5 Mbit/s.
+const MAX_EARLY: usize = 64;
+/// SSRCs bound at once: every m-line's two, and what MID extensions bind besides.
+const MAX_SSRCS: usize = 128;
+/// The SSRC of what is sent without a media stream of one's own: libwebrtc uses the same for receive-only.
+const REPORTER: u32 = 1;
+
+/// What an SSRC of the participant's stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Binding {
+    Media(usize),
+    Rtx(usize),
+}
+
+/// An m-line on which the participant sends.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    pub(crate) config: ReceiverConfig,
+    pub(crate) track: Option<TrackKey>,
+    pub(crate) reception: Reception,
+    pub(crate) media_ssrc: Option<u32>,
+    /// The publisher's time in the last sender report, and when it came.
+    last_report: Option<(Ntp, Instant)>,
+    /// Added to sequence numbers, so that they go on when the SSRC changes.
+    base: u64,
+}
+
+/// A packet that may be forwarded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ingested {
+    pub(crate) track: TrackKey,
+    /// Where the packet begins now: a retransmission is unwrapped in place.
+    pub(crate) skip: usize,
+    pub(crate) len: usize,
+    pub(crate) header: Header,
+    pub(crate) index: u64,
+    pub(crate) codec: Codec,
+    pub(crate) extensions: ParsedExtensions,
+    /// Whether a new SSRC begins: nothing before it belongs to the same stream.
+    pub(crate) restarted: bool,
+}
+
+/// One participant's transport.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) key: PeerKey,
+    pub(crate) agent: Agent,
+    opener: Option<Opener>,
+    pub(crate) sealer: Option<Sealer>,
+    pub(crate) receivers: Vec<Receiver>,
+    bindings: Vec<(u32, Binding)>,
+    /// Tracks by mid, also of m-lines not yet negotiated.
+    pub(crate) published: Vec<(String, TrackKey)>,
+    pub(crate) senders: Vec<Option<Sender>>,
+    /// What [`crate::Command::SetSenders`] said before there were keys.
+    waiting_senders: Option<Vec<Option<SenderConfig>>>,
+    /// What each sender is to carry, also before it is negotiated.
+    pub(crate) routes: Vec<Option<TrackKey>>,
+    early: Vec<Vec<u8>>,
+    pub(crate) arrivals: Arrivals,
+    clock: PublisherClock,
+    pub(crate) round_trip: Option<Duration>,
+    pub(crate) report_at: Option<Instant>,
+    /// Whether its address is known to the other workers is the forwarder's; whether it ever had one is here.
+    pub(crate) was_heard: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(key: PeerKey, ice: IceCredentials) -> Self {
+        Self {
+            key,
+            agent: Agent::new(ice),
+            opener: None,
+            sealer: None,
+            receivers: Vec::new(),
+            bindings: Vec::new(),
+            published: Vec::new(),
+            senders: Vec::new(),
+            waiting_senders: None,
+            routes: Vec::new(),
+            early: Vec::new(),
+            arrivals: Arrivals::new(),
+            clock: PublisherClock::default(),
+            round_trip: None,
+            report_at: None,
+            was_heard: false,
+        }
+    }
+
+    /// Takes the keys, once; returns what had arrived before them.
+    pub(crate) fn set_keys(&mut self, keys: &SrtpKeys) -> Vec<Vec<u8>> {
+        if self.sealer.is_some() {
+            // A second sealer under the same keys could use an index twice.
+            return Vec::new();
+        }
+        self.opener = Some(Opener::new(keys.profile, &keys.remote));
+        self.sealer = Some(Sealer::new(keys.profile, &keys.local));
+        if let Some(configs) = self.waiting_senders.take() {
+            self.set_senders(configs);
+        }
+        std::mem::take(&mut self.early)
+    }
+
+    pub(crate) fn has_keys(&self) -> bool {
+        self.sealer.is_some()
+    }
+
+    /// Keeps an SRTP packet that came before the keys.
+    pub(crate) fn keep_early(&mut self, packet: &[u8]) -> Result<(), Drop> {
+        if self.early.len() == MAX_EARLY || packet.len() > MAX_DATAGRAM {
+            return Err(Drop::BeforeKeys);
+        }
+        self.early.push(packet.to_vec());
+        Ok(())
+    }
+
+    /// Replaces the sending m-lines; those that stay keep their state.
+    pub(crate) fn set_receivers(&mut self, configs: Vec<ReceiverConfig>) {
+        let mut before = std::mem::take(&mut self.receivers);
+        self.bindings.clear();
+        for config in configs {
+            let kept = before.iter().position(|receiver| receiver.config.mid == config.mid).map(|place| before.swap_remove(place));
+            let track = self.published.iter().find(|(mid, _)| *mid == config.mid).map(|(_, track)| *track);
+            let mut receiver = kept.unwrap_or_else(|| Receiver {
+                config: config.clone(),
+                track,
+                reception: Reception::new(config.nack),
+                media_ssrc: None,
+                last_report: None,
+                base: 0,
+            });
+            let place = self.receivers.len();
+            for (media, rtx) in &config.ssrcs {
+                self.bind(*media, Binding::Media(place));
+                if let Some(rtx) = rtx {
+                    self.bind(*rtx, Binding::Rtx(place));
+                }
+            }
+            // A stream that its MID bound goes on where no SSRC was announced.
+            if config.ssrcs.is_empty()
+                && let Some(ssrc) = receiver.media_ssrc
+            {
+                self.bind(ssrc, Binding::Media(place));
+            }
+            receiver.config = config;
+            receiver.track = track;
+            self.receivers.push(receiver);
+        }
+    }
+
+    fn bind(&mut self, ssrc: u32, binding: Binding) -> bool {
+        match self.bindings.binary_search_by_key(&ssrc, |(ssrc, _)| *ssrc) {
+            // An SSRC that two m-lines announce belongs to the first.
+            Ok(_) => false,
+            Err(_) if self.bindings.len() >= MAX_SSRCS => false,
+            Err(place) => {
+                self.bindings.insert(place, (ssrc, binding));
+                true
+            }
+        }
+    }
+
+    fn binding(&self, ssrc: u32) -> Option<Binding> {
+        self.bindings.binary_search_by_key(&ssrc, |(ssrc, _)| *ssrc).ok().map(|place| self.bindings[place].1)
+    }
+
+    /// Replaces the receiving m-lines; those that keep their SSRC keep their state.
+    pub(crate) fn set_senders(&mut self, configs: Vec<Option<SenderConfig>>) {
+        let Some(sealer) = &mut self.sealer else {
+            self.waiting_senders = Some(configs);
+            return;
+        };
+        let mut before = std::mem::take(&mut self.senders);
+        for (place, config) in configs.into_iter().enumerate() {
+            let kept = before
+                .get_mut(place)
+                .and_then(|sender| sender.take_if(|sender| Some(sender.config.ssrc) == config.as_ref().map(|c| c.ssrc)));
+            let sender = match (kept, config) {
+                (Some(mut sender), Some(config)) => {
+                    sender.config = config;
+                    Some(sender)
+                }
+                (None, Some(config)) => Sender::new(config, sealer).ok().map(|mut sender| {
+                    sender.switch(self.routes.get(place).copied().flatten().is_some());
+                    sender
+                }),
+                (_, None) => None,
+            };
+            self.senders.push(sender);
+        }
+    }
+
+    pub(crate) fn sender_mut(&mut self, place: u16) -> Option<&mut Sender> {
+        self.senders.get_mut(usize::from(place)).and_then(Option::as_mut)
+    }
+
+    pub(crate) fn sender_by_ssrc(&self, ssrc: u32) -> Option<u16> {
+        self.senders.iter().position(|sender| sender.as_ref().is_some_and(|sender| sender.config.ssrc == ssrc)).map(|place| place as u16)
+    }
+
+    pub(crate) fn receiver_by_mid(&mut self, mid: &str) -> Option<&mut Receiver> {
+        self.receivers.iter_mut().find(|receiver| receiver.config.mid == mid)
+    }
+
+    pub(crate) fn receiver_of(&mut self, track: TrackKey) -> Option<&mut Receiver> {
+        self.receivers.iter_mut().find(|receiver| receiver.track == Some(track))
+    }
+
+    /// Opens an SRTP packet in place and finds what it is.
+    pub(crate) fn open(&mut self, now: Instant, since_epoch: Duration, packet: &mut [u8]) -> Result<Ingested, Drop> {
+        let opened = self.opener.as_mut().ok_or(Drop::NoKeys)?.open_rtp(packet)?;
+        let packet = &mut packet[..opened.len];
+        let header = opened.header;
+        let mut restarted = false;
+        let binding = match self.binding(header.ssrc) {
+            Some(binding) => binding,
+            None => self.latch(&header, packet)?,
+        };
+        let (Binding::Media(place) | Binding::Rtx(place)) = binding;
+        let receiver = &mut self.receivers[place];
+        let extensions = receiver.config.extensions.parse(&header, packet);
+        if receiver.config.transport_cc
+            && let Some(sequence) = extensions.transport_sequence
+        {
+            self.arrivals.record(sequence, header.ssrc, since_epoch);
+        }
+        let payload_len = header.payload(packet.len()).len();
+        let payload = receiver.config.payloads.get(header.payload_type).ok_or(Drop::UnknownPayloadType)?;
+        let (skip, header, index, codec, transit) = match (binding, payload) {
+            (Binding::Media(_), Payload::Media(codec)) => {
+                if receiver.media_ssrc != Some(header.ssrc) {
+                    // Sequence numbers go on far enough above those before that nobody takes them for the same stream.
+                    restarted = receiver.media_ssrc.replace(header.ssrc).is_some();
+                    receiver.base = if restarted { (receiver.base + receiver.highest()).next_multiple_of(1 << 16) + (1 << 16) } else { 0 };
+                }
+                let index = receiver.base + opened.index;
+                let arrival = (since_epoch.as_micros() as i64).wrapping_mul(i64::from(codec.clock_rate())) / 1_000_000;
+                let transit = i64::from((arrival as u32).wrapping_sub(header.timestamp) as i32);
+                (0, header, index, codec, Some(transit))
+            }
+            (_, Payload::Rtx(codec)) => {
+                let range = header.payload(packet.len());
+                let original = original_sequence(&packet[range]).ok_or(Drop::Padding)?;
+                let index = receiver.reception.index(original).ok_or(Drop::UnknownSsrc)?;
+                let ssrc = receiver.media_ssrc.ok_or(Drop::UnknownSsrc)?;
+                // The header moves over the original sequence number (RFC 4588 §4).
+                packet.copy_within(..header.header_len, 2);
+                packet[4..6].copy_from_slice(&original.to_be_bytes());
+                packet[10..14].copy_from_slice(&ssrc.to_be_bytes());
+                let header = Header::parse(&packet[2..]).map_err(|_| Drop::Malformed)?;
+                (2, header, index, codec, None)
+            }
+            (Binding::Rtx(_), Payload::Media(_)) => return Err(Drop::UnknownPayloadType),
+        };
+        if receiver.reception.handle_packet(now, index, transit) == Arrival::Duplicate {
+            return Err(Drop::Duplicate);
+        }
+        if payload_len == skip {
+            return Err(Drop::Padding);
+        }
+        let extensions = if skip == 0 { extensions } else { receiver.config.extensions.parse(&header, &packet[skip..]) };
+        let track = receiver.track.ok_or(Drop::NotPublished)?;
+        Ok(Ingested { track, skip, len: packet.len() - skip, header, index, codec, extensions, restarted })
+    }
+
+    /// Binds an SSRC that was not announced by its MID extension (RFC 9143 §9.2).
+    fn latch(&mut self, header: &Header, packet: &[u8]) -> Result<Binding, Drop> {
+        for place in 0..self.receivers.len() {
+            let config = &self.receivers[place].config;
+            let Some(id) = config.extensions.id(Extension::Mid) else { continue };
+            let is_it = header.extensions(packet).any(|(found, mid)| found == id && mid == config.mid.as_bytes());
+            if !is_it {
+                continue;
+            }
+            let binding = match config.payloads.get(header.payload_type) {
+                Some(Payload::Media(_)) => Binding::Media(place),
+                Some(Payload::Rtx(_)) => Binding::Rtx(place),
+                None => return Err(Drop::UnknownPayloadType),
+            };
+            if let (Binding::Media(_), Some(before)) = (binding, self.receivers[place].media_ssrc) {
+                self.bindings.retain(|(ssrc, _)| *ssrc != before);
+            }
+            return if self.bind(header.ssrc, binding) { Ok(binding) } else { Err(Drop::UnknownSsrc) };
+        }
+        Err(Drop::UnknownSsrc)
+    }
+
+    /// Opens an SRTCP packet in place; returns its length.
+    pub(crate) fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, Drop> {
+        Ok(self.opener.as_mut().ok_or(Drop::NoKeys)?.open_rtcp(packet)?)
+    }
+
+    /// Hears a sender report; returns the track it is about and its clock.
+    pub(crate) fn handle_sender_report(
+        &mut self,
+        now: Instant,
+        arrived: Ntp,
+        ssrc: u32,
+        ntp: Ntp,
+        rtp: u32,
+    ) -> Option<(TrackKey, TrackClock)> {
+        let Some(Binding::Media(place)) = self.binding(ssrc) else { return None };
+        let receiver = &mut self.receivers[place];
+        receiver.last_report = Some((ntp, now));
+        let ntp = self.clock.handle_report(now, arrived, ntp);
+        receiver.track.map(|track| (track, TrackClock { ntp, rtp }))
+    }
+
+    /// Hears what the participant reports on what it was sent: the round trip (RFC 3550 §6.4.1).
+    pub(crate) fn handle_report_block(&mut self, arrived: Ntp, block: &ReportBlock) {
+        if block.last_sender_report == 0 {
+            return;
+        }
+        let trip = crate::clock::compact(arrived).wrapping_sub(block.last_sender_report).wrapping_sub(block.delay_since_last_sender_report);
+        // More than 16 s is a clock's mistake, not a round trip.
+        if trip < 16 << 16 {
+            let sample = Duration::from_micros(u64::from(trip) * 1_000_000 / 65_536);
+            self.round_trip = Some(self.round_trip.map_or(sample, |smooth| (smooth * 7 + sample) / 8));
+        }
+    }
+
+    /// Seals what `write` writes and hands it to the path in use. Nothing is sent without keys, a path, or a word written.
+    pub(crate) fn send_rtcp(
+        &mut self,
+        egress: &mut Egress,
+        wire: &mut impl Wire,
+        write: impl FnOnce(&mut Self, &mut RtcpWriter<'_>),
+    ) -> Result<(), Drop> {
+        let path = self.agent.egress().ok_or(Drop::NoPath)?;
+        if self.sealer.is_none() {
+            return Err(Drop::NoKeys);
+        }
+        let room = egress.room(wire);
+        let mut writer = RtcpWriter::new(&mut room[..1_200]);
+        write(self, &mut writer);
+        let len = writer.len();
+        if len == 0 {
+            return Ok(());
+        }
+        let sealed = self.sealer.as_mut().ok_or(Drop::NoKeys)?.seal_rtcp(room, len).map_err(Drop::from)?;
+        egress.commit(&path, sealed);
+        Ok(())
+    }
+
+    /// What RTCP is sent under where no stream of one's own is meant.
+    pub(crate) fn reporter(&self) -> u32 {
+        self.senders.iter().flatten().next().map_or(REPORTER, |sender| sender.config.ssrc)
+    }
+
+    /// Writes the receiver report on everything the participant publishes.
+    pub(crate) fn write_receiver_report(&mut self, now: Instant, writer: &mut RtcpWriter<'_>) {
+        let reporter = self.reporter();
+        let blocks: Vec<ReportBlock> = self.receivers.iter_mut().filter_map(|receiver| receiver.report(now)).take(20).collect();
+        if !blocks.is_empty() {
+            let _ = writer.receiver_report(reporter, blocks);
+        }
+    }
+
+    /// Writes the sender report of one sender.
+    pub(crate) fn write_sender_report(
+        &mut self,
+        now: Instant,
+        clock: &WallClock,
+        place: u16,
+        track: &TrackClock,
+        writer: &mut RtcpWriter<'_>,
+    ) {
+        let Some(sender) = self.sender_mut(place) else { return };
+        let ntp = clock.ntp(now);
+        let (packets, octets, offset) = sender.sent();
+        let rate = if sender.config.kind == MediaKind::Audio { 48_000 } else { 90_000 };
+        let rtp = track.rtp_at(ntp, rate).wrapping_add(offset);
+        let ssrc = sender.config.ssrc;
+        sender.report_due = false;
+        let _ = writer.sender_report(&SenderInfo { ssrc, ntp, rtp, packets, octets }, []);
+    }
+}
+
+impl Receiver {
+    fn highest(&self) -> u64 {
+        self.reception.highest().unwrap_or(0).saturating_sub(self.base)
+    }
+
+    fn report(&mut self, now: Instant) -> Option<ReportBlock> {
+        let ssrc = self.media_ssrc?;
+        let statistics = self.reception.poll_statistics()?;
+        let (last_sender_report, delay_since_last_sender_report) =
+            self.last_report.map_or((0, 0), |(ntp, at)| (crate::clock::compact(ntp), compact_duration(now.saturating_duration_since(at))));
+        Some(ReportBlock {
+            ssrc,
+            fraction_lost: statistics.fraction_lost,
+            cumulative_lost: statistics.cumulative_lost,
+            highest_sequence: (statistics.highest - self.base) as u32,
+            jitter: statistics.jitter,
+            last_sender_report,
+            delay_since_last_sender_report,
+        })
+    }
+}
+
+impl From<OpenError> for Drop {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Replayed | OpenError::TooOld => Drop::Replayed,
+            OpenError::NotAuthentic | OpenError::NotEncrypted => Drop::NotAuthentic,
+            OpenError::TooManySources => Drop::TooManyStreams,
+            _ => Drop::Malformed,
+        }
+    }
+}
