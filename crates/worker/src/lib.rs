@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The threads of the media plane: each with its own UDP socket on the one media port, its [`Forwarder`](switchyard_forward::Forwarder),
+//! and the queues over which the control plane and the other workers reach it.
+//!
+//! [`start`] opens the sockets and starts the threads; [`Workers`] is the control plane's handle to them. What a datagram means is the
+//! forwarder's business; here are only sockets, threads, queues and wake-ups. This is the only crate with unsafe code: the system calls
+//! of `udp` and `wake`.
+//!
+//! Per packet a worker allocates nothing, takes no lock and logs nothing. A thread that panics aborts the process: its peers would
+//! otherwise be silent for ever, and a supervisor can restart a process but not a thread.
+
+mod config;
+mod counters;
+mod inbox;
+mod outlet;
+mod turn;
+mod udp;
+mod wake;
+mod workers;
+
+pub use config::{Config, StartError};
+pub use counters::Counters;
+pub use workers::{Stopped, Workers, start};

@@ -1,0 +1,142 @@
+//! A worker's way out: its socket, the other workers' inboxes, the control plane's queue.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use switchyard_forward::{Event, Origin, Path, Remote, Run, TrunkPacket, Wire, WorkerIndex};
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use crate::counters::Tally;
+use crate::inbox::Inbox;
+use crate::udp::{Sender, Socket};
+
+/// What must not be lost and finds no room waits here: changes of a path, by peer or address. A worker has a few thousand of either; only
+/// a control plane or worker that has stopped lets this many gather.
+const PENDING: usize = 1 << 16;
+
+/// The [`Wire`] of one worker.
+pub(crate) struct Outlet {
+    worker: WorkerIndex,
+    pub(crate) socket: Socket,
+    sender: Sender,
+    inboxes: Arc<[Inbox]>,
+    /// Whose bell to ring at the end of the turn.
+    put: Box<[bool]>,
+    messages: VecDeque<(WorkerIndex, Remote)>,
+    events: mpsc::Sender<(WorkerIndex, Event)>,
+    pending: VecDeque<Event>,
+}
+
+impl Outlet {
+    pub(crate) fn new(worker: WorkerIndex, socket: Socket, inboxes: Arc<[Inbox]>, events: mpsc::Sender<(WorkerIndex, Event)>) -> Self {
+        let sender = Sender::new(&socket);
+        let put = vec![false; inboxes.len()].into();
+        Self { worker, socket, sender, inboxes, put, messages: VecDeque::new(), events, pending: VecDeque::new() }
+    }
+
+    /// Its own inbox.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inboxes[usize::from(self.worker.0)]
+    }
+
+    /// Its own counts.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.inbox().tally
+    }
+
+    /// Ends a turn: tries again what found no room, and wakes whoever was given something.
+    pub(crate) fn finish(&mut self) {
+        while let Some(&(to, message)) = self.messages.front() {
+            if self.inboxes[usize::from(to.0)].messages.push(message).is_err() {
+                break;
+            }
+            self.put[usize::from(to.0)] = true;
+            self.messages.pop_front();
+        }
+        while let Some(event) = self.pending.pop_front() {
+            if let Err(TrySendError::Full((_, event))) = self.events.try_send((self.worker, event)) {
+                self.pending.push_front(event);
+                break;
+            }
+        }
+        for (put, inbox) in self.put.iter_mut().zip(self.inboxes.iter()) {
+            if std::mem::take(put) {
+                inbox.wake.ring();
+            }
+        }
+    }
+
+    /// Whether something waits for room elsewhere, so that [`Outlet::finish`] wants to be called again soon.
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.messages.is_empty() || !self.pending.is_empty()
+    }
+
+    /// The inbox of another worker; `None` if there is no such worker.
+    fn other(&self, to: WorkerIndex) -> Option<&Inbox> {
+        self.inboxes.get(usize::from(to.0)).filter(|_| to != self.worker)
+    }
+
+    fn put(&mut self, to: WorkerIndex, origin: Origin, bytes: &[u8]) -> bool {
+        let done = self.other(to).is_some_and(|inbox| inbox.put(origin, bytes));
+        if done {
+            self.put[usize::from(to.0)] = true;
+        }
+        done
+    }
+}
+
+impl Wire for Outlet {
+    fn send(&mut self, bytes: &[u8], runs: &[Run]) {
+        let tally = &self.inboxes[usize::from(self.worker.0)].tally;
+        self.sender.send(&self.socket, bytes, runs, tally);
+    }
+
+    fn hand_over(&mut self, to: WorkerIndex, path: &Path, datagram: &[u8]) {
+        let done = self.put(to, Origin::Path(*path), datagram);
+        if done { &self.tally().handed_over } else { &self.tally().hand_over_drops }.add(1);
+    }
+
+    fn trunk(&mut self, to: WorkerIndex, packet: &TrunkPacket, bytes: &[u8]) {
+        let done = self.put(to, Origin::Trunk(*packet), bytes);
+        if done { &self.tally().trunk_packets } else { &self.tally().trunk_drops }.add(1);
+    }
+
+    fn tell(&mut self, to: WorkerIndex, message: Remote) {
+        // An address that stays unknown loses a client's media for as long as it keeps the address; the rest is said again and again.
+        let keep = matches!(message, Remote::Address { .. });
+        let behind = keep && !self.messages.is_empty();
+        let Some(inbox) = self.other(to) else {
+            return self.tally().message_drops.add(1);
+        };
+        if !behind && inbox.messages.push(message).is_ok() {
+            self.put[usize::from(to.0)] = true;
+        } else if keep && self.messages.len() < PENDING {
+            self.messages.push_back((to, message));
+        } else {
+            self.tally().message_drops.add(1);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        let keep = !matches!(event, Event::Dtls { .. });
+        // Behind what waits already: nothing overtakes a change of path.
+        let refused = if self.pending.is_empty() {
+            match self.events.try_send((self.worker, event)) {
+                Ok(()) => return,
+                // Nobody listens any more: the program is ending.
+                Err(TrySendError::Closed(_)) => return,
+                Err(TrySendError::Full((_, event))) => event,
+            }
+        } else {
+            event
+        };
+        if keep && self.pending.len() < PENDING {
+            self.pending.push_back(refused);
+        } else {
+            self.tally().event_drops.add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

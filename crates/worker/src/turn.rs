@@ -1,0 +1,144 @@
+//! A worker's loop.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use switchyard_forward::{Batch, Event, Forwarder, WorkerIndex};
+use tokio::sync::mpsc;
+
+use crate::inbox::{Inbox, PARCEL_BYTES};
+use crate::outlet::Outlet;
+use crate::udp::{self, Receiver, Socket};
+
+/// Commands done in one turn. The costliest, a new set of m-lines, takes some microseconds: a flood of them delays packets by less than
+/// a millisecond a turn, and each turn takes packets too.
+const COMMANDS: usize = 64;
+
+/// Messages of other workers heard in one turn; each costs less than a microsecond.
+const MESSAGES: usize = 512;
+
+/// Packets of other workers taken in one turn: as many as fill a batch of the socket's in the usual case, so that neither starves the other.
+const PARCELS: usize = 256;
+
+/// How soon to try again what found no room.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// One worker: what its thread owns.
+pub(crate) struct Worker {
+    forwarder: Forwarder,
+    receiver: Receiver,
+    batch: Batch,
+    outlet: Outlet,
+    /// The socket has something, or may have.
+    readable: bool,
+    /// The socket may have more than the last turn took.
+    backlog: bool,
+}
+
+impl Worker {
+    /// Made on its own thread: the socket's buffers point into themselves.
+    pub(crate) fn new(
+        config: switchyard_forward::Config,
+        socket: Socket,
+        inboxes: Arc<[Inbox]>,
+        events: mpsc::Sender<(WorkerIndex, Event)>,
+    ) -> Self {
+        Self {
+            forwarder: Forwarder::new(config),
+            receiver: Receiver::new(),
+            batch: Batch { bytes: vec![0; udp::BYTES + PARCELS * PARCEL_BYTES], received: Vec::with_capacity(udp::DATAGRAMS + PARCELS) },
+            outlet: Outlet::new(config.worker, socket, inboxes, events),
+            readable: false,
+            backlog: false,
+        }
+    }
+
+    /// Turns until it is told to stop; then does what was commanded so far.
+    ///
+    /// Every turn takes a bounded amount from each source, so that no source, however busy, keeps another waiting for longer than a turn.
+    /// Commands come before packets because packets mean nothing without the keys and routes of an earlier command.
+    pub(crate) fn run(mut self) {
+        loop {
+            let stop = self.outlet.inbox().stop.load(Ordering::Acquire);
+            if !stop {
+                self.wait();
+            }
+            let now = Instant::now();
+            self.take_commands(now, if stop { usize::MAX } else { COMMANDS });
+            self.take_messages(now);
+            self.take_parcels();
+            self.receive();
+            self.forward(now);
+            self.tick(now);
+            self.outlet.finish();
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do: a datagram, something in the inbox, or the forwarder's next moment.
+    fn wait(&mut self) {
+        let inbox = self.outlet.inbox();
+        inbox.tally.turns.add(1);
+        inbox.wake.announce();
+        let timeout = if self.backlog || !inbox.is_empty() || inbox.stop.load(Ordering::SeqCst) {
+            Some(Duration::ZERO)
+        } else {
+            let due = self.forwarder.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
+            let retry = self.outlet.is_pending().then_some(RETRY);
+            due.into_iter().chain(retry).min()
+        };
+        self.readable = inbox.wake.sleep(self.outlet.socket.fd(), timeout);
+    }
+
+    fn take_commands(&mut self, now: Instant, limit: usize) {
+        let mut taken = 0;
+        while taken < limit {
+            let Some(command) = self.outlet.inbox().commands.pop() else {
+                break;
+            };
+            self.forwarder.handle_command(now, command, &mut self.outlet);
+            taken += 1;
+        }
+        let inbox = self.outlet.inbox();
+        if taken > 0 && inbox.starved.swap(false, Ordering::SeqCst) {
+            inbox.room.notify_waiters();
+        }
+    }
+
+    fn take_messages(&mut self, now: Instant) {
+        for _ in 0..MESSAGES {
+            let Some(message) = self.outlet.inbox().messages.pop() else {
+                return;
+            };
+            self.forwarder.handle_remote(now, message, &mut self.outlet);
+        }
+    }
+
+    /// Packets of other workers, into the batch, behind what the socket may fill.
+    fn take_parcels(&mut self) {
+        self.outlet.inbox().take(&mut self.batch, udp::BYTES, PARCELS);
+    }
+
+    /// Datagrams of the socket, into the batch.
+    fn receive(&mut self) {
+        if self.readable {
+            self.backlog = self.receiver.receive(&self.outlet.socket, &mut self.batch, self.outlet.tally());
+        }
+    }
+
+    fn forward(&mut self, now: Instant) {
+        if !self.batch.received.is_empty() {
+            self.forwarder.handle_batch(now, &mut self.batch, &mut self.outlet);
+            self.batch.received.clear();
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if self.forwarder.poll_timeout().is_some_and(|due| due <= now) {
+            self.forwarder.handle_timeout(now, &mut self.outlet);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use switchyard_forward::{Batch, Origin, Path, Run, SocketId};
+
+use super::*;
+use crate::counters::Tally;
+use crate::wake::wait;
+
+fn config(bind: IpAddr, workers: u8) -> Config {
+    Config { bind, workers, receive_buffer: 1 << 20, send_buffer: 1 << 20, ..Config::default() }
+}
+
+/// A socket of the media port, and what it counts.
+struct Bench {
+    socket: Socket,
+    sender: Sender,
+    receiver: Receiver,
+    tally: Tally,
+    port: u16,
+    batch: Batch,
+}
+
+impl Bench {
+    fn new(bind: IpAddr) -> Self {
+        let (mut sockets, granted) = open(&config(bind, 1)).unwrap();
+        let socket = sockets.remove(0);
+        Self {
+            sender: Sender::new(&socket),
+            receiver: Receiver::new(),
+            tally: Tally::default(),
+            port: granted.port,
+            batch: Batch { bytes: vec![0; BYTES], received: Vec::with_capacity(DATAGRAMS) },
+            socket,
+        }
+    }
+
+    fn at(&self, ip: impl Into<IpAddr>) -> SocketAddr {
+        SocketAddr::new(ip.into(), self.port)
+    }
+
+    /// Receives until `count` datagrams have come: their bytes and paths.
+    fn receive(&mut self, count: usize) -> Vec<(Vec<u8>, Path)> {
+        let mut got = Vec::new();
+        while got.len() < count {
+            let mut fds = [libc::pollfd { fd: self.socket.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+            wait(&mut fds, Some(Duration::from_secs(10)));
+            assert_ne!(fds[0].revents, 0, "{} of {count} datagrams came", got.len());
+            self.receiver.receive(&self.socket, &mut self.batch, &self.tally);
+            for received in self.batch.received.drain(..) {
+                let Origin::Path(path) = received.origin else { unreachable!() };
+                got.push((self.batch.bytes[received.start..received.start + received.len].to_vec(), path));
+            }
+        }
+        got
+    }
+
+    fn send(&mut self, bytes: &[u8], runs: &[Run]) {
+        self.sender.send(&self.socket, bytes, runs, &self.tally);
+    }
+}
+
+fn client(ip: impl Into<IpAddr>) -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind((ip.into(), 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
+
+fn next(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut bytes = [0; 2048];
+    let (len, from) = socket.recv_from(&mut bytes).unwrap();
+    (bytes[..len].to_vec(), from)
+}
+
+const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const ONE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+fn path(local: impl Into<IpAddr>, remote: SocketAddr) -> Path {
+    Path { socket: SocketId(0), local: local.into(), remote }
+}
+
+/// Bytes that tell where they are.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 7 + i / 251) as u8).collect()
+}
+
+#[test]
+fn a_run_of_three_arrives_as_three_datagrams() {
+    for bind in [ANY4, ANY6] {
+        let mut bench = Bench::new(bind);
+        assert!(bench.sender.segments());
+        let (client, remote) = client(ONE);
+        let bytes = pattern(5000);
+        bench.send(&bytes, &[Run { path: path(ONE, remote), start: 100, len: 1130 * 2 + 900, segment: 1130 }]);
+        assert_eq!(next(&client).0, bytes[100..1230]);
+        assert_eq!(next(&client).0, bytes[1230..2360]);
+        assert_eq!(next(&client).0, bytes[2360..3260]);
+        assert_eq!(bench.tally.send_calls.get(), 1);
+        assert_eq!(bench.tally.datagrams_out.get(), 3);
+        assert_eq!(bench.tally.bytes_out.get(), 3160);
+    }
+}
+
+#[test]
+fn without_segmentation_a_run_leaves_datagram_by_datagram() {
+    let mut bench = Bench::new(ANY6);
+    bench.sender = Sender::new(&Socket { segments: false, ..Bench::new(ANY6).socket });
+    assert!(!bench.sender.segments());
+    let (client, remote) = client(ONE);
+    let bytes = pattern(3000);
+    bench.send(&bytes, &[Run { path: path(ONE, remote), start: 0, len: 2500, segment: 1000 }]);
+    for range in [0..1000, 1000..2000, 2000..2500] {
+        assert_eq!(next(&client).0, bytes[range]);
+    }
+    assert_eq!(bench.tally.datagrams_out.get(), 3);
+}
+
+#[test]
+fn a_run_the_kernel_refuses_to_cut_leaves_datagram_by_datagram() {
+    let mut bench = Bench::new(ANY6);
+    let (client, remote) = client(ONE);
+    // More segments than any kernel cuts at once.
+    let bytes = pattern(400);
+    bench.send(&bytes, &[Run { path: path(ONE, remote), start: 0, len: 400, segment: 2 }]);
+    for pair in bytes.chunks(2) {
+        assert_eq!(next(&client).0, pair);
+    }
+    assert_eq!(bench.tally.unsegmented_runs.get(), 1);
+    assert!(bench.sender.segments(), "one refusal is not yet a habit");
+    for _ in 0..7 {
+        bench.send(&bytes, &[Run { path: path(ONE, remote), start: 0, len: 400, segment: 2 }]);
+    }
+    assert!(!bench.sender.segments());
+}
+
+#[test]
+fn more_runs_than_fit_one_system_call_all_arrive_in_order() {
+    let mut bench = Bench::new(ANY6);
+    let (client, remote) = client(ONE);
+    let bytes = pattern(200 * 10);
+    let runs: Vec<_> = (0..200).map(|i| Run { path: path(ONE, remote), start: i * 10, len: 10, segment: 10 }).collect();
+    bench.send(&bytes, &runs);
+    for chunk in bytes.chunks(10) {
+        assert_eq!(next(&client).0, chunk);
+    }
+    assert_eq!(bench.tally.send_calls.get(), 2);
+}
+
+#[test]
+fn the_answer_leaves_from_the_address_that_was_asked() {
+    for bind in [ANY4, ANY6] {
+        let mut bench = Bench::new(bind);
+        let (client, remote) = client(ONE);
+        for asked in [TWO, ONE] {
+            client.send_to(b"?", bench.at(asked)).unwrap();
+            let (bytes, path) = bench.receive(1).remove(0);
+            assert_eq!((bytes.as_slice(), path), (&b"?"[..], self::path(asked, remote)));
+            bench.send(b"!!!", &[Run { path, start: 0, len: 3, segment: 2 }]);
+            assert_eq!(next(&client), (b"!!".to_vec(), bench.at(asked)));
+            assert_eq!(next(&client), (b"!".to_vec(), bench.at(asked)));
+        }
+    }
+}
+
+#[test]
+fn one_socket_speaks_both_protocols() {
+    let mut bench = Bench::new(ANY6);
+    if bench.socket.family == Family::V4 {
+        eprintln!("no IPv6 on this machine");
+        return;
+    }
+    let (four, four_address) = client(ONE);
+    let (six, six_address) = client(Ipv6Addr::LOCALHOST);
+    four.send_to(b"4", bench.at(ONE)).unwrap();
+    six.send_to(b"6", bench.at(Ipv6Addr::LOCALHOST)).unwrap();
+    let got = bench.receive(2);
+    assert_eq!(got[0], (b"4".to_vec(), path(ONE, four_address)));
+    assert_eq!(got[1], (b"6".to_vec(), path(Ipv6Addr::LOCALHOST, six_address)));
+    let run = |path| Run { path, start: 0, len: 4, segment: 2 };
+    bench.send(b"abcd", &[run(got[0].1), run(got[1].1)]);
+    for socket in [&four, &six] {
+        assert_eq!(next(socket).0, b"ab");
+        assert_eq!(next(socket).0, b"cd");
+    }
+    assert_eq!(bench.tally.send_calls.get(), 1);
+}
+
+#[test]
+fn datagrams_the_kernel_joined_are_taken_apart() {
+    let mut from = Bench::new(ANY6);
+    let mut to = Bench::new(ANY6);
+    let bytes = pattern(7 * 1100 + 30);
+    let runs = [Run { path: path(ONE, to.at(ONE)), start: 0, len: bytes.len(), segment: 1100 }];
+    from.send(&bytes, &runs);
+    let got = to.receive(8);
+    for (chunk, (datagram, path)) in bytes.chunks(1100).zip(&got) {
+        assert_eq!(datagram, chunk);
+        assert_eq!(*path, self::path(ONE, from.at(ONE)));
+    }
+    assert_eq!(to.tally.datagrams_in.get(), 8);
+    assert_eq!(to.tally.receive_calls.get(), 1, "the kernel delivered the run whole");
+}
+
+#[test]
+fn a_run_that_cant_leave_keeps_nothing_else_from_leaving() {
+    let mut bench = Bench::new(ANY4);
+    let (client, remote) = client(ONE);
+    let elsewhere = Ipv4Addr::new(192, 0, 2, 1);
+    let good = Run { path: path(ONE, remote), start: 0, len: 4, segment: 2 };
+    let bad = Run { path: path(elsewhere, remote), ..good };
+    let alien = Run { path: path(ONE, SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 9)), ..good };
+    let closed = Run { path: path(ONE, SocketAddr::new(ONE.into(), 1)), ..good };
+    for _ in 0..10 {
+        bench.send(b"abcd", &[bad, good, alien, closed, good, bad, good]);
+        for expected in [b"ab", b"cd", b"ab", b"cd", b"ab", b"cd"] {
+            assert_eq!(next(&client).0, expected);
+        }
+    }
+    assert_eq!(bench.tally.send_refused.get(), 10 * 3 * 2);
+    assert_eq!(bench.tally.datagrams_out.get(), 10 * 4 * 2);
+    assert!(bench.sender.segments(), "a bad address is not held against segmentation");
+}
+
+#[test]
+fn sockets_of_several_workers_share_a_port_that_nobody_else_can_have() {
+    let (sockets, granted) = open(&config(ANY6, 3)).unwrap();
+    assert_eq!(sockets.len(), 3);
+    assert_ne!(granted.port, 0);
+    let taken = open(&Config { port: granted.port, ..config(ANY6, 2) });
+    assert!(matches!(taken, Err(StartError::Bind { ref source, .. }) if source.raw_os_error() == Some(libc::EADDRINUSE)), "{taken:?}");
+
+    // From many ports: the kernel spreads them, and each datagram comes to one socket.
+    let mut counts = [0; 3];
+    let clients: Vec<_> = (0..64).map(|_| client(ONE).0).collect();
+    for client in &clients {
+        client.send_to(b"x", (ONE, granted.port)).unwrap();
+    }
+    let mut batch = Batch { bytes: vec![0; BYTES], received: Vec::with_capacity(DATAGRAMS) };
+    for (socket, count) in sockets.iter().zip(&mut counts) {
+        let tally = Tally::default();
+        while Receiver::new().receive(socket, &mut batch, &tally) {}
+        *count = std::mem::take(&mut batch.received).len();
+        batch.received.reserve(DATAGRAMS);
+    }
+    assert_eq!(counts.iter().sum::<usize>(), 64, "{counts:?}");
+    assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
+}
+
+#[test]
+fn an_address_of_another_machine_is_an_error_with_its_name() {
+    let error = open(&config(IpAddr::from([192, 0, 2, 1]), 1)).unwrap_err();
+    assert!(error.to_string().contains("192.0.2.1"), "{error}");
+}
+
+#[test]
+fn what_the_kernel_drops_is_counted() {
+    let (mut sockets, granted) = open(&Config { receive_buffer: 4096, ..config(ANY6, 1) }).unwrap();
+    let socket = sockets.remove(0);
+    let (client, _) = client(ONE);
+    for _ in 0..100 {
+        client.send_to(&[0; 1000], (ONE, granted.port)).unwrap();
+    }
+    let (tally, mut receiver) = (Tally::default(), Receiver::new());
+    let mut batch = Batch { bytes: vec![0; BYTES], received: Vec::with_capacity(DATAGRAMS) };
+    while receiver.receive(&socket, &mut batch, &tally) {}
+    // The count travels with the next datagram that is queued.
+    client.send_to(&[0; 1000], (ONE, granted.port)).unwrap();
+    while receiver.receive(&socket, &mut batch, &tally) {}
+    assert_eq!(tally.datagrams_in.get() + tally.kernel_drops.get(), 101);
+    assert!(tally.kernel_drops.get() > 0);
+}

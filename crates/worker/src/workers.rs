@@ -1,0 +1,210 @@
+//! Starting the workers, and the control plane's handle to them.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use switchyard_forward::{Command, Event, WorkerIndex};
+use tokio::sync::mpsc;
+
+use crate::inbox::Inbox;
+use crate::turn::Worker;
+use crate::{Config, Counters, StartError, udp};
+
+/// The workers have ended; the program is shutting down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the media workers have stopped")]
+pub struct Stopped;
+
+/// The control plane's handle to the workers; clones are the same. The threads end with [`Workers::shutdown`] or the last clone.
+#[derive(Clone, Debug)]
+pub struct Workers(Arc<Shared>);
+
+struct Shared {
+    inboxes: Arc<[Inbox]>,
+    port: u16,
+    /// Where to begin looking for the least loaded worker.
+    turn: AtomicU32,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Opens the sockets and starts the threads. What they have to say comes out of the receiver, in each worker's order.
+///
+/// # Errors
+///
+/// The port is taken, the address isn't this machine's, or the kernel lacks what is needed.
+pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Event)>), StartError> {
+    if config.workers == 0 {
+        return Err(StartError::NoWorkers);
+    }
+    let (sockets, granted) = udp::open(&config)?;
+    tracing::info!(
+        port = granted.port,
+        workers = config.workers,
+        family = ?granted.family,
+        receive_buffer = granted.receive_buffer,
+        send_buffer = granted.send_buffer,
+        gso = granted.gso,
+        gro = granted.gro,
+        "media port open"
+    );
+    let inboxes = (0..config.workers)
+        .map(|_| Inbox::new(config.workers == 1))
+        .collect::<Result<Arc<[Inbox]>, _>>()
+        .map_err(|source| StartError::System { what: "creating a worker's bell (eventfd)", source })?;
+    let (events, heard) = mpsc::channel(config.events.max(1));
+    let epoch = Instant::now();
+    let epoch_ntp = ntp(SystemTime::now());
+    let shared = Shared { inboxes: inboxes.clone(), port: granted.port, turn: AtomicU32::new(0), threads: Mutex::new(Vec::new()) };
+    let workers = Workers(Arc::new(shared));
+    for (worker, socket) in (0..config.workers).map(WorkerIndex).zip(sockets) {
+        let config = switchyard_forward::Config { worker, workers: config.workers, epoch, epoch_ntp };
+        let (inboxes, events) = (inboxes.clone(), events.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("media-{}", worker.0))
+            .spawn(move || live_or_abort(|| Worker::new(config, socket, inboxes, events).run()))
+            .map_err(|source| StartError::System { what: "starting a media thread", source })?;
+        workers.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+    }
+    Ok((workers, heard))
+}
+
+/// Runs a thread's life; a panic in it ends the process. The panic itself has been reported by the panic hook.
+fn live_or_abort(life: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(life)).is_err() {
+        let name = std::thread::current().name().unwrap_or("media").to_owned();
+        tracing::error!(thread = name, "a media worker panicked; its peers can't be served any more: aborting the process");
+        eprintln!("switchyard: media worker {name} panicked; aborting, so that the process can be restarted");
+        std::process::abort();
+    }
+}
+
+/// NTP time (RFC 5905 §6): seconds since 1900 in the upper 32 bits (modulo 2^32, the era), the fraction in the lower.
+fn ntp(time: SystemTime) -> u64 {
+    const UNIX_SINCE_1900: u64 = 2_208_988_800;
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    (since.as_secs().wrapping_add(UNIX_SINCE_1900) << 32) | fraction
+}
+
+impl Workers {
+    /// How many there are.
+    pub fn count(&self) -> u8 {
+        self.0.inboxes.len() as u8
+    }
+
+    /// The UDP port they share.
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+
+    /// The worker with the fewest peers, for a new room. Among equals each in its turn, because a room is placed before its peers come.
+    pub fn place(&self) -> WorkerIndex {
+        let count = self.0.inboxes.len();
+        let first = self.0.turn.fetch_add(1, Ordering::Relaxed) as usize;
+        let worker = (0..count).map(|i| (first + i) % count).min_by_key(|&i| self.0.inboxes[i].peers.load(Ordering::Relaxed));
+        WorkerIndex(worker.unwrap_or(0) as u8)
+    }
+
+    /// Peers on `worker`, counting those whose [`Command::AddPeer`] is on its way.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such worker.
+    pub fn load(&self, worker: WorkerIndex) -> u32 {
+        self.inbox(worker).peers.load(Ordering::Relaxed)
+    }
+
+    /// Puts a command before `worker`, waiting while it has a thousand others. Commands of one task are done in their order.
+    ///
+    /// # Errors
+    ///
+    /// The workers have ended.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such worker.
+    pub async fn command(&self, worker: WorkerIndex, command: Command) -> Result<(), Stopped> {
+        let inbox = self.inbox(worker);
+        let change = match command {
+            Command::AddPeer { .. } => 1,
+            Command::RemovePeer { .. } => -1,
+            _ => 0,
+        };
+        let mut next = command;
+        loop {
+            let mut room = pin!(inbox.room.notified());
+            room.as_mut().enable();
+            if inbox.stop.load(Ordering::SeqCst) {
+                return Err(Stopped);
+            }
+            match inbox.commands.push(next) {
+                Ok(()) => break,
+                Err(command) => next = command,
+            }
+            // The worker looks at this after it has taken a command; it may have taken the last one just before: try once more.
+            inbox.starved.store(true, Ordering::SeqCst);
+            match inbox.commands.push(next) {
+                Ok(()) => break,
+                Err(command) => next = command,
+            }
+            room.await;
+        }
+        inbox.wake.ring();
+        // Never fails: the closure always returns a value.
+        let _ = inbox.peers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |peers| Some(peers.saturating_add_signed(change)));
+        Ok(())
+    }
+
+    /// What the workers have counted since their start.
+    pub fn counters(&self) -> Counters {
+        let mut sums = Counters::default();
+        for inbox in self.0.inboxes.iter() {
+            inbox.tally.add_to(&mut sums);
+        }
+        sums
+    }
+
+    /// Lets the workers do what was commanded so far, and waits for their threads to end: some milliseconds at most.
+    pub fn shutdown(&self) {
+        self.0.shutdown();
+    }
+
+    fn inbox(&self, worker: WorkerIndex) -> &Inbox {
+        &self.0.inboxes[usize::from(worker.0)]
+    }
+}
+
+impl Shared {
+    fn shutdown(&self) {
+        for inbox in self.inboxes.iter() {
+            inbox.stop.store(true, Ordering::SeqCst);
+            inbox.wake.ring();
+            inbox.room.notify_waiters();
+        }
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A panic has aborted the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers").field("count", &self.inboxes.len()).field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
