@@ -17,6 +17,8 @@ const CHANNEL = "switchyard";
 const MAX_BUFFERED = 1024 * 1024;
 /** Bytes in one data message, the part that says to whom included: the server's `max-message-size`. */
 const MAX_DATA = 256 * 1024;
+/** Events that may come before the reply to `join`; the server sends none. */
+const MAX_EARLY = 256;
 
 /**
  * Where a room is in its life. `reconnecting`: signaling is up but the media connection is not, and is being repaired.
@@ -168,7 +170,7 @@ export class Room extends Emitter<RoomEvents> {
       const signaling = await Signaling.open(url, options.encoding ?? "json", this.#openSocket);
       if (this.#left) {
         signaling.close();
-        throw new SwitchyardError("not_connected", LEFT_EARLY);
+        throw new SwitchyardError("not_connected", "The room was left while it was being joined.");
       }
       this.#follow(signaling);
       const joined = await signaling.request({ type: "join", room: options.room, name: options.name });
@@ -283,13 +285,14 @@ export class Room extends Emitter<RoomEvents> {
   readonly #subscriptions = { request: (request: Request) => this.#request(request) };
 
   #openConnection(joined: Joined): void {
-    const connection = new RTCPeerConnection({
+    const configuration: RTCConfiguration & { alwaysNegotiateDataChannels: boolean } = {
       bundlePolicy: "max-bundle",
       iceServers: joined.ice_servers,
       // The data channel's m-line comes first, where it carries the BUNDLE group and never goes away. Browsers that don't
       // know the option put the m-line where they like.
-      ...{ alwaysNegotiateDataChannels: true },
-    });
+      alwaysNegotiateDataChannels: true,
+    };
+    const connection = new RTCPeerConnection(configuration);
     this.#connection = connection;
     this.#channel = this.#openChannel(connection);
     this.localParticipant.prepare();
