@@ -226,51 +226,59 @@ const fn symbol(delta: Option<i16>) -> Symbol {
     }
 }
 
-/// A chunk to be written.
+/// Walks over the chunks that arrivals take, as long as they and their deltas fit into a space.
 #[derive(Clone, Copy, Debug)]
-struct WrittenChunk {
-    bits: u16,
-    count: usize,
-    delta_bytes: usize,
+struct Chunks<'a> {
+    deltas: Deltas<'a>,
+    /// Bytes left.
+    space: usize,
 }
 
-impl Deltas<'_> {
-    /// Takes as many statuses as the best next chunk can carry; `None` at the end.
-    fn next_chunk(&mut self) -> Option<WrittenChunk> {
+impl Iterator for Chunks<'_> {
+    /// The chunk, and how many statuses it stands for.
+    type Item = (u16, usize);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let space = self.space.checked_sub(2)?;
         let mut ahead = [Symbol::Lost; ONE_BIT_STATUSES];
         let mut seen = 0;
-        for (place, delta) in ahead.iter_mut().zip(*self) {
+        for (place, delta) in ahead.iter_mut().zip(self.deltas) {
             *place = symbol(delta);
             seen += 1;
         }
         let ahead = &ahead[..seen];
         let first = *ahead.first()?;
-        let mut run = ahead.iter().take_while(|&&symbol| symbol == first).count();
+        let run = ahead.iter().take_while(|&&symbol| symbol == first).count();
         let large = ahead.contains(&Symbol::Large);
-        let bits = if run == seen || (large && run >= TWO_BIT_STATUSES) {
-            if run == seen {
-                run = self.take(MAX_RUN).take_while(|&delta| symbol(delta) == first).count();
-            }
-            (first as u16) << 13 | run as u16
+        let (bits, count) = if run == seen || (large && run >= TWO_BIT_STATUSES) {
+            let longest = space.checked_div(first.delta_len()).unwrap_or(MAX_RUN).min(MAX_RUN);
+            let deltas = self.deltas;
+            let run = deltas.take(longest).take_while(|&delta| symbol(delta) == first).count();
+            ((first as u16) << 13 | run as u16, run)
         } else if large {
-            run = seen.min(TWO_BIT_STATUSES);
-            ahead[..run].iter().enumerate().fold(0xc000, |bits, (at, &symbol)| bits | (symbol as u16) << (12 - 2 * at))
+            let ahead = &ahead[..seen.min(TWO_BIT_STATUSES)];
+            let bits = ahead.iter().zip((0..=12).rev().step_by(2)).fold(0xc000, |bits, (&symbol, at)| bits | (symbol as u16) << at);
+            (bits, ahead.len())
         } else {
-            run = seen;
-            ahead.iter().enumerate().fold(0x8000, |bits, (at, &symbol)| bits | (symbol as u16) << (13 - at))
+            let bits = ahead.iter().zip((0..=13).rev()).fold(0x8000, |bits, (&symbol, at)| bits | (symbol as u16) << at);
+            (bits, ahead.len())
         };
-        let delta_bytes = self.by_ref().take(run).map(|delta| symbol(delta).delta_len()).sum();
-        Some(WrittenChunk { bits, count: run, delta_bytes })
+        let mut rest = self.deltas;
+        let delta_bytes: usize = rest.by_ref().take(count).map(|delta| symbol(delta).delta_len()).sum();
+        if count == 0 || delta_bytes > space {
+            return None;
+        }
+        *self = Self { deltas: rest, space: space - delta_bytes };
+        Some((bits, count))
     }
 }
 
 /// The longest beginning of some arrivals that one message can carry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FeedbackPlan<'a> {
-    deltas: Deltas<'a>,
+    chunks: Chunks<'a>,
     /// In units of 64 ms, not yet cut to 24 bits.
     reference: i64,
-    chunks: usize,
     count: usize,
 }
 
@@ -281,17 +289,9 @@ impl<'a> FeedbackPlan<'a> {
         let first = arrivals.iter().flatten().next()?;
         let reference = first.div_euclid(TICKS_PER_REFERENCE);
         let deltas = Deltas { arrivals, ticks: reference.wrapping_mul(TICKS_PER_REFERENCE) };
-        let mut plan = Self { deltas, reference, chunks: 0, count: 0 };
-        let (mut walk, mut bytes) = (deltas, 0);
-        while let Some(chunk) = walk.next_chunk() {
-            bytes += 2 + chunk.delta_bytes;
-            if bytes > space {
-                break;
-            }
-            plan.chunks += 1;
-            plan.count += chunk.count;
-        }
-        Some(plan)
+        let chunks = Chunks { deltas, space };
+        let count = chunks.map(|(_, count)| count).sum();
+        Some(Self { chunks, reference, count })
     }
 
     /// Statuses it carries.
@@ -306,12 +306,11 @@ impl<'a> FeedbackPlan<'a> {
 
     /// The chunks in their order.
     pub(super) fn chunks(&self) -> impl Iterator<Item = u16> {
-        let mut walk = self.deltas;
-        std::iter::from_fn(move || walk.next_chunk()).take(self.chunks).map(|chunk| chunk.bits)
+        self.chunks.map(|(bits, _)| bits)
     }
 
     /// The deltas of what arrived, in their order.
     pub(super) fn deltas(&self) -> impl Iterator<Item = i16> {
-        self.deltas.take(self.count).flatten()
+        self.chunks.deltas.take(self.count).flatten()
     }
 }

@@ -164,4 +164,9 @@ impl Sealer {
     pub(super) fn set_next_rtcp(&mut self, index: u32) {
         self.next_rtcp = index;
     }
+
+    #[cfg(test)]
+    pub(super) fn rtcp_index_word(&self, sealed: &[u8]) -> u32 {
+        self.rtcp.rtcp_index_word(sealed)
+    }
 }
