@@ -17,6 +17,7 @@ use rtc_sctp::{
 use rtc_shared::TransportProtocol;
 use rtc_shared::marshal::{Marshal, Unmarshal};
 
+use crate::screen::{SINK, Screen, Verdict};
 use crate::{ChannelId, Event, MAX_MESSAGE, OpenError, Reliability, SendError};
 
 /// The address `rtc-sctp` knows the client by; see `dtls::PEER`.
@@ -38,6 +39,7 @@ const MAX_PACKET: u32 = 1163;
 pub(crate) struct Channels {
     endpoint: Endpoint,
     association: Link,
+    screen: Screen,
     channels: BTreeMap<ChannelId, Channel>,
     packets: VecDeque<Bytes>,
     events: VecDeque<Event>,
@@ -89,6 +91,7 @@ impl Channels {
         Self {
             endpoint: Endpoint::new(PEER, TransportProtocol::UDP, Arc::new(config), Some(Arc::new(ServerConfig::new(transport)))),
             association: Link::Waiting,
+            screen: Screen::new(RECEIVE_WINDOW, MAX_PACKET as usize),
             channels: BTreeMap::new(),
             packets: VecDeque::new(),
             events: VecDeque::new(),
@@ -100,7 +103,14 @@ impl Channels {
         if matches!(self.association, Link::Lost) {
             return;
         }
-        match (self.endpoint.handle(now, PEER, None, packet), &mut self.association) {
+        let mut packet = Vec::from(packet);
+        match self.screen.inspect(&mut packet) {
+            Verdict::Pass => {}
+            Verdict::Drop => return,
+            Verdict::Answer(answer) => return self.packets.push_back(answer),
+            Verdict::Abuse => return self.abort(now),
+        }
+        match (self.endpoint.handle(now, PEER, None, packet.into()), &mut self.association) {
             (Some((handle, DatagramEvent::NewAssociation(association))), link @ Link::Waiting) => {
                 *link = Link::Up { handle, association: Box::new(association), connected: false };
             }
@@ -170,7 +180,7 @@ impl Channels {
         if self.channels.len() >= MAX_CHANNELS {
             return Err(OpenError::TooMany);
         }
-        let id = (1..).step_by(2).find(|id| !self.channels.contains_key(id)).ok_or(OpenError::TooMany)?;
+        let id = (1..).step_by(2).find(|&id| !self.channels.contains_key(&id) && !self.screen.is_closing(id)).ok_or(OpenError::TooMany)?;
         let (label, protocol) = (label.to_owned(), protocol.to_owned());
         self.channels.insert(id, Channel { stage: ChannelStage::Wanted, label, protocol, ordered, reliability });
         if matches!(self.association, Link::Up { connected: true, .. }) {
@@ -184,6 +194,16 @@ impl Channels {
             self.reset(now, id);
             self.events.push_back(Event::ChannelClosed(id));
         }
+    }
+
+    /// Ends the association and tells the client so (RFC 9260 §9.1).
+    fn abort(&mut self, now: Instant) {
+        self.gather(now);
+        if let Some(association) = self.association() {
+            let _ = association.abort();
+        }
+        self.gather(now);
+        self.lose();
     }
 
     /// Forgets the association; every channel is closed.
@@ -203,7 +223,8 @@ impl Channels {
         if let Some(transmit) = self.association().and_then(|association| association.poll_transmit(now))
             && let Payload::RawEncode(packets) = transmit.message
         {
-            self.packets.extend(packets);
+            let screen = &mut self.screen;
+            self.packets.extend(packets.into_iter().filter_map(|packet| screen.release(packet)));
         }
     }
 
@@ -220,6 +241,7 @@ impl Channels {
                 SctpEvent::Stream(StreamEvent::Readable { id }) => self.read(now, id),
                 // The peer reset the stream, or the association is lost: reported for each stream.
                 SctpEvent::AssociationLost { id, .. } => {
+                    self.screen.gone(id);
                     if self.channels.remove(&id).is_some() {
                         self.events.push_back(Event::ChannelClosed(id));
                     }
@@ -240,9 +262,11 @@ impl Channels {
         while let Some(Ok(Some(chunks))) =
             self.association().and_then(|association| association.stream(id).ok()).map(|mut stream| stream.read_sctp())
         {
+            self.screen.taken(chunks.chunks.len());
             match chunks.to_payload(MAX_MESSAGE) {
                 Ok(payload) => self.handle_message(now, id, chunks.ppi, payload),
-                Err(_) => self.close(now, id),
+                // More than SDP's max-message-size, which browsers respect.
+                Err(_) => return self.abort(now),
             }
         }
     }
@@ -271,7 +295,7 @@ impl Channels {
 
     fn handle_control(&mut self, now: Instant, id: ChannelId, mut payload: &[u8]) {
         match (Message::unmarshal(&mut payload), self.channels.get(&id).map(|channel| channel.stage)) {
-            (Ok(Message::DataChannelOpen(open)), None) => match accept(id, open, self.channels.len()) {
+            (Ok(Message::DataChannelOpen(open)), None) if id != SINK => match accept(id, open, self.channels.len()) {
                 Some(channel) => {
                     self.channels.insert(id, channel);
                     self.configure(id);
@@ -346,6 +370,7 @@ impl Channels {
     fn reset(&mut self, now: Instant, id: ChannelId) {
         if let Some(Ok(mut stream)) = self.association().map(|association| association.stream(id)) {
             let _ = stream.close(now);
+            self.screen.closing(id);
         }
     }
 

@@ -224,6 +224,11 @@ impl Dtls {
         self.end(Output::Closed);
     }
 
+    #[cfg(test)]
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.early.iter().chain(&self.held_handshake).chain(&self.held_data).map(Vec::len).sum()
+    }
+
     fn keep_early(&mut self, now: Instant, datagram: &[u8]) {
         let is_hello = record::records(datagram).any(|record| record.content_type == HANDSHAKE && record.epoch == 0);
         if self.stage == Stage::Ended || !is_hello || datagram.len() > MAX_KEPT_DATAGRAM {

@@ -14,6 +14,7 @@ mod dtls;
 mod hello;
 mod reassembly;
 mod record;
+mod screen;
 mod session;
 
 use switchyard_rtp::srtp::SrtpKeys;

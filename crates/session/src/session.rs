@@ -108,6 +108,12 @@ impl Session {
         self.take_outputs(now);
     }
 
+    /// Bytes of unauthenticated datagrams kept for later.
+    #[cfg(test)]
+    fn kept_bytes(&self) -> usize {
+        self.dtls.kept_bytes()
+    }
+
     fn take_outputs(&mut self, now: Instant) {
         while let Some(output) = self.dtls.poll_output() {
             match output {
