@@ -1,1 +1,195 @@
+use std::net::{IpAddr, Ipv4Addr};
 
+use rtc_crypto::RTCCryptoProvider;
+use rtc_crypto::providers::AwsLcRsProvider;
+use rtc_stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_USE_CANDIDATE};
+use rtc_stun::message::TransactionId;
+
+use super::*;
+use crate::{SocketId, WorkerIndex};
+
+fn path(port: u16) -> Path {
+    let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    Path { socket: SocketId(0), local, remote: SocketAddr::new(local, port) }
+}
+
+fn credentials(seed: u8) -> IceCredentials {
+    IceCredentials::generate(WorkerIndex(0), [seed; 24])
+}
+
+struct Check<'a> {
+    ice: &'a IceCredentials,
+    role: AttrType,
+    nominate: bool,
+    integrity: bool,
+    fingerprint: bool,
+    extra: Option<AttrType>,
+}
+
+impl<'a> Check<'a> {
+    fn new(ice: &'a IceCredentials) -> Self {
+        Self { ice, role: ATTR_ICE_CONTROLLING, nominate: true, integrity: true, fingerprint: true, extra: None }
+    }
+
+    fn build(&self) -> Vec<u8> {
+        let provider = AwsLcRsProvider::new();
+        let mut m = Message::new();
+        m.typ = BINDING_REQUEST;
+        m.transaction_id = TransactionId([7; 12]);
+        m.write_header();
+        m.add(ATTR_USERNAME, format!("{}:theirs", self.ice.ufrag).as_bytes());
+        m.add(self.role, &[0; 8]);
+        if let Some(extra) = self.extra {
+            m.add(extra, &[0; 4]);
+        }
+        if self.nominate {
+            m.add(ATTR_USE_CANDIDATE, &[]);
+        }
+        if self.integrity {
+            MessageIntegrity::new_short_term_integrity_with_provider(self.ice.pwd.clone(), provider.crypto()).add_to(&mut m).unwrap();
+        }
+        if self.fingerprint {
+            FINGERPRINT.add_to(&mut m).unwrap();
+        }
+        m.raw
+    }
+}
+
+fn handle(agent: &mut Agent, now: Instant, path: &Path, datagram: &[u8]) -> (Result<Heard, Refused>, Message) {
+    let mut answer = Message::new();
+    let result = Request::parse(datagram)
+        .and_then(|mut request| agent.handle_request(now, path, &mut request, AwsLcRsProvider::new().crypto(), &mut answer));
+    (result, answer)
+}
+
+#[test]
+fn an_authentic_check_is_answered_and_its_address_nominated() {
+    let ice = credentials(1);
+    let mut agent = Agent::new(ice.clone());
+    let (heard, mut answer) = handle(&mut agent, Instant::now(), &path(1), &Check::new(&ice).build());
+    assert_eq!(heard, Ok(Heard { new: true, forgotten: None, nominated: true }));
+    assert_eq!(answer.typ, BINDING_SUCCESS);
+    MessageIntegrity::check(&mut answer, ice.pwd.as_bytes(), AwsLcRsProvider::new().crypto()).unwrap();
+    assert_eq!(agent.egress(), Some(path(1)));
+}
+
+#[test]
+fn nothing_is_learnt_from_a_forged_check() {
+    let (ice, other, stranger) = (credentials(1), IceCredentials { pwd: "guessed".into(), ..credentials(1) }, credentials(9));
+    let mut agent = Agent::new(ice.clone());
+    let table = [
+        (Check { integrity: false, ..Check::new(&ice) }, Refused::NotAuthentic),
+        (Check { fingerprint: false, ..Check::new(&ice) }, Refused::NotAuthentic),
+        (Check::new(&other), Refused::NotAuthentic),
+        (Check::new(&stranger), Refused::UnknownUser),
+    ];
+    for (check, refused) in table {
+        let (heard, answer) = handle(&mut agent, Instant::now(), &path(1), &check.build());
+        assert_eq!(heard, Err(refused));
+        assert_eq!(answer, Message::new(), "no answer");
+        assert_eq!(agent.egress(), None);
+    }
+}
+
+#[test]
+fn use_candidate_behind_the_integrity_attribute_does_not_count() {
+    let ice = credentials(1);
+    let provider = AwsLcRsProvider::new();
+    let mut m = Message::new();
+    m.typ = BINDING_REQUEST;
+    m.write_header();
+    m.add(ATTR_USERNAME, format!("{}:theirs", ice.ufrag).as_bytes());
+    MessageIntegrity::new_short_term_integrity_with_provider(ice.pwd.clone(), provider.crypto()).add_to(&mut m).unwrap();
+    m.add(ATTR_USE_CANDIDATE, &[]);
+    FINGERPRINT.add_to(&mut m).unwrap();
+    let mut agent = Agent::new(ice);
+    let (heard, _) = handle(&mut agent, Instant::now(), &path(1), &m.raw);
+    assert_eq!(heard.map(|heard| heard.nominated), Ok(false));
+}
+
+#[test]
+fn a_controlled_client_is_told_of_the_role_conflict() {
+    let ice = credentials(1);
+    let mut agent = Agent::new(ice.clone());
+    let (_, answer) = handle(&mut agent, Instant::now(), &path(1), &Check { role: ATTR_ICE_CONTROLLED, ..Check::new(&ice) }.build());
+    assert_eq!(answer.typ, BINDING_ERROR);
+    assert_eq!(agent.egress(), None, "nothing is learnt");
+}
+
+#[test]
+fn an_unknown_attribute_that_must_be_understood_is_refused() {
+    let ice = credentials(1);
+    let mut agent = Agent::new(ice.clone());
+    let (_, answer) = handle(&mut agent, Instant::now(), &path(1), &Check { extra: Some(AttrType(0x7777)), ..Check::new(&ice) }.build());
+    assert_eq!(answer.typ, BINDING_ERROR);
+    assert_eq!(agent.egress(), None);
+}
+
+#[test]
+fn during_a_restart_both_credentials_count_until_the_new_path_is_nominated() {
+    let (old, new) = (credentials(1), credentials(2));
+    let now = Instant::now();
+    let mut agent = Agent::new(old.clone());
+    handle(&mut agent, now, &path(1), &Check::new(&old).build()).0.unwrap();
+    agent.restart(new.clone());
+    // Consent checks on the old path go on, and so does media there.
+    assert!(handle(&mut agent, now, &path(1), &Check::new(&old).build()).0.is_ok());
+    assert_eq!(agent.egress(), Some(path(1)));
+    // A late nomination under old credentials elsewhere changes nothing.
+    handle(&mut agent, now, &path(3), &Check::new(&old).build()).0.unwrap();
+    assert_eq!(agent.egress(), Some(path(1)));
+    let first = Check { nominate: false, ..Check::new(&new) };
+    handle(&mut agent, now, &path(2), &first.build()).0.unwrap();
+    assert_eq!(agent.egress(), Some(path(1)), "the new path is valid but not nominated");
+    handle(&mut agent, now, &path(2), &Check::new(&new).build()).0.unwrap();
+    assert_eq!(agent.egress(), Some(path(2)));
+    assert_eq!(handle(&mut agent, now, &path(1), &Check::new(&old).build()).0, Err(Refused::UnknownUser));
+}
+
+#[test]
+fn consent_expires_30_seconds_after_the_last_authentic_check() {
+    let ice = credentials(1);
+    let start = Instant::now();
+    let mut agent = Agent::new(ice.clone());
+    handle(&mut agent, start, &path(1), &Check::new(&ice).build()).0.unwrap();
+    assert!(agent.expire(start + CONSENT - Duration::from_millis(1)).is_empty());
+    let forged = Check { integrity: false, ..Check::new(&ice) }.build();
+    let _ = handle(&mut agent, start + Duration::from_secs(29), &path(1), &forged);
+    assert_eq!(agent.expire(start + CONSENT), [path(1).remote]);
+    assert_eq!(agent.egress(), None);
+}
+
+#[test]
+fn the_paths_of_one_peer_are_bounded_and_the_one_in_use_stays() {
+    let ice = credentials(1);
+    let start = Instant::now();
+    let mut agent = Agent::new(ice.clone());
+    handle(&mut agent, start, &path(1), &Check::new(&ice).build()).0.unwrap();
+    let probe = Check { nominate: false, ..Check::new(&ice) }.build();
+    for port in 2..100 {
+        handle(&mut agent, start + Duration::from_millis(u64::from(port)), &path(port), &probe).0.unwrap();
+    }
+    assert_eq!(agent.addresses().count(), MAX_PATHS);
+    assert_eq!(agent.egress(), Some(path(1)));
+}
+
+proptest::proptest! {
+    #[test]
+    fn random_and_damaged_requests_never_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), flips in proptest::collection::vec((0usize..140, 0u8..=255), 0..6)) {
+        let ice = credentials(1);
+        let mut agent = Agent::new(ice.clone());
+        let _ = handle(&mut agent, Instant::now(), &path(1), &bytes);
+        let mut damaged = Check::new(&ice).build();
+        let mut changed = false;
+        for (at, flip) in flips {
+            if let Some(byte) = damaged.get_mut(at) {
+                *byte ^= flip;
+                changed |= flip != 0;
+            }
+        }
+        let (heard, _) = handle(&mut agent, Instant::now(), &path(1), &damaged);
+        if changed && damaged != Check::new(&ice).build() {
+            proptest::prop_assert!(heard.is_err());
+        }
+    }
+}

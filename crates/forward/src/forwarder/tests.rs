@@ -1,1 +1,5 @@
+//! A small world around one or two forwarders: clients with real keys, virtual time, and a wire that remembers.
 
+mod indices;
+mod media;
+mod world;

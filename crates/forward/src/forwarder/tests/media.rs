@@ -1,0 +1,433 @@
+//! What participants get of each other.
+
+use std::time::Duration;
+
+use switchyard_rtp::MediaKind;
+use switchyard_rtp::rtcp::{Packet, Packets, SenderInfo};
+use switchyard_rtp::srtp::Profile;
+
+use super::world::*;
+use crate::{Command, Drop, IceCredentials, Path, TrackKey, WorkerIndex};
+
+const CAMERA: u64 = 1;
+const SSRC: u32 = 5_000;
+
+/// Client 0 publishes a camera, the others have one audio and one video m-line each.
+fn room(others: usize, profile: Profile, rtx: bool) -> World {
+    let mut world = World::new(1);
+    for _ in 0..=others {
+        world.join(0, profile);
+    }
+    let peer = world.clients[0].key;
+    world.command(0, Command::SetReceivers { peer, receivers: vec![receiver("1", MediaKind::Video, SSRC)] });
+    world.publish(0, "1", CAMERA);
+    for client in 1..=others {
+        subscribe(&mut world, client, CAMERA, rtx);
+    }
+    world
+}
+
+fn subscribe(world: &mut World, client: usize, track: u64, rtx: bool) {
+    let (peer, worker) = (world.clients[client].key, world.clients[client].worker);
+    let senders = vec![
+        Some(sender(MediaKind::Audio, 100 * client as u32 + 10, false)),
+        Some(sender(MediaKind::Video, 100 * client as u32 + 20, rtx)),
+    ];
+    world.command(worker, Command::SetSenders { peer, senders });
+    world.route(client, 1, Some(track));
+}
+
+fn frame(first: u64, count: u64, keyframe: bool) -> Vec<(u32, u8, u64, u32, Vec<u8>)> {
+    (first..first + count)
+        .map(|index| (SSRC, VP8, index, index as u32 / 3 * 3_000, vp8(keyframe && index == first, 1_100, index as u8)))
+        .collect()
+}
+
+fn rtcp_of(world: &World, client: usize, mut matches: impl FnMut(&Packet<'_>) -> bool) -> usize {
+    world.clients[client].rtcp.iter().flat_map(|bytes| Packets::parse(bytes).flatten()).filter(|packet| matches(packet)).count()
+}
+
+fn is_pli(packet: &Packet<'_>) -> bool {
+    matches!(packet, Packet::PictureLossIndication { media: SSRC, .. })
+}
+
+#[test]
+fn everyone_routed_gets_every_packet_once_in_order_under_their_own_numbers() {
+    for profile in [Profile::AeadAes128Gcm, Profile::Aes128CmHmacSha1_80] {
+        let mut world = room(3, profile, true);
+        world.send(0, &frame(70, 3, true));
+        world.send(0, &frame(73, 3, false));
+        for client in 1..=3 {
+            let got: Vec<_> =
+                world.clients[client].rtp.iter().map(|(header, payload)| (header.sequence, header.payload_type, payload[4])).collect();
+            let first = got[0].0;
+            let expected: Vec<_> = (0..6).map(|i| (first + i, 100, 70 + i as u8)).collect();
+            assert_eq!(got, expected);
+            assert!(world.clients[client].rtp.iter().all(|(header, _)| header.ssrc == 100 * client as u32 + 20));
+        }
+        assert!(world.clients[0].rtp.is_empty(), "nobody hears themselves");
+    }
+}
+
+#[test]
+fn packets_of_a_frame_that_differ_by_a_byte_leave_as_one_run() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    world.send(0, &frame(1, 1, true));
+    world.runs.clear();
+    let packets: Vec<_> = [1_000, 1_001, 1_001, 400]
+        .into_iter()
+        .enumerate()
+        .map(|(i, len)| (SSRC, VP8, 2 + i as u64, 3_000, vp8(false, len, i as u8)))
+        .collect();
+    world.send(0, &packets);
+    let [run] = world.runs[..] else { panic!("{:?}", world.runs) };
+    assert_eq!(run.len.div_ceil(run.segment), 4);
+    let lens: Vec<_> = world.clients[1].rtp.iter().skip(1).map(|(_, payload)| payload.len()).collect();
+    assert_eq!(lens, [1_000, 1_001, 1_001, 400], "padding is no payload");
+}
+
+#[test]
+fn video_begins_at_a_keyframe_that_is_asked_for() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    world.pass(Duration::from_millis(20));
+    assert_eq!(rtcp_of(&world, 0, is_pli), 1, "the new subscriber needs one");
+    world.send(0, &frame(10, 3, false));
+    assert!(world.clients[1].rtp.is_empty());
+    world.send(0, &frame(13, 3, true));
+    assert_eq!(world.clients[1].rtp.len(), 3);
+    assert_eq!(world.forwarders[0].drops().get(Drop::AwaitsKeyframe), 3);
+}
+
+#[test]
+fn keyframe_requests_of_a_hundred_subscribers_reach_the_publisher_from_a_bucket_of_two() {
+    let mut world = room(100, Profile::AeadAes128Gcm, true);
+    world.pass(Duration::from_millis(20));
+    world.send(0, &frame(1, 3, true));
+    world.clients[0].rtcp.clear();
+    for round in 0..10 {
+        for client in 1..=100 {
+            let media = 100 * client as u32 + 20;
+            world.send_rtcp(client, |writer| writer.picture_loss_indication(1, media).unwrap());
+        }
+        world.pass(Duration::from_millis(50));
+        world.send(0, &frame(10 + round * 3, 3, true));
+    }
+    let asked = rtcp_of(&world, 0, is_pli);
+    assert!((1..=2).contains(&asked), "{asked} in half a second");
+}
+
+#[test]
+fn a_packet_lost_on_the_way_to_a_subscriber_comes_again_by_rtx() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    world.send(0, &frame(1, 6, true));
+    let lost = world.clients[1].rtp[3].0;
+    let payload = world.clients[1].rtp[3].1.clone();
+    world.clients[1].rtp.clear();
+    world.send_rtcp(1, |writer| writer.nack(1, lost.ssrc, [lost.sequence]).unwrap());
+    let (header, again) = &world.clients[1].rtp[0];
+    assert_eq!((header.ssrc, header.payload_type, header.timestamp), (lost.ssrc + 1, 101, lost.timestamp));
+    assert_eq!(again[..2], lost.sequence.to_be_bytes());
+    assert_eq!(again[2..], payload);
+    // Asked again at once: nothing; asked later: again, under a new number.
+    world.send_rtcp(1, |writer| writer.nack(1, lost.ssrc, [lost.sequence]).unwrap());
+    assert_eq!(world.clients[1].rtp.len(), 1);
+    world.pass(Duration::from_millis(50));
+    world.send_rtcp(1, |writer| writer.nack(1, lost.ssrc, [lost.sequence]).unwrap());
+    assert_eq!(world.clients[1].rtp[1].0.sequence, header_after(&world, 0));
+}
+
+fn header_after(world: &World, place: usize) -> u16 {
+    world.clients[1].rtp[place].0.sequence + 1
+}
+
+#[test]
+fn without_rtx_the_stored_ciphertext_is_sent_again() {
+    let mut world = room(1, Profile::AeadAes128Gcm, false);
+    world.send(0, &frame(1, 6, true));
+    let lost = world.clients[1].rtp[3].0;
+    let before = world.clients[1].ciphertexts[3].clone();
+    world.clients[1].ciphertexts.clear();
+    world.send_rtcp(1, |writer| writer.nack(1, lost.ssrc, [lost.sequence]).unwrap());
+    assert_eq!(world.clients[1].ciphertexts, [before]);
+}
+
+#[test]
+fn a_hole_in_what_a_publisher_sends_is_asked_for_and_its_retransmission_forwarded() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    world.send(0, &frame(1, 3, true));
+    world.send(0, &frame(5, 1, false));
+    world.pass(Duration::from_millis(20));
+    let mut asked = Vec::new();
+    rtcp_of(&world, 0, |packet| {
+        if let Packet::Nack(nack) = packet {
+            asked.extend(nack.sequences());
+        }
+        false
+    });
+    assert_eq!(asked, [4]);
+    let mut payload = 4u16.to_be_bytes().to_vec();
+    payload.extend(vp8(false, 1_100, 4));
+    world.send(0, &[(SSRC + 1, VP8_RTX, 900, 3_000, payload)]);
+    let got: Vec<_> =
+        world.clients[1].rtp.iter().map(|(header, payload)| (header.sequence - world.clients[1].rtp[0].0.sequence, payload[4])).collect();
+    assert_eq!(got, [(0, 1), (1, 2), (2, 3), (4, 5), (3, 4)]);
+    // The original, late after all, is not sent twice.
+    world.send(0, &frame(4, 1, false));
+    assert_eq!(world.clients[1].rtp.len(), 5);
+}
+
+#[test]
+fn a_slot_that_is_switched_goes_on_in_number_and_time() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    let other = world.join(0, Profile::AeadAes128Gcm);
+    let peer = world.clients[other].key;
+    world.command(0, Command::SetReceivers { peer, receivers: vec![receiver("1", MediaKind::Video, 7_000)] });
+    world.publish(other, "1", 2);
+    world.send(0, &frame(60_000, 6, true));
+    world.pass(Duration::from_millis(100));
+    world.route(1, 1, Some(2));
+    world.send(other, &[(7_000, VP8, 3, 4_000_000_000, vp8(true, 500, 0)), (7_000, VP8, 4, 4_000_000_000, vp8(false, 500, 0))]);
+    let headers: Vec<_> = world.clients[1].rtp.iter().map(|(header, _)| *header).collect();
+    let sequences: Vec<_> = headers.iter().map(|header| header.sequence.wrapping_sub(headers[0].sequence)).collect();
+    assert_eq!(sequences, [0, 1, 2, 3, 4, 5, 6, 7]);
+    let step = headers[6].timestamp.wrapping_sub(headers[5].timestamp);
+    assert!((9_000..9_900).contains(&step), "100 ms are 9,000 units, not {step}");
+}
+
+#[test]
+fn sound_and_picture_of_one_participant_are_reported_on_one_clock() {
+    let mut world = room(0, Profile::AeadAes128Gcm, true);
+    let (peer, audio_ssrc) = (world.clients[0].key, 6_000);
+    world.command(
+        0,
+        Command::SetReceivers { peer, receivers: vec![receiver("1", MediaKind::Video, SSRC), receiver("0", MediaKind::Audio, audio_ssrc)] },
+    );
+    world.publish(0, "0", 2);
+    let listener = world.join(0, Profile::AeadAes128Gcm);
+    subscribe(&mut world, listener, CAMERA, true);
+    world.route(listener, 0, Some(2));
+    world.send(0, &frame(1, 3, true));
+    world.send(0, &[(audio_ssrc, OPUS, 1, 960, vec![1; 60])]);
+    // The publisher's clock is hours away from the server's; video's report is 300 ms late on the way.
+    let second = 1u64 << 32;
+    let ntp = 0x1234_5678u64 << 32;
+    world.send_rtcp(0, |writer| {
+        writer.sender_report(&SenderInfo { ssrc: audio_ssrc, ntp, rtp: 48_000, packets: 1, octets: 60 }, []).unwrap();
+    });
+    world.pass(Duration::from_millis(1_300));
+    world.send_rtcp(0, |writer| {
+        writer.sender_report(&SenderInfo { ssrc: SSRC, ntp: ntp + second, rtp: 180_000, packets: 1, octets: 60 }, []).unwrap();
+    });
+    world.pass(Duration::from_millis(1_200));
+    let mut reports = std::collections::BTreeMap::new();
+    rtcp_of(&world, listener, |packet| {
+        if let Packet::SenderReport(report) = packet {
+            reports.insert(report.ssrc, (report.ntp, report.rtp));
+        }
+        false
+    });
+    let seconds = |ntp: u64| (ntp as f64) / (second as f64);
+    let base = 100 * listener as u32;
+    let (audio_ntp, audio_rtp) = reports[&(base + 10)];
+    let (video_ntp, video_rtp) = reports[&(base + 20)];
+    // When were the samples captured that the publisher calls 1 s of audio and 1 s of video (the same moment)?
+    let audio_one = seconds(audio_ntp) - (f64::from(audio_rtp) - 48_000.0) / 48_000.0;
+    let video_one = seconds(video_ntp) - (f64::from(video_rtp) - 90_000.0) / 90_000.0;
+    assert!((audio_one - video_one).abs() < 0.005, "{audio_one} {video_one}");
+}
+
+#[test]
+fn a_publisher_gets_transport_wide_feedback_and_receiver_reports() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    for batch in 0..40 {
+        world.send(0, &frame(1 + batch * 3, 3, batch == 0));
+        world.pass(Duration::from_millis(33));
+    }
+    let mut covered = 0;
+    let feedback = rtcp_of(&world, 0, |packet| match packet {
+        Packet::TransportFeedback(feedback) => {
+            covered += usize::from(feedback.status_count);
+            true
+        }
+        _ => false,
+    });
+    assert!((15..=30).contains(&feedback), "{feedback} messages in 1.3 s");
+    assert!((110..=120).contains(&covered), "{covered} of 120 packets");
+    assert!(rtcp_of(&world, 0, |packet| matches!(packet, Packet::ReceiverReport(_))) >= 1);
+}
+
+#[test]
+fn a_muted_track_is_not_forwarded_and_comes_back_at_a_keyframe() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    world.send(0, &frame(1, 3, true));
+    world.command(0, Command::Enable { track: TrackKey(CAMERA), enabled: false });
+    world.send(0, &frame(4, 3, true));
+    assert_eq!(world.clients[1].rtp.len(), 3);
+    world.command(0, Command::Enable { track: TrackKey(CAMERA), enabled: true });
+    world.send(0, &frame(7, 3, false));
+    assert_eq!(world.clients[1].rtp.len(), 3);
+    world.send(0, &frame(10, 3, true));
+    assert_eq!(world.clients[1].rtp.len(), 6);
+    let gap = world.clients[1].rtp[3].0.sequence - world.clients[1].rtp[2].0.sequence;
+    assert_eq!(gap, 1, "what was held back on purpose is no loss");
+}
+
+#[test]
+fn media_before_the_keys_is_kept_for_the_moment_it_takes() {
+    let mut world = World::new(1);
+    let (peer, worker) = (crate::PeerKey(0), 0);
+    let ready = world.join(worker, Profile::AeadAes128Gcm);
+    // The same keys again for a peer that has none yet.
+    let mut late = World::new(1);
+    let ice = world.clients[ready].ice.clone();
+    late.clients.append(&mut world.clients);
+    late.command(0, Command::AddPeer { peer, ice });
+    late.check(0);
+    late.command(0, Command::SetReceivers { peer, receivers: vec![receiver("1", MediaKind::Video, SSRC)] });
+    late.publish(0, "1", CAMERA);
+    late.send(0, &frame(1, 3, true));
+    assert_eq!(late.forwarders[0].drops().get(Drop::BeforeKeys), 0);
+    let key = |seed: u8, salt: u8| switchyard_rtp::srtp::MasterKey { key: [seed; 16], salt: [salt; 14] };
+    let keys = switchyard_rtp::srtp::SrtpKeys { profile: Profile::AeadAes128Gcm, local: key(1, 1 ^ 0x55), remote: key(1 ^ 0xaa, 1 ^ 0x33) };
+    late.command(0, Command::SetKeys { peer, keys: Box::new(keys) });
+    late.pass(Duration::from_millis(1_200));
+    assert_eq!(
+        rtcp_of(&late, 0, |packet| matches!(packet, Packet::ReceiverReport(report) if report.reports().any(|b| b.highest_sequence == 3))),
+        1
+    );
+}
+
+#[test]
+fn a_room_over_two_workers_forwards_over_the_trunk() {
+    let mut world = World::new(2);
+    let publisher = world.join(0, Profile::AeadAes128Gcm);
+    let subscriber = world.join(1, Profile::AeadAes128Gcm);
+    let peer = world.clients[publisher].key;
+    world.command(0, Command::SetReceivers { peer, receivers: vec![receiver("1", MediaKind::Video, SSRC)] });
+    world.publish(publisher, "1", CAMERA);
+    let track = TrackKey(CAMERA);
+    world.command(1, Command::PublishRemote { track, kind: MediaKind::Video, home: WorkerIndex(0) });
+    world.command(0, Command::Trunk { track, to: WorkerIndex(1), on: true });
+    subscribe(&mut world, subscriber, CAMERA, true);
+    world.pass(Duration::from_millis(30));
+    assert!(rtcp_of(&world, publisher, is_pli) >= 1, "the request crosses to the publisher's worker");
+    world.send(publisher, &frame(1, 3, true));
+    assert_eq!(world.clients[subscriber].rtp.len(), 3);
+    world.send_rtcp(publisher, |writer| {
+        writer.sender_report(&SenderInfo { ssrc: SSRC, ntp: 77 << 32, rtp: 3_000, packets: 3, octets: 60 }, []).unwrap();
+    });
+    world.pass(Duration::from_millis(1_100));
+    assert!(rtcp_of(&world, subscriber, |packet| matches!(packet, Packet::SenderReport(_))) >= 1);
+    world.command(0, Command::Trunk { track, to: WorkerIndex(1), on: false });
+    world.send(publisher, &frame(4, 3, true));
+    assert_eq!(world.clients[subscriber].rtp.len(), 3);
+}
+
+#[test]
+fn a_datagram_that_lands_on_the_wrong_worker_is_handed_to_its_owner() {
+    let mut world = World::new(2);
+    let publisher = world.join(0, Profile::AeadAes128Gcm);
+    let subscriber = world.join(0, Profile::AeadAes128Gcm);
+    let peer = world.clients[publisher].key;
+    world.command(0, Command::SetReceivers { peer, receivers: vec![receiver("1", MediaKind::Video, SSRC)] });
+    world.publish(publisher, "1", CAMERA);
+    subscribe(&mut world, subscriber, CAMERA, true);
+    let path = world.clients[publisher].path;
+    for packet in frame(1, 3, true) {
+        let sealed = world.clients[publisher].seal(&packet);
+        world.deliver(1, path, vec![sealed]);
+    }
+    assert_eq!(world.clients[subscriber].rtp.len(), 3);
+    // Its STUN as well, by the ufrag, from an address nobody has seen.
+    world.clients[publisher].path.remote.set_port(33_333);
+    let worker = std::mem::replace(&mut world.clients[publisher].worker, 1);
+    world.check(publisher);
+    world.clients[publisher].worker = worker;
+    world.send(publisher, &frame(4, 3, false));
+    assert_eq!(world.clients[subscriber].rtp.len(), 6);
+}
+
+#[test]
+fn forged_replayed_and_wrongly_sourced_packets_go_nowhere() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    world.send(0, &frame(1, 3, true));
+    let sealed = world.clients[0].seal(&(SSRC, VP8, 4, 0, vp8(false, 100, 0)));
+    let path = world.clients[0].path;
+    let mut forged = sealed.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    world.deliver(0, path, vec![forged]);
+    let elsewhere = Path { remote: "203.0.113.5:5".parse().unwrap(), ..path };
+    world.deliver(0, elsewhere, vec![sealed.clone()]);
+    let other = world.clients[1].path;
+    world.deliver(0, other, vec![sealed.clone()]);
+    assert_eq!(world.clients[1].rtp.len(), 3);
+    world.deliver(0, path, vec![sealed.clone(), sealed]);
+    assert_eq!(world.clients[1].rtp.len(), 4, "once");
+    let drops = world.forwarders[0].drops();
+    assert_eq!((drops.get(Drop::NotAuthentic), drops.get(Drop::UnknownAddress), drops.get(Drop::Replayed)), (2, 1, 1));
+}
+
+#[test]
+fn random_ssrcs_leave_no_trace() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    for round in 0..1_000u32 {
+        world.send(0, &[(round.wrapping_mul(2_654_435_761), VP8, 1, 0, vp8(true, 20, 0))].map(|packet| packet));
+    }
+    assert!(world.clients[1].rtp.is_empty());
+    let drops = world.forwarders[0].drops();
+    assert_eq!(drops.get(Drop::UnknownSsrc) + drops.get(Drop::TooManyStreams), 1_000);
+    assert!(world.clients[1].rtcp.is_empty());
+}
+
+#[test]
+fn what_is_removed_leaves_nothing_behind() {
+    let mut world = room(2, Profile::AeadAes128Gcm, true);
+    world.send(0, &frame(1, 3, true));
+    let track_gone = world.clients[0].key;
+    world.command(0, Command::RemovePeer { peer: track_gone });
+    world.send(0, &frame(4, 3, true));
+    assert_eq!(world.clients[1].rtp.len(), 3);
+    for client in [1, 2] {
+        let peer = world.clients[client].key;
+        world.command(0, Command::RemovePeer { peer });
+    }
+    world.pass(Duration::from_secs(60));
+    let forwarder = &world.forwarders[0];
+    assert!(forwarder.peers.is_empty() && forwarder.tracks.is_empty() && forwarder.addresses.is_empty() && forwarder.ufrags.is_empty());
+    assert!(forwarder.poll_timeout().is_none());
+}
+
+#[test]
+fn thirty_seconds_of_silence_end_sending() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    world.send(0, &frame(1, 3, true));
+    for _ in 0..12 {
+        world.check(0);
+        world.pass(Duration::from_millis(2_600));
+    }
+    assert!(world.events.iter().any(|event| matches!(event, crate::Event::Expired { peer } if *peer == world.clients[1].key)));
+    let rtcp = world.clients[1].rtcp.len();
+    world.send(0, &frame(4, 3, true));
+    world.pass(Duration::from_secs(2));
+    assert_eq!((world.clients[1].rtp.len(), world.clients[1].rtcp.len()), (3, rtcp));
+}
+
+#[test]
+fn an_ice_restart_moves_media_only_when_the_new_path_is_nominated() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    world.send(0, &frame(1, 3, true));
+    let peer = world.clients[1].key;
+    let ice = IceCredentials::generate(WorkerIndex(0), [99; 24]);
+    world.command(0, Command::RestartIce { peer, ice: ice.clone() });
+    world.send(0, &frame(4, 3, false));
+    assert_eq!(world.clients[1].rtp.len(), 6, "the old path goes on");
+    world.clients[1].ice = ice;
+    world.clients[1].path.remote.set_port(44_444);
+    world.check(1);
+    world.send(0, &frame(7, 3, false));
+    assert_eq!(world.clients[1].rtp.len(), 9);
+    assert_eq!(world.forwarders[0].ufrags.len(), 2, "one for each client");
+    assert!(matches!(world.forwarders[0].addresses.len(), 2 | 3));
+    world.command(0, Command::RemovePeer { peer });
+    assert_eq!(world.forwarders[0].ufrags.len(), 1);
+}
