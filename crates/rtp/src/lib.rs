@@ -2,6 +2,8 @@
 //!
 //! Pure: no clock, socket, thread or environment. Nothing here allocates per packet, logs or panics on input.
 
+#![forbid(unsafe_code)]
+
 pub mod codec;
 pub mod extension;
 pub mod red;

@@ -37,7 +37,8 @@ impl DependencyHeader {
 /// Whether a packet begins a keyframe: a receiver that starts here needs nothing sent before.
 ///
 /// A dependency descriptor, if there is one, decides alone, because the payload may be end-to-end encrypted. Audio is always
-/// decodable from anywhere.
+/// decodable from anywhere. Of an H.264 keyframe in several slices each slice's first packet counts: whoever switches there
+/// compares timestamps too.
 pub fn is_keyframe(codec: Codec, payload: &[u8], dependency_descriptor: Option<&[u8]>) -> bool {
     if codec.kind() == MediaKind::Audio {
         return true;

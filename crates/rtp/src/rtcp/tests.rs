@@ -8,7 +8,7 @@ fn written(write: impl FnOnce(&mut RtcpWriter<'_>)) -> Vec<u8> {
     let mut writer = RtcpWriter::new(&mut buffer);
     write(&mut writer);
     let len = writer.len();
-    assert!(buffer[len..].iter().all(|&byte| byte == 0xee) || len % 4 == 0);
+    assert!(len.is_multiple_of(4) && buffer[len..].iter().all(|&byte| byte == 0xee), "wrote beyond its end");
     buffer.truncate(len);
     buffer
 }

@@ -118,7 +118,8 @@ fn malformed_extension_blocks_end_early() {
     };
     const ONE: [u8; 2] = [0xbe, 0xde];
     const TWO: [u8; 2] = [0x10, 0x05];
-    let table: [(&str, Vec<u8>, Vec<(u8, Vec<u8>)>); 10] = [
+    type Values = Vec<(u8, Vec<u8>)>;
+    let table: [(&str, Vec<u8>, Values); 10] = [
         ("only padding", with(ONE, &[0; 8]), vec![]),
         ("padding between", with(ONE, &[0, 0x10, 7, 0, 0, 0x20, 8, 0]), vec![(1, vec![7]), (2, vec![8])]),
         ("id 15 ends", with(ONE, &[0x10, 7, 0xf0, 1, 0x20, 8, 0, 0]), vec![(1, vec![7])]),

@@ -128,6 +128,9 @@ fn a_replay_is_refused_and_a_late_packet_is_not() {
         assert_eq!(open(488), Err(OpenError::Replayed));
         assert_eq!(open(1499), Ok(1499));
         assert_eq!(open(1), Err(OpenError::TooOld));
+        let mut replayed = sealed[1499].clone();
+        assert_eq!(opener.open_rtp(&mut replayed), Err(OpenError::Replayed));
+        assert_eq!(replayed, sealed[1499], "a replay is refused before it costs a decryption");
     }
 }
 
@@ -304,10 +307,12 @@ fn rtcp_opens_once_and_only_unchanged() {
             let mut bytes = sealed[place].clone();
             assert_eq!(opener.open_rtcp(&mut bytes), Ok(clear.len()));
             assert_eq!(bytes[..clear.len()], clear);
-            assert_eq!(opener.open_rtcp(&mut sealed[place].clone()), Err(OpenError::Replayed));
+            let mut replayed = sealed[place].clone();
+            assert_eq!(opener.open_rtcp(&mut replayed), Err(OpenError::Replayed));
+            assert_eq!(replayed, sealed[place], "a replay is refused before it costs a decryption");
         }
         assert_eq!(sealer.seal_rtcp(&mut clear.clone(), clear.len()), Err(SealError::NoSpace));
-        assert_eq!(sealer.seal_rtcp(&mut vec![0; 60], 7), Err(SealError::NoSpace));
+        assert_eq!(sealer.seal_rtcp(&mut [0; 60], 7), Err(SealError::NoSpace));
     }
 }
 
