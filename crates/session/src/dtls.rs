@@ -21,6 +21,7 @@ use switchyard_rtp::srtp::{MasterKey, Profile, SrtpKeys};
 
 use crate::FailReason;
 use crate::certificate::{Certificate, Fingerprint};
+use crate::flight::Flight;
 use crate::hello::{ClientHello, first_certificate};
 use crate::reassembly::{Message, Pushed, Reassembly};
 use crate::record::{self, ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, Record};
@@ -55,14 +56,6 @@ const MAX_EARLY: usize = 4;
 const MAX_HELD: usize = 8;
 /// The longest datagram kept while waiting; nobody's path MTU is larger.
 const MAX_KEPT_DATAGRAM: usize = 2048;
-/// The server waits this long for an answer to its certificate, then twice as long, up to [`MAX_RESEND_INTERVAL`]
-/// (RFC 6347 §4.2.4.1; RFC 6347 says 1 s, media clients expect less).
-const RESEND_INTERVAL: Duration = Duration::from_millis(400);
-const MAX_RESEND_INTERVAL: Duration = Duration::from_millis(3200);
-/// Two datagrams of a repeated flight make one answer.
-const MIN_RESEND_SPACING: Duration = Duration::from_millis(25);
-/// How often a flight is sent again, for either reason: what an unauthenticated client can get (some 30 KB) is bounded.
-const MAX_RESENDS: u32 = 30;
 /// A handshake that takes longer has no user any more.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -112,16 +105,6 @@ pub(crate) struct Dtls {
     outputs: VecDeque<Output>,
 }
 
-/// The last flight sent, to be sent again when the client repeats its own or stays silent.
-#[derive(Default)]
-struct Flight {
-    datagrams: Vec<Vec<u8>>,
-    sent_at: Option<Instant>,
-    resend_at: Option<Instant>,
-    interval: Duration,
-    resends: u32,
-}
-
 impl Dtls {
     pub(crate) fn new(certificate: Arc<Certificate>) -> Self {
         Self {
@@ -158,10 +141,6 @@ impl Dtls {
         self.stage == Stage::Established
     }
 
-    pub(crate) fn is_ended(&self) -> bool {
-        self.stage == Stage::Ended
-    }
-
     pub(crate) fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) {
         if self.expected.is_none() {
             self.keep_early(now, datagram);
@@ -178,14 +157,12 @@ impl Dtls {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.fail(FailReason::TimedOut);
         }
-        if self.flight.resend_at.is_some_and(|at| at <= now) {
-            self.resend(now);
-        }
+        self.transmits.extend(self.flight.handle_timeout(now, &mut self.sent_records).iter().cloned());
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let early = self.early_since.filter(|_| self.expected.is_some());
-        [early, self.deadline, self.flight.resend_at].into_iter().flatten().min()
+        [early, self.deadline, self.flight.poll_timeout()].into_iter().flatten().min()
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Vec<u8>> {
@@ -296,7 +273,7 @@ impl Dtls {
                 // The client answers the certificate, or the server sends it again.
                 (CLIENT_HELLO, 1) => self.flight.await_answer(now),
                 (CERTIFICATE_VERIFY, _) => {
-                    self.flight.resend_at = None;
+                    self.flight.answered();
                     self.proved = true;
                     for record in std::mem::take(&mut self.held_handshake) {
                         self.handle_sealed_handshake(now, &record);
@@ -402,7 +379,7 @@ impl Dtls {
         match result {
             Ok(events) => {
                 if self.stage == Stage::Handshaking && !datagrams.is_empty() {
-                    self.flight = Flight { datagrams, sent_at: Some(now), ..Flight::default() };
+                    self.flight = Flight::sent(now, datagrams);
                 }
                 for event in events {
                     self.handle_event(now, event);
@@ -453,28 +430,8 @@ impl Dtls {
         Some(SrtpKeys { profile: self.profile, local: master(1), remote: master(0) })
     }
 
-    /// The client repeats a flight, so the answer to it was lost.
     fn repeat(&mut self, now: Instant) {
-        if self.flight.sent_at.is_some_and(|at| now.saturating_duration_since(at) >= MIN_RESEND_SPACING) {
-            self.resend(now);
-        }
-    }
-
-    fn resend(&mut self, now: Instant) {
-        if self.flight.resends >= MAX_RESENDS {
-            self.flight.resend_at = None;
-            return;
-        }
-        self.flight.resends += 1;
-        self.flight.sent_at = Some(now);
-        if self.flight.resend_at.is_some() {
-            self.flight.resend_at = Some(now + self.flight.interval);
-            self.flight.interval = (self.flight.interval * 2).min(MAX_RESEND_INTERVAL);
-        }
-        for datagram in &mut self.flight.datagrams {
-            record::renumber(datagram, &mut self.sent_records);
-            self.transmits.push_back(datagram.clone());
-        }
+        self.transmits.extend(self.flight.repeat(now, &mut self.sent_records).iter().cloned());
     }
 
     fn refuse(&mut self, alert: u8, reason: FailReason) {
@@ -506,13 +463,6 @@ impl Dtls {
         self.deadline = None;
         self.flight = Flight::default();
         self.outputs.push_back(output);
-    }
-}
-
-impl Flight {
-    fn await_answer(&mut self, now: Instant) {
-        self.resend_at = Some(now + RESEND_INTERVAL);
-        self.interval = RESEND_INTERVAL * 2;
     }
 }
 

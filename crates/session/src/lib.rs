@@ -11,6 +11,7 @@
 mod certificate;
 mod channels;
 mod dtls;
+mod flight;
 mod hello;
 mod reassembly;
 mod record;

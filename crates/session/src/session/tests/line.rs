@@ -61,8 +61,12 @@ pub(super) struct Line {
     /// Everything the session has sent.
     pub(super) sent: Vec<Vec<u8>>,
     /// Decides which datagrams get through, beyond the weather.
-    pub(super) filter: Box<dyn FnMut(To, &[u8]) -> bool>,
+    pub(super) filter: Filter,
+    /// Real time spent in the session's `handle_datagram`.
+    pub(super) server_time: Duration,
 }
+
+type Filter = Box<dyn FnMut(To, &[u8]) -> bool>;
 
 impl Line {
     pub(super) fn new(seed: u64, weather: Weather, offer: Offer) -> Self {
@@ -82,6 +86,7 @@ impl Line {
             events: VecDeque::new(),
             sent: Vec::new(),
             filter: Box::new(|_, _| true),
+            server_time: Duration::ZERO,
         }
     }
 
@@ -165,7 +170,11 @@ impl Line {
         if let Some(index) = first {
             let flying = self.flying.swap_remove(index);
             match flying.to {
-                To::Server => self.session.handle_datagram(self.now, &flying.datagram),
+                To::Server => {
+                    let began = Instant::now();
+                    self.session.handle_datagram(self.now, &flying.datagram);
+                    self.server_time += began.elapsed();
+                }
                 To::Client => self.client.handle_datagram(self.now, &flying.datagram),
             }
         }
