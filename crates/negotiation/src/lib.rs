@@ -6,8 +6,15 @@
 //!
 //! Pure: no clock, socket, thread or environment; randomness is a seed in [`Config`].
 
+mod candidate;
+mod description;
+mod digest;
 mod error;
+mod format;
+mod layout;
 mod negotiator;
+mod profile;
+mod ssrc;
 mod types;
 
 pub use error::NegotiationError;

@@ -33,7 +33,7 @@ pub struct Candidate {
 pub struct Limits {
     /// Most slots (pairs of m-lines) the server offers; [`Negotiator::set_slots`](crate::Negotiator::set_slots) is capped by it.
     pub slots: usize,
-    /// Most m-lines of the client's own: what it sends, its data m-line, and m-lines of kinds the server refuses.
+    /// Most m-lines in use that are the client's own: what it sends, and its data m-line.
     pub client_sections: usize,
     /// Most bytes of an SDP.
     pub bytes: usize,
@@ -42,10 +42,18 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 slots; 32 m-lines of the client's; 256 KiB, some 8 times what a browser writes for that many m-lines when all of them
-    /// are active would not be enough for less than 1.2 KB each; 8192 lines.
+    /// 64 slots show more people than a screen does. 32 m-lines of its own carry a client's camera, microphone, screen, screen sound
+    /// and its data channels several times over. A slot costs up to 8 KB in Chromium's offers, which list every codec anew, so that the
+    /// largest room makes 0.6 MB and 20,000 lines: 1 MiB, 32,768 lines.
     fn default() -> Self {
-        Self { slots: 64, client_sections: 32, bytes: 256 * 1024, lines: 8192 }
+        Self { slots: 64, client_sections: 32, bytes: 1024 * 1024, lines: 32_768 }
+    }
+}
+
+impl Limits {
+    /// Most m-lines of a description. The server recycles before it appends, so it never needs more.
+    pub(crate) fn sections(&self) -> usize {
+        self.client_sections + 2 * self.slots
     }
 }
 
@@ -97,6 +105,26 @@ pub struct Feedback {
     pub fir: bool,
     /// Transport-wide congestion control feedback.
     pub transport_cc: bool,
+}
+
+impl Feedback {
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self {
+            nack: self.nack | other.nack,
+            pli: self.pli | other.pli,
+            fir: self.fir | other.fir,
+            transport_cc: self.transport_cc | other.transport_cc,
+        }
+    }
+
+    pub(crate) fn intersection(self, other: Self) -> Self {
+        Self {
+            nack: self.nack & other.nack,
+            pli: self.pli & other.pli,
+            fir: self.fir & other.fir,
+            transport_cc: self.transport_cc & other.transport_cc,
+        }
+    }
 }
 
 /// A media SSRC and, where there is one, the SSRC of its retransmissions.
@@ -161,13 +189,13 @@ pub struct Slot {
     pub video: Sender,
 }
 
-/// Something about the negotiated session changed; the getters say what it is now.
+/// Something about the negotiated session changed; the getters say what it is now. If several did, they come in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// [`Negotiator::remote`](crate::Negotiator::remote) became known, or its data channel came or went.
+    RemoteChanged,
     /// The client restarted ICE: [`Negotiator::local_ice`](crate::Negotiator::local_ice) and `remote().ice` are new.
     IceRestarted,
-    /// [`Negotiator::remote`](crate::Negotiator::remote) became known, or gained its data channel.
-    RemoteChanged,
     /// [`Negotiator::receivers`](crate::Negotiator::receivers) changed.
     ReceiversChanged,
     /// [`Negotiator::slots`](crate::Negotiator::slots) changed.

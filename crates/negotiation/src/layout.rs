@@ -1,0 +1,227 @@
+//! The m-lines of a session as they stand, or as an offer proposes them, and the text that says so.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use switchyard_rtp::codec::MediaKind;
+
+use crate::description::{Direction, MediaType, Mid, Section};
+use crate::profile::{Body, Known, Profile};
+use crate::{Candidate, Config, IceCredentials, Receiver, Remote, Sender, Slot, SsrcPair};
+
+/// What an m-line is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Stopped on both sides: whoever needs one next recycles it (RFC 9429 §5.2.2).
+    Stopped,
+    /// Offered by the server as stopped.
+    Stopping,
+    /// The data channels.
+    Data,
+    /// The client sends.
+    Client,
+    /// The server sends; the slot's index.
+    Slot(usize),
+}
+
+/// One m-line.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    /// `None` only if stopped by a client that forgot the name.
+    pub(crate) mid: Option<Mid>,
+    pub(crate) media: MediaType,
+    pub(crate) role: Role,
+    /// The server's.
+    pub(crate) direction: Direction,
+    pub(crate) protocol: &'static str,
+    /// Audio and video in use.
+    pub(crate) body: Option<Arc<Body>>,
+    /// A slot's; RTX where it is offered.
+    pub(crate) ssrcs: Option<SsrcPair>,
+    /// The `m=` line that refuses it; of a stopped one.
+    pub(crate) refusal: Option<Arc<str>>,
+    /// What the client last wrote of it.
+    pub(crate) seen: Option<Arc<Section>>,
+}
+
+impl Line {
+    /// The client's line, stopped by either side.
+    pub(crate) fn stopped(section: &Arc<Section>) -> Self {
+        Self {
+            mid: section.mid,
+            media: section.media,
+            role: Role::Stopped,
+            direction: INACTIVE,
+            protocol: "",
+            body: None,
+            ssrcs: None,
+            refusal: Some(Arc::clone(&section.refusal)),
+            seen: Some(Arc::clone(section)),
+        }
+    }
+
+    /// A line of a new slot.
+    pub(crate) fn of_slot(mid: Mid, kind: MediaKind, index: usize, ssrcs: SsrcPair, body: &Arc<Body>) -> Self {
+        Self {
+            mid: Some(mid),
+            media: kind.into(),
+            role: Role::Slot(index),
+            direction: SENDONLY,
+            protocol: RTP,
+            body: Some(Arc::clone(body)),
+            ssrcs: Some(ssrcs),
+            refusal: None,
+            seen: None,
+        }
+    }
+
+    /// Stops a line of the server's own.
+    pub(crate) fn stop(&mut self) {
+        let name = if self.media == MediaType::Audio { "audio" } else { "video" };
+        let format = self.body.as_ref().and_then(|body| body.profile.codecs.first()).map_or(0, |agreed| agreed.payload_type);
+        self.refusal = Some(format!("{name} 0 {RTP} {format}").into());
+        self.body = None;
+        self.direction = INACTIVE;
+        self.role = Role::Stopping;
+    }
+
+    pub(crate) fn is_used(&self) -> bool {
+        !matches!(self.role, Role::Stopped | Role::Stopping)
+    }
+}
+
+pub(crate) const RTP: &str = "UDP/TLS/RTP/SAVPF";
+pub(crate) const INACTIVE: Direction = Direction { sends: false, receives: false };
+pub(crate) const SENDONLY: Direction = Direction { sends: true, receives: false };
+pub(crate) const RECVONLY: Direction = Direction { sends: false, receives: true };
+
+/// Everything that an offer and its answer agree on. The next one is built beside it and replaces it as a whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub(crate) lines: Vec<Line>,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) receivers: Vec<Receiver>,
+    pub(crate) remote: Option<Remote>,
+    pub(crate) local_ice: IceCredentials,
+    pub(crate) known: Known,
+    /// What slots are offered with, by kind; made with the first slot, the same ever after.
+    pub(crate) to_send: [Option<Arc<Body>>; 2],
+}
+
+impl Layout {
+    pub(crate) fn new(local_ice: IceCredentials) -> Self {
+        Self {
+            lines: Vec::new(),
+            slots: Vec::new(),
+            receivers: Vec::new(),
+            remote: None,
+            local_ice,
+            known: Known::default(),
+            to_send: [None, None],
+        }
+    }
+
+    /// What slots of this kind are offered with.
+    pub(crate) fn body_to_send(&mut self, kind: MediaKind) -> Arc<Body> {
+        let known = &mut self.known;
+        let body = self.to_send[kind as usize].get_or_insert_with(|| {
+            let profile = Profile::to_send(kind, known);
+            known.take(&profile);
+            Body::new(profile)
+        });
+        Arc::clone(body)
+    }
+
+    /// The sender of a slot's line.
+    pub(crate) fn sender(&mut self, index: usize, media: MediaType) -> Option<&mut Sender> {
+        let slot = self.slots.get_mut(index)?;
+        Some(if media == MediaType::Audio { &mut slot.audio } else { &mut slot.video })
+    }
+
+    /// The whole description. `setup` is the server's DTLS role: `passive` in an answer, `actpass` in an offer (RFC 8842 §5.2).
+    pub(crate) fn write(&self, config: &Config, version: u64, setup: &str) -> String {
+        let bodies: usize = self.lines.iter().map(|line| 512 + line.body.as_ref().map_or(0, |body| body.lines.len())).sum();
+        let mut out = String::with_capacity(1024 + bodies);
+        let session = config.session_id & (u64::MAX >> 1);
+        let _ = write!(out, "v=0\r\no=- {session} {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
+        out.push_str("a=ice-lite\r\na=ice-options:trickle\r\na=extmap-allow-mixed\r\na=msid-semantic:WMS *\r\n");
+        let mut tagged = None;
+        for (index, line) in self.lines.iter().enumerate().filter(|(_, line)| line.is_used()) {
+            if tagged.is_none() {
+                tagged = Some(index);
+                out.push_str("a=group:BUNDLE");
+            }
+            out.push(' ');
+            out.push_str(mid(line));
+        }
+        if tagged.is_some() {
+            out.push_str("\r\n");
+        }
+        for (index, line) in self.lines.iter().enumerate() {
+            // The transport is the BUNDLE-tagged section's; the others don't repeat it (RFC 9143 §7.1.3).
+            let transport = (tagged == Some(index)).then_some((config, setup));
+            self.write_line(&mut out, line, transport);
+        }
+        out
+    }
+
+    fn write_line(&self, out: &mut String, line: &Line, transport: Option<(&Config, &str)>) {
+        match line.role {
+            Role::Stopped | Role::Stopping => {
+                let _ = write!(out, "m={}\r\n", line.refusal.as_deref().unwrap_or_default());
+            }
+            Role::Data => {
+                let _ = write!(out, "m=application 9 {} webrtc-datachannel\r\n", line.protocol);
+            }
+            Role::Client | Role::Slot(_) => {
+                let name = if line.media == MediaType::Audio { "audio" } else { "video" };
+                let _ = write!(out, "m={name} 9 {} {}\r\n", line.protocol, line.body.as_ref().map_or("", |body| &body.formats));
+            }
+        }
+        out.push_str("c=IN IP4 0.0.0.0\r\n");
+        if line.mid.is_some() {
+            let _ = write!(out, "a=mid:{}\r\n", mid(line));
+        }
+        if let Some((config, setup)) = transport {
+            let ice = &self.local_ice;
+            let _ = write!(out, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ice.ufrag, ice.pwd);
+            let _ = write!(out, "a=fingerprint:sha-256 {}\r\na=setup:{setup}\r\n", config.fingerprint);
+            for (index, candidate) in config.candidates.iter().enumerate() {
+                write_candidate(out, index, candidate);
+            }
+            out.push_str("a=end-of-candidates\r\n");
+        }
+        if line.role == Role::Data {
+            out.push_str("a=sctp-port:5000\r\na=max-message-size:262144\r\n");
+            return;
+        }
+        out.push_str(match line.direction {
+            SENDONLY => "a=sendonly\r\n",
+            RECVONLY => "a=recvonly\r\n",
+            _ => "a=inactive\r\n",
+        });
+        let Some(body) = &line.body else { return };
+        out.push_str("a=rtcp-mux\r\na=rtcp-rsize\r\n");
+        out.push_str(&body.lines);
+        if let (Role::Slot(index), Some(SsrcPair { ssrc, rtx })) = (line.role, line.ssrcs) {
+            let name = if line.media == MediaType::Audio { "audio" } else { "video" };
+            let _ = write!(out, "a=msid:slot-{index} slot-{index}-{name}\r\n");
+            if let Some(rtx) = rtx {
+                let _ = write!(out, "a=ssrc-group:FID {ssrc} {rtx}\r\na=ssrc:{rtx} cname:slot-{index}\r\n");
+            }
+            let _ = write!(out, "a=ssrc:{ssrc} cname:slot-{index}\r\n");
+        }
+    }
+}
+
+fn mid(line: &Line) -> &str {
+    line.mid.as_ref().map_or("", Mid::as_str)
+}
+
+/// A UDP host candidate (RFC 8839 §5.1), the earlier the more preferred (RFC 8445 §5.1.2.1).
+fn write_candidate(out: &mut String, index: usize, candidate: &Candidate) {
+    let preference = 65_535 - index.min(65_535) as u32;
+    let priority = 126 << 24 | preference << 8 | 255;
+    let (foundation, ip, port) = (index + 1, candidate.addr.ip(), candidate.addr.port());
+    let _ = write!(out, "a=candidate:{foundation} 1 udp {priority} {ip} {port} typ host\r\n");
+}

@@ -1,0 +1,1 @@
+//! Two ends of one session, without a network.
