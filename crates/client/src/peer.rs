@@ -1,0 +1,388 @@
+//! The peer connection: `webrtc` 0.21's, configured for load, with its habits kept inside.
+//!
+//! * Directions are never changed and transceivers never stopped: `rtc` stops a transceiver for good when the server repeats
+//!   it `inactive`. An m-line without a publication stays `sendonly` and silent, and is used again.
+//! * `answering_dtls_role` is set: towards an ICE-lite server `rtc` would answer `setup:passive`, against the role it has.
+//! * A rollback takes the mids of new m-lines away; the next offer gives them others. So a mid is only told to anybody once it
+//!   is negotiated.
+//! * Tracks of incoming media are not read: [`crate::tap`] counts before them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::media_engine::{
+    MIME_TYPE_AV1, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MIME_TYPE_VP9,
+};
+use rtc::peer_connection::transport::RTCDtlsRole;
+use rtc::rtp;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpHeaderExtensionCapability,
+    RTCRtpRtxParameters, RtpCodecKind,
+};
+use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use switchyard_protocol::Kind;
+use tokio::sync::mpsc;
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::peer_connection::{
+    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionIceEvent,
+    RTCPeerConnectionState, RTCSessionDescription, Registry, SettingEngineBuilder, SrtpProtectionProfile, configure_nack,
+    configure_rtcp_reports, configure_twcc_receiver_only, configure_twcc_sender_only,
+};
+use webrtc::rtp_transceiver::RtpTransceiver;
+
+use crate::client::{Feedback, SrtpProfile};
+use crate::error::ClientError;
+use crate::runtime::LoadRuntime;
+use crate::sdp;
+use crate::state::{DataPayload, Transport};
+use crate::tap::{SharedMeter, Tap};
+
+/// The label of the data channel every participant opens.
+const DATA_CHANNEL: &str = "switchyard";
+
+/// Payload types as Chromium gives them.
+pub(crate) const OPUS: u8 = 111;
+/// See [`OPUS`].
+pub(crate) const VP8: u8 = 96;
+
+/// What the peer connection tells the session.
+#[derive(Debug)]
+pub(crate) enum PeerEvent {
+    Candidate { candidate: String, mid: Option<String> },
+    EndOfCandidates,
+    Transport(Transport),
+    DataOpen(bool),
+    Data(DataPayload),
+}
+
+/// How a peer connection is made.
+pub(crate) struct PeerOptions {
+    /// The address its one socket is bound to.
+    pub(crate) local: IpAddr,
+    /// Where the server is, of its addresses the one to prefer.
+    pub(crate) server: IpAddr,
+    pub(crate) feedback: Feedback,
+    pub(crate) srtp: Option<SrtpProfile>,
+}
+
+/// An m-line on which the client can send.
+pub(crate) struct Line {
+    pub(crate) kind: Kind,
+    pub(crate) ssrc: u32,
+    pub(crate) track: Arc<TrackLocalStaticRTP>,
+    transceiver: Arc<dyn RtpTransceiver>,
+}
+
+impl Line {
+    /// The RTP payload type of what is sent: Opus or VP8.
+    pub(crate) fn payload_type(&self) -> u8 {
+        match self.kind {
+            Kind::Audio => OPUS,
+            Kind::Video => VP8,
+        }
+    }
+}
+
+/// One peer connection. Its methods are called by one task, one after the other.
+pub(crate) struct Peer {
+    connection: Box<dyn PeerConnection>,
+    data: Arc<dyn DataChannel>,
+    server: IpAddr,
+    /// The receiving ends of the server's last description.
+    incoming: Vec<sdp::Incoming>,
+    media_lines: usize,
+    /// Whether an answer of the server's has been applied: from then on m-lines have their places.
+    established: bool,
+}
+
+struct Handler(mpsc::UnboundedSender<PeerEvent>);
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        if let Ok(init) = event.candidate.to_json() {
+            let _ = self.0.send(PeerEvent::Candidate { candidate: init.candidate, mid: init.sdp_mid.filter(|mid| !mid.is_empty()) });
+        }
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            let _ = self.0.send(PeerEvent::EndOfCandidates);
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        let transport = match state {
+            RTCPeerConnectionState::Connecting => Transport::Connecting,
+            RTCPeerConnectionState::Connected => Transport::Connected,
+            RTCPeerConnectionState::Disconnected => Transport::Disconnected,
+            RTCPeerConnectionState::Failed => Transport::Failed,
+            RTCPeerConnectionState::Closed => Transport::Closed,
+            _ => Transport::New,
+        };
+        let _ = self.0.send(PeerEvent::Transport(transport));
+    }
+}
+
+/// Names the step at which the peer connection failed.
+fn at<T>(step: &'static str, result: webrtc::error::Result<T>) -> Result<T, ClientError> {
+    result.map_err(|error| ClientError::PeerConnection { step, error: error.to_string() })
+}
+
+impl Peer {
+    /// A connection with a data channel and nothing else. Its events come at the rate of a negotiation's steps, except for data
+    /// messages, which SCTP's window bounds while nobody reads them.
+    pub(crate) async fn new(
+        options: PeerOptions,
+        meter: Arc<SharedMeter>,
+        events: mpsc::UnboundedSender<PeerEvent>,
+    ) -> Result<Self, ClientError> {
+        let mut engine = MediaEngine::default();
+        at("codecs", register_codecs(&mut engine))?;
+        at("extensions", register_extensions(&mut engine))?;
+        let mut registry = Registry::new();
+        if options.feedback.reports {
+            registry = configure_rtcp_reports(registry);
+        }
+        if options.feedback.nack {
+            registry = configure_nack(registry, &mut engine);
+        } else {
+            engine.register_feedback(feedback("nack", "pli"), RtpCodecKind::Video);
+        }
+        if options.feedback.transport_wide {
+            registry = at("transport-wide feedback", configure_twcc_sender_only(registry, &mut engine))?;
+            registry = at("transport-wide feedback", configure_twcc_receiver_only(registry, &mut engine))?;
+        }
+        registry = registry.with(Tap::SLOT, Tap::new(meter));
+        let mut settings = SettingEngineBuilder::new()
+            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+            .with_answering_dtls_role(RTCDtlsRole::Client)
+            .with_include_loopback_candidate(true)
+            .with_srtp_replay_protection_window(0);
+        if let Some(profile) = options.srtp {
+            settings = settings.with_srtp_protection_profiles(vec![match profile {
+                SrtpProfile::AeadAes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+                SrtpProfile::AesCm128HmacSha1 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+            }]);
+        }
+        let connection = at(
+            "creation",
+            PeerConnectionBuilder::new()
+                .with_media_engine(engine)
+                .with_setting_engine(settings.build())
+                .with_interceptor_registry(registry)
+                .with_runtime(Arc::new(LoadRuntime))
+                .with_handler(Arc::new(Handler(events.clone())))
+                .with_udp_addrs(vec![SocketAddr::new(options.local, 0)])
+                .build()
+                .await,
+        )?;
+        let data = at("data channel", connection.create_data_channel(DATA_CHANNEL, None).await)?;
+        tokio::spawn(read_data(data.clone(), events));
+        Ok(Self {
+            connection: Box::new(connection),
+            data,
+            server: options.server,
+            incoming: Vec::new(),
+            media_lines: 0,
+            established: false,
+        })
+    }
+
+    /// A new m-line; the next offer contains it.
+    pub(crate) async fn add_line(&self, kind: Kind, ssrc: u32) -> Result<Line, ClientError> {
+        let (codec_kind, codec) = match kind {
+            Kind::Audio => (RtpCodecKind::Audio, opus()),
+            Kind::Video => (RtpCodecKind::Video, vp8()),
+        };
+        let rtx = (kind == Kind::Video).then_some(RTCRtpRtxParameters { ssrc: ssrc ^ 0x8000_0000 });
+        let encoding = RTCRtpEncodingParameters {
+            rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), rtx, ..Default::default() },
+            active: true,
+            codec,
+            ..Default::default()
+        };
+        let name = format!("{ssrc:08x}");
+        let track =
+            Arc::new(TrackLocalStaticRTP::new(MediaStreamTrack::new("switchyard".into(), name.clone(), name, codec_kind, vec![encoding])));
+        let init =
+            RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Sendonly, streams: Vec::new(), send_encodings: Vec::new() };
+        let transceiver = at("transceiver", self.connection.add_transceiver_from_track(track.clone(), Some(init)).await)?;
+        // The track's codec alone would be offered, and the session would know no other ever after.
+        at("codec preferences", transceiver.set_codec_preferences(Vec::new()).await)?;
+        Ok(Line { kind, ssrc, track, transceiver })
+    }
+
+    /// A line's mid, which is for good once the line is negotiated.
+    pub(crate) async fn mid(&self, line: &Line) -> Option<String> {
+        line.transceiver.mid().await.ok().flatten()
+    }
+
+    /// Makes an offer, takes it as the local description and says what to send.
+    pub(crate) async fn offer(&self, restart_ice: bool) -> Result<String, ClientError> {
+        if restart_ice {
+            at("ICE restart", self.connection.restart_ice().await)?;
+        }
+        let offer = at("offer", self.connection.create_offer(None).await)?;
+        let sdp = if self.established { offer.sdp.clone() } else { sdp::data_first(&offer.sdp) };
+        at("local offer", self.connection.set_local_description(offer).await)?;
+        Ok(sdp)
+    }
+
+    /// Takes the server's answer to the last offer.
+    pub(crate) async fn apply_answer(&mut self, sdp: &str) -> Result<(), ClientError> {
+        let answer = at("answer", RTCSessionDescription::answer(sdp::for_peer_connection(sdp, self.server)))?;
+        at("remote answer", self.connection.set_remote_description(answer).await)?;
+        self.established = true;
+        self.applied(sdp);
+        Ok(())
+    }
+
+    /// Takes the last offer back.
+    pub(crate) async fn roll_back(&self) -> Result<(), ClientError> {
+        let rollback = at("rollback", RTCSessionDescription::rollback(None))?;
+        at("rollback", self.connection.set_local_description(rollback).await)
+    }
+
+    /// Answers an offer of the server. One that can't be answered is taken back, so that the next finds the connection as it was.
+    pub(crate) async fn answer(&mut self, sdp: &str) -> Result<String, ClientError> {
+        let result = self.try_answer(sdp).await;
+        match result {
+            Ok(answer) => {
+                self.applied(sdp);
+                Ok(answer)
+            }
+            Err(error) => {
+                if let Ok(rollback) = RTCSessionDescription::rollback(None) {
+                    let _ = self.connection.set_remote_description(rollback).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_answer(&self, sdp: &str) -> Result<String, ClientError> {
+        let offer = at("offer", RTCSessionDescription::offer(sdp::for_peer_connection(sdp, self.server)))?;
+        at("remote offer", self.connection.set_remote_description(offer).await)?;
+        let answer = at("answer", self.connection.create_answer(None).await)?;
+        let sdp = answer.sdp.clone();
+        at("local answer", self.connection.set_local_description(answer).await)?;
+        Ok(sdp)
+    }
+
+    fn applied(&mut self, remote: &str) {
+        self.incoming = sdp::incoming(remote);
+        self.media_lines = sdp::media_lines(remote);
+    }
+
+    /// The m-lines on which the server sends.
+    pub(crate) fn incoming(&self) -> &[sdp::Incoming] {
+        &self.incoming
+    }
+
+    /// m-lines in the server's last description.
+    pub(crate) fn media_lines(&self) -> usize {
+        self.media_lines
+    }
+
+    pub(crate) fn data(&self) -> &Arc<dyn DataChannel> {
+        &self.data
+    }
+
+    pub(crate) async fn close(&self) {
+        let _ = self.connection.close().await;
+    }
+}
+
+async fn read_data(data: Arc<dyn DataChannel>, events: mpsc::UnboundedSender<PeerEvent>) {
+    while let Some(event) = data.poll().await {
+        let event = match event {
+            DataChannelEvent::OnOpen => PeerEvent::DataOpen(true),
+            DataChannelEvent::OnClose => PeerEvent::DataOpen(false),
+            DataChannelEvent::OnMessage(message) if message.is_string => {
+                PeerEvent::Data(DataPayload::Text(String::from_utf8_lossy(&message.data).into_owned()))
+            }
+            DataChannelEvent::OnMessage(message) => PeerEvent::Data(DataPayload::Binary(message.data.to_vec())),
+            _ => continue,
+        };
+        if events.send(event).is_err() {
+            return;
+        }
+    }
+}
+
+/// A packet of a line.
+pub(crate) fn packet(line: &Line, sequence_number: u16, timestamp: u32, marker: bool, payload: bytes::Bytes) -> rtp::Packet {
+    rtp::Packet {
+        header: rtp::Header {
+            version: 2,
+            marker,
+            payload_type: line.payload_type(),
+            sequence_number,
+            timestamp,
+            ssrc: line.ssrc,
+            ..Default::default()
+        },
+        payload,
+    }
+}
+
+/// Sends a packet; waits while the connection is behind.
+pub(crate) async fn send(line: &Line, packet: rtp::Packet) -> bool {
+    line.track.write_rtp(packet).await.is_ok()
+}
+
+fn opus() -> RTCRtpCodec {
+    codec(MIME_TYPE_OPUS, 48_000, 2, "minptime=10;useinbandfec=1", &[])
+}
+
+fn vp8() -> RTCRtpCodec {
+    codec(MIME_TYPE_VP8, 90_000, 0, "", &[("ccm", "fir")])
+}
+
+fn feedback(typ: &str, parameter: &str) -> RTCPFeedback {
+    RTCPFeedback { typ: typ.to_owned(), parameter: parameter.to_owned() }
+}
+
+fn codec(mime_type: &str, clock_rate: u32, channels: u16, fmtp: &str, feedbacks: &[(&str, &str)]) -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: mime_type.to_owned(),
+        clock_rate,
+        channels,
+        sdp_fmtp_line: fmtp.to_owned(),
+        rtcp_feedback: feedbacks.iter().map(|(typ, parameter)| feedback(typ, parameter)).collect(),
+    }
+}
+
+/// One profile of each codec browsers have, each with retransmission: renegotiation in `rtc` costs by codec and m-line.
+fn register_codecs(engine: &mut MediaEngine) -> webrtc::error::Result<()> {
+    engine.register_codec(RTCRtpCodecParameters { rtp_codec: opus(), payload_type: OPUS }, RtpCodecKind::Audio)?;
+    let h264 = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
+    for (payload_type, mime_type, fmtp) in
+        [(VP8, MIME_TYPE_VP8, ""), (98, MIME_TYPE_VP9, "profile-id=0"), (102, MIME_TYPE_H264, h264), (45, MIME_TYPE_AV1, "profile=0")]
+    {
+        let media = codec(mime_type, 90_000, 0, fmtp, &[("ccm", "fir")]);
+        engine.register_codec(RTCRtpCodecParameters { rtp_codec: media, payload_type }, RtpCodecKind::Video)?;
+        let rtx = codec(MIME_TYPE_RTX, 90_000, 0, &format!("apt={payload_type}"), &[]);
+        engine.register_codec(RTCRtpCodecParameters { rtp_codec: rtx, payload_type: payload_type + 1 }, RtpCodecKind::Video)?;
+    }
+    Ok(())
+}
+
+fn register_extensions(engine: &mut MediaEngine) -> webrtc::error::Result<()> {
+    use RtpCodecKind::{Audio, Video};
+    for (uri, kinds) in [
+        ("urn:ietf:params:rtp-hdrext:sdes:mid", &[Audio, Video][..]),
+        ("urn:ietf:params:rtp-hdrext:ssrc-audio-level", &[Audio]),
+        ("http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time", &[Audio, Video]),
+    ] {
+        for kind in kinds {
+            engine.register_header_extension(RTCRtpHeaderExtensionCapability { uri: uri.to_owned() }, *kind, None)?;
+        }
+    }
+    Ok(())
+}
