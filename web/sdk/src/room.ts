@@ -95,6 +95,8 @@ export class Room extends Emitter<RoomEvents> {
   #candidates: (RTCIceCandidate | null)[] | null = [];
   #playbackBlocked = false;
   #left = false;
+  /** Why the latest negotiation failed. */
+  #failure: SwitchyardError | null = null;
 
   /** `openSocket` replaces the browser's WebSocket, for tests. */
   constructor(openSocket?: OpenSocket) {
@@ -175,9 +177,14 @@ export class Room extends Emitter<RoomEvents> {
       this.#follow(signaling);
       const joined = await signaling.request({ type: "join", room: options.room, name: options.name });
       this.#enter(joined, options.name);
-      const publishing = (options.tracks ?? []).map((track) => this.localParticipant.publish(track));
+      for (const track of options.tracks ?? []) {
+        this.localParticipant.publish(track).catch((cause: unknown) => {
+          if (!this.#left) this.emit("error", SwitchyardError.from(cause, "negotiation_failed"));
+        });
+      }
       this.#negotiator?.negotiate();
-      await Promise.all([this.#negotiator?.settled(), ...publishing]);
+      await this.#negotiator?.settled();
+      if (this.#failure && !this.#connection?.currentLocalDescription) throw this.#failure;
     } catch (cause) {
       const error = SwitchyardError.from(cause, "connection_failed");
       this.#end(error);
@@ -304,7 +311,10 @@ export class Room extends Emitter<RoomEvents> {
       },
       answer: (revision, sdp) => this.#request({ type: "answer", revision, sdp }),
       applied: () => this.#updateSlots(),
-      failed: (error) => this.emit("error", error),
+      failed: (error) => {
+        this.#failure = error;
+        this.emit("error", error);
+      },
     });
     this.#negotiator = negotiator;
     const recovery = new Recovery(() => negotiator.restartIce());

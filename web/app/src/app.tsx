@@ -1,0 +1,60 @@
+import { useEffect, useMemo, useState } from "preact/hooks";
+
+import { useEvents } from "./hooks.js";
+import { Meeting } from "./meeting.js";
+import { roomOfPath } from "./text.js";
+import { LandingView } from "./views/landing.js";
+import { LiveRegion } from "./views/live.js";
+import { JoiningView, LeftView, RefusedView } from "./views/end.js";
+import { MeetingView } from "./views/meeting.js";
+import { LobbyView } from "./views/lobby.js";
+
+/** The page: the landing, or a room. */
+export function App() {
+  const [path, setPath] = useState(location.pathname);
+  useEffect(() => {
+    const follow = () => setPath(location.pathname);
+    addEventListener("popstate", follow);
+    return () => removeEventListener("popstate", follow);
+  }, []);
+  const go = (to: string) => {
+    history.pushState(null, "", to);
+    setPath(to);
+  };
+  const room = roomOfPath(path);
+  if (room !== null) return <RoomPage key={room} room={room} go={go} />;
+  return <LandingView go={go} lost={path !== "/"} />;
+}
+
+function RoomPage({ room, go }: { room: string; go(to: string): void }) {
+  const meeting = useMemo(() => new Meeting(room), [room]);
+  useEvents(meeting);
+  useEffect(() => {
+    document.title = `${room} · Switchyard`;
+    void meeting.openDevices();
+    return () => meeting.leave();
+  }, [meeting]);
+  return (
+    <>
+      <Stage meeting={meeting} go={go} />
+      <LiveRegion meeting={meeting} />
+    </>
+  );
+}
+
+function Stage({ meeting, go }: { meeting: Meeting; go(to: string): void }) {
+  const { room } = meeting;
+  switch (meeting.stage) {
+    case "preparing":
+      return <LobbyView meeting={meeting} go={go} />;
+    case "joining":
+      return meeting.again ? <JoiningView meeting={meeting} /> : <LobbyView meeting={meeting} go={go} />;
+    case "joined":
+    case "rejoining":
+      return room && <MeetingView meeting={meeting} room={room} />;
+    case "left":
+      return <LeftView meeting={meeting} go={go} />;
+    case "refused":
+      return <RefusedView meeting={meeting} go={go} />;
+  }
+}

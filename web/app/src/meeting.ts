@@ -1,0 +1,319 @@
+import { Emitter, LocalTrack, openDevices, type ParticipantId, Room, SwitchyardError } from "@switchyard/sdk";
+
+import { explain, explainDevice, type Explanation } from "./explain.js";
+
+declare global {
+  interface Window {
+    /** The room this page is in, for the console: `switchyard.peerConnection.getStats()`, `switchyard.participants`. */
+    switchyard?: Room;
+  }
+}
+
+/**
+ * Where a visit to a room is: choosing a name and devices, joining, in it, in it but cut off from the server and trying
+ * to come back, gone by one's own will, or refused.
+ */
+export type Stage = "preparing" | "joining" | "joined" | "rejoining" | "left" | "refused";
+
+/** A line of the chat. */
+export interface ChatEntry {
+  /** Unique in the list. */
+  key: number;
+  /** Who said it, by the name they had then. */
+  name: string;
+  mine: boolean;
+  text: string;
+  at: Date;
+}
+
+/** A short message that goes away by itself. */
+export interface Notice {
+  key: number;
+  tone: "info" | "error";
+  text: string;
+}
+
+/** Lines of chat that are kept: more than anybody scrolls back, little enough for a phone. */
+const MAX_CHAT = 500;
+/** Notices shown at a time; older ones give way. */
+const MAX_NOTICES = 3;
+/** Milliseconds that a notice stays: time to read two short sentences. */
+const NOTICE_TIME = 7_000;
+/** Milliseconds before each attempt to come back; the last repeats. Spread at random so that a room doesn't come back at once. */
+const REJOIN_DELAYS = [300, 1_000, 2_000, 4_000, 8_000];
+/** Where the name is kept for the next time. */
+const NAME_KEY = "switchyard.name";
+
+/** One visit to a room: the devices, the room, the chat, and what there is to say to the user. */
+export class Meeting extends Emitter<{ changed: []; announced: [text: string] }> {
+  readonly roomId: string;
+  name = localStorage.getItem(NAME_KEY) ?? "";
+  stage: Stage = "preparing";
+  /** The user has been in the room before, on this visit. */
+  again = false;
+  camera = LocalTrack.camera();
+  microphone = LocalTrack.microphone();
+  /** Why the camera or the microphone is off although it was to be on. */
+  deviceErrors: Partial<Record<"camera" | "microphone", SwitchyardError>> = {};
+  /** The browser is asking the user for devices. */
+  asking = false;
+  room: Room | null = null;
+  /** Why the room was refused or lost. */
+  error: SwitchyardError | null = null;
+  chat: ChatEntry[] = [];
+  unread = 0;
+  notices: Notice[] = [];
+  #chatOpen = false;
+  #nextKey = 1;
+  #attempt = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** The room that is being joined. */
+  #entering: Room | null = null;
+  /** Which devices were on when they were released. */
+  #wasOn = { camera: false, microphone: false };
+
+  constructor(roomId: string) {
+    super();
+    this.roomId = roomId;
+    this.#followDevices();
+  }
+
+  get chatOpen(): boolean {
+    return this.#chatOpen;
+  }
+
+  set chatOpen(open: boolean) {
+    this.#chatOpen = open;
+    if (open) this.unread = 0;
+    this.emit("changed");
+  }
+
+  /** Turns on camera and microphone for the preview. */
+  async openDevices(): Promise<void> {
+    const { camera, microphone } = this;
+    this.asking = true;
+    this.emit("changed");
+    const errors = await openDevices(camera, microphone);
+    this.asking = false;
+    this.#deviceResult("camera", errors.get(camera));
+    this.#deviceResult("microphone", errors.get(microphone));
+  }
+
+  /** Turns the camera or the microphone on or off. */
+  async toggle(device: "camera" | "microphone"): Promise<void> {
+    const track = this[device];
+    const muted = !track.muted;
+    try {
+      await track.setMuted(muted);
+      this.#deviceResult(device, undefined);
+    } catch (cause) {
+      const error = SwitchyardError.from(cause, "device_failed");
+      this.#deviceResult(device, error);
+      if (this.stage !== "preparing") this.#notify("error", explainDevice(device, error));
+    }
+  }
+
+  /** Uses another camera or microphone. */
+  async useDevice(device: "camera" | "microphone", id: string): Promise<void> {
+    try {
+      await this[device].useDevice(id);
+      this.#deviceResult(device, undefined);
+    } catch (cause) {
+      this.#deviceResult(device, SwitchyardError.from(cause, "device_failed"));
+    }
+  }
+
+  /** Shares the screen, or stops. */
+  async toggleScreen(): Promise<void> {
+    const local = this.room?.localParticipant;
+    if (!local) return;
+    try {
+      if (local.track("screen")) {
+        await local.stopSharing();
+      } else {
+        await local.shareScreen();
+        this.announce("You are sharing your screen");
+      }
+    } catch (cause) {
+      this.#notify("error", explainDevice("screen", SwitchyardError.from(cause, "device_failed")));
+    }
+    this.emit("changed");
+  }
+
+  /** Joins under the name that was chosen, again if need be. */
+  async join(): Promise<void> {
+    localStorage.setItem(NAME_KEY, this.name);
+    clearTimeout(this.#timer);
+    this.#renewDevices();
+    if (this.stage !== "rejoining") {
+      this.again = this.stage !== "preparing";
+      this.stage = "joining";
+    }
+    this.error = null;
+    this.emit("changed");
+    this.#entering?.leave();
+    const room = new Room();
+    this.#entering = room;
+    this.#follow(room);
+    try {
+      const tracks = [this.microphone, this.camera];
+      await room.connect(signalingUrl(), { room: this.roomId, name: this.name, tracks });
+    } catch (cause) {
+      if (room === this.#entering) this.#lost(SwitchyardError.from(cause, "connection_failed"));
+    }
+  }
+
+  /** Leaves and releases the devices. */
+  leave(): void {
+    clearTimeout(this.#timer);
+    this.stage = "left";
+    this.#entering?.leave();
+    this.room?.leave();
+    this.#releaseDevices();
+    this.emit("changed");
+  }
+
+  /** Goes back to choosing a name and devices. */
+  prepareAgain(): void {
+    this.#renewDevices();
+    this.stage = "preparing";
+    this.error = null;
+    this.emit("changed");
+  }
+
+  /** Says something to everybody. Rejects if it could not be sent. */
+  async say(text: string): Promise<void> {
+    try {
+      await this.room?.sendChat(text);
+    } catch (cause) {
+      const error = SwitchyardError.from(cause, "not_connected");
+      this.#notify("error", explain(error));
+      throw error;
+    }
+  }
+
+  /** Copies the room's address. */
+  async copyLink(): Promise<boolean> {
+    const address = `${location.origin}/r/${this.roomId}`;
+    try {
+      await navigator.clipboard.writeText(address);
+      this.announce("Link copied");
+      return true;
+    } catch {
+      this.#notify("error", { what: "The link could not be copied.", todo: `Copy it yourself: ${address}` });
+      return false;
+    }
+  }
+
+  /** Has a screen reader say something. */
+  announce(text: string): void {
+    this.emit("announced", text);
+  }
+
+  /** Takes a notice away. */
+  dismiss(key: number): void {
+    this.notices = this.notices.filter((notice) => notice.key !== key);
+    this.emit("changed");
+  }
+
+  #follow(room: Room): void {
+    room.onAny(() => {
+      if (room === this.room) this.emit("changed");
+    });
+    room.on("stateChanged", (state) => {
+      if (state !== "connected" || room !== this.#entering) return;
+      this.#entering = null;
+      this.room = room;
+      window.switchyard = room;
+      this.announce(this.stage === "joining" ? `You are in the room ${this.roomId}` : "Connected again");
+      this.stage = "joined";
+      this.#attempt = 0;
+    });
+    room.on("disconnected", (error) => {
+      if (room === this.room && error) this.#lost(error);
+    });
+    room.on("participantJoined", ({ name }) => this.announce(`${name} joined`));
+    room.on("participantLeft", ({ name }) => this.announce(`${name} left`));
+    room.on("trackPublished", (track) => {
+      if (track.source === "screen") this.announce(`${track.participant.name} is sharing their screen`);
+    });
+    room.on("chat", ({ from, text, at }) => this.#heard(room, from, text, at));
+    room.on("error", (error) => {
+      if (room === this.room) this.#notify("error", explain(error));
+    });
+  }
+
+  #lost(error: SwitchyardError): void {
+    if (this.stage === "left" || this.stage === "refused") return;
+    const wasIn = this.stage === "joined" || this.stage === "rejoining";
+    this.error = error;
+    if (wasIn && error.retryable) {
+      if (this.stage === "joined") this.announce("Connection lost. Reconnecting");
+      this.stage = "rejoining";
+      const delay = REJOIN_DELAYS[Math.min(this.#attempt, REJOIN_DELAYS.length - 1)] ?? 0;
+      this.#attempt += 1;
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => void this.join(), delay * (0.75 + Math.random() / 2));
+    } else {
+      this.stage = "refused";
+      this.#releaseDevices();
+    }
+    this.emit("changed");
+  }
+
+  #heard(room: Room, from: ParticipantId, text: string, at: number): void {
+    const mine = from === room.localParticipant.id;
+    const name = mine ? this.name : (room.participants.get(from)?.name ?? "Somebody who left");
+    this.chat = [...this.chat, { key: this.#nextKey++, name, mine, text, at: new Date(at) }].slice(-MAX_CHAT);
+    if (!this.#chatOpen && !mine) {
+      this.unread += 1;
+      this.announce(`${name} says: ${text}`);
+    }
+    this.emit("changed");
+  }
+
+  #notify(tone: Notice["tone"], { what, todo }: Explanation): void {
+    const notice: Notice = { key: this.#nextKey++, tone, text: `${what} ${todo}` };
+    this.notices = [...this.notices.filter(({ text }) => text !== notice.text), notice].slice(-MAX_NOTICES);
+    this.announce(notice.text);
+    setTimeout(() => this.dismiss(notice.key), NOTICE_TIME);
+    this.emit("changed");
+  }
+
+  #deviceResult(device: "camera" | "microphone", error: SwitchyardError | undefined): void {
+    const { [device]: _, ...others } = this.deviceErrors;
+    this.deviceErrors = error ? { ...others, [device]: error } : others;
+    this.emit("changed");
+  }
+
+  #followDevices(): void {
+    for (const track of [this.camera, this.microphone]) {
+      track.onAny(() => this.emit("changed"));
+      track.on("ended", () => {
+        const device = track === this.camera ? "camera" : "microphone";
+        this.#notify("error", { what: `Your ${device} was disconnected.`, todo: "Plug it in, then turn it on again." });
+      });
+    }
+  }
+
+  #releaseDevices(): void {
+    this.#wasOn = { camera: !this.camera.muted, microphone: !this.microphone.muted };
+    this.camera.stop();
+    this.microphone.stop();
+  }
+
+  /** After a release, turns on again what was on. */
+  #renewDevices(): void {
+    if (!this.camera.stopped) return;
+    this.camera = LocalTrack.camera();
+    this.microphone = LocalTrack.microphone();
+    this.#followDevices();
+    if (this.#wasOn.camera && this.#wasOn.microphone) void this.openDevices();
+    else if (this.#wasOn.camera) void this.toggle("camera");
+    else if (this.#wasOn.microphone) void this.toggle("microphone");
+  }
+}
+
+function signalingUrl(): string {
+  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/ws`;
+}

@@ -1,0 +1,98 @@
+/** One or two letters that stand for a name. */
+export function initials(name: string): string {
+  const words = name.trim().split(/\s+/u).filter(Boolean);
+  const letters = words.length > 1 ? [words[0], words[words.length - 1]] : words;
+  return (
+    letters
+      .map((word) => firstLetter(word ?? ""))
+      .join("")
+      .toLocaleUpperCase() || "?"
+  );
+}
+
+// The first letter or digit, or whatever comes first: an emoji made of several code points stays whole.
+function firstLetter(word: string): string {
+  const letter = word.match(/[\p{L}\p{N}]/u);
+  if (letter) return letter[0];
+  const [first] = new Intl.Segmenter(undefined, { granularity: "grapheme" }).segment(word);
+  return first?.segment ?? "";
+}
+
+/** An angle on the colour wheel that a name always gets. */
+export function hue(name: string): number {
+  let hash = 0x811c9dc5;
+  for (const letter of name) hash = Math.imul(hash ^ (letter.codePointAt(0) ?? 0), 0x01000193);
+  // Thirty steps are as many as can be told apart.
+  return ((hash >>> 0) % 30) * 12;
+}
+
+/** A piece of a chat message: plain text, or a link. */
+export type Piece = { text: string; href?: string };
+
+/** Finds the web addresses in a chat message. Nothing but http: and https: becomes a link. */
+export function linkPieces(text: string): Piece[] {
+  const pieces: Piece[] = [];
+  let end = 0;
+  for (const match of text.matchAll(/https?:\/\/[^\s<>"]+/giu)) {
+    // A sentence's punctuation isn't part of the address.
+    const address = match[0].replace(/[.,;:!?)\]}'»”]+$/u, "");
+    if (!URL.canParse(address)) continue;
+    if (match.index > end) pieces.push({ text: text.slice(end, match.index) });
+    pieces.push({ text: address, href: address });
+    end = match.index + address.length;
+  }
+  if (end < text.length) pieces.push({ text: text.slice(end) });
+  return pieces;
+}
+
+/** What somebody typed as a room's id: spaces become hyphens, what an id can't have is left out. */
+export function roomId(typed: string): string {
+  return typed
+    .normalize("NFKD")
+    .replace(/\p{M}/gu, "")
+    .trim()
+    .replace(/\s+/gu, "-")
+    .replace(/[^A-Za-z0-9._-]/gu, "")
+    .slice(0, 64);
+}
+
+/** The room that a path of this site names, or null for any other path. */
+export function roomOfPath(path: string): string | null {
+  const match = /^\/r\/([A-Za-z0-9._-]{1,64})\/?$/u.exec(path);
+  return match?.[1] ?? null;
+}
+
+const FIRST = [
+  "amber",
+  "brisk",
+  "calm",
+  "clear",
+  "early",
+  "green",
+  "north",
+  "quiet",
+  "river",
+  "silver",
+  "swift",
+  "west",
+];
+const SECOND = [
+  "bridge",
+  "depot",
+  "express",
+  "junction",
+  "lantern",
+  "line",
+  "platform",
+  "rail",
+  "signal",
+  "station",
+  "track",
+  "yard",
+];
+
+/** A room's id that nobody is likely to have thought of. */
+export function randomRoom(random: () => number = Math.random): string {
+  const pick = (words: readonly string[]) => words[Math.floor(random() * words.length)];
+  return `${pick(FIRST)}-${pick(SECOND)}-${1000 + Math.floor(random() * 9000)}`;
+}

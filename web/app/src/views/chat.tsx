@@ -1,0 +1,114 @@
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+
+import { CloseIcon, SendIcon } from "../icons.js";
+import type { ChatEntry, Meeting } from "../meeting.js";
+import { linkPieces } from "../text.js";
+
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+/** Pixels from its end at which a list still counts as being read at the end. */
+const NEAR_END = 80;
+
+/** What was said, and a box to say something. */
+export function ChatPanel({ meeting }: { meeting: Meeting }) {
+  const [text, setText] = useState("");
+  const input = useRef<HTMLInputElement>(null);
+  const list = useRef<HTMLDivElement>(null);
+  const atEnd = useRef(true);
+  useEffect(() => input.current?.focus(), []);
+  useLayoutEffect(() => {
+    // Whoever has scrolled back to read stays there.
+    if (atEnd.current) list.current?.scrollTo({ top: list.current.scrollHeight });
+  }, [meeting.chat]);
+  const send = async (event: SubmitEvent) => {
+    event.preventDefault();
+    const said = text.trim();
+    if (said === "") return;
+    setText("");
+    atEnd.current = true;
+    await meeting.say(said).catch(() => setText((typed) => typed || said));
+  };
+  return (
+    <aside
+      class="chat"
+      aria-label="Chat"
+      onKeyDown={(event) => {
+        if (event.key === "Escape") meeting.chatOpen = false;
+      }}
+    >
+      <header class="chat-header">
+        <h2>Chat</h2>
+        <button
+          type="button"
+          class="icon-button"
+          aria-label="Close"
+          onClick={() => {
+            meeting.chatOpen = false;
+          }}
+        >
+          <CloseIcon />
+        </button>
+      </header>
+      <div
+        ref={list}
+        class="chat-log"
+        role="log"
+        aria-label="Messages"
+        tabIndex={0}
+        onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => {
+          atEnd.current = scrollHeight - scrollTop - clientHeight < NEAR_END;
+        }}
+      >
+        <ol class="chat-list">
+          {meeting.chat.length === 0 && (
+            <li class="chat-empty">
+              Nothing said yet. Messages go to everybody in the room and are gone when you leave.
+            </li>
+          )}
+          {meeting.chat.map((entry, index) => (
+            <Entry key={entry.key} entry={entry} previous={meeting.chat[index - 1]} />
+          ))}
+        </ol>
+      </div>
+      <form class="chat-form" onSubmit={(event) => void send(event)}>
+        <input
+          ref={input}
+          class="input"
+          aria-label="Message"
+          placeholder="Message everybody"
+          autocomplete="off"
+          maxLength={1000}
+          value={text}
+          onInput={(event) => setText(event.currentTarget.value)}
+        />
+        <button type="submit" class="icon-button icon-button-primary" aria-label="Send">
+          <SendIcon />
+        </button>
+      </form>
+    </aside>
+  );
+}
+
+function Entry({ entry, previous }: { entry: ChatEntry; previous: ChatEntry | undefined }) {
+  const time = CLOCK.format(entry.at);
+  const continues = previous?.name === entry.name && previous.mine === entry.mine && CLOCK.format(previous.at) === time;
+  return (
+    <li class={`chat-entry${entry.mine ? " chat-mine" : ""}${continues ? " chat-continues" : ""}`}>
+      {!continues && (
+        <p class="chat-meta">
+          <b dir="auto">{entry.mine ? "You" : entry.name}</b> <time dateTime={entry.at.toISOString()}>{time}</time>
+        </p>
+      )}
+      <p class="chat-text" dir="auto">
+        {linkPieces(entry.text).map(({ text, href }, index) =>
+          href === undefined ? (
+            text
+          ) : (
+            <a key={index} href={href} target="_blank" rel="noopener noreferrer">
+              {text}
+            </a>
+          ),
+        )}
+      </p>
+    </li>
+  );
+}

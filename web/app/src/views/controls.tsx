@@ -1,0 +1,127 @@
+import type { Room } from "@switchyard/sdk";
+import type { ComponentChildren, Ref } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import {
+  CameraIcon,
+  CameraOffIcon,
+  ChatIcon,
+  CheckIcon,
+  LeaveIcon,
+  LinkIcon,
+  MicIcon,
+  MicOffIcon,
+  ScreenIcon,
+  ScreenOffIcon,
+} from "../icons.js";
+import type { Meeting } from "../meeting.js";
+
+/** The bar at the bottom of a meeting. */
+export function ControlBar(props: { meeting: Meeting; room: Room; chatButton: Ref<HTMLButtonElement> }) {
+  const { meeting, room, chatButton } = props;
+  const sharing = room.localParticipant.track("screen") !== undefined;
+  const canShare = "getDisplayMedia" in (navigator.mediaDevices ?? {});
+  return (
+    <div class="control-bar" role="toolbar" aria-label="Meeting">
+      <MicrophoneButton meeting={meeting} />
+      <CameraButton meeting={meeting} />
+      {canShare && (
+        <Control
+          label={sharing ? "Stop sharing" : "Share screen"}
+          tone={sharing ? "on" : "plain"}
+          onClick={() => void meeting.toggleScreen()}
+        >
+          {sharing ? <ScreenOffIcon /> : <ScreenIcon />}
+        </Control>
+      )}
+      <Control
+        label="Chat"
+        tone={meeting.chatOpen ? "on" : "plain"}
+        expanded={meeting.chatOpen}
+        buttonRef={chatButton}
+        onClick={() => (meeting.chatOpen = !meeting.chatOpen)}
+      >
+        <ChatIcon />
+        {meeting.unread > 0 && <span class="badge">{meeting.unread > 9 ? "9+" : meeting.unread}</span>}
+      </Control>
+      <Control label="Leave" tone="danger" onClick={() => meeting.leave()}>
+        <LeaveIcon />
+      </Control>
+    </div>
+  );
+}
+
+export function MicrophoneButton({ meeting }: { meeting: Meeting }) {
+  const off = meeting.microphone.muted;
+  return (
+    <Control
+      label={off ? "Unmute" : "Mute"}
+      tone={off ? "off" : "plain"}
+      onClick={() => void meeting.toggle("microphone")}
+    >
+      {off ? <MicOffIcon /> : <MicIcon />}
+    </Control>
+  );
+}
+
+export function CameraButton({ meeting }: { meeting: Meeting }) {
+  const off = meeting.camera.muted;
+  return (
+    <Control
+      label={off ? "Camera on" : "Camera off"}
+      tone={off ? "off" : "plain"}
+      onClick={() => void meeting.toggle("camera")}
+    >
+      {off ? <CameraOffIcon /> : <CameraIcon />}
+    </Control>
+  );
+}
+
+interface ControlProps {
+  /** The accessible name, written below the icon: what pressing it does. */
+  label: string;
+  tone: "plain" | "on" | "off" | "danger";
+  expanded?: boolean;
+  buttonRef?: Ref<HTMLButtonElement>;
+  onClick(): void;
+  children: ComponentChildren;
+}
+
+function Control({ label, tone, expanded, buttonRef, onClick, children }: ControlProps) {
+  return (
+    <button
+      ref={buttonRef ?? null}
+      type="button"
+      class={`control control-${tone}`}
+      aria-expanded={expanded}
+      onClick={onClick}
+    >
+      <span class="control-icon" aria-hidden="true">
+        {children}
+      </span>
+      <span class="control-label">{label}</span>
+    </button>
+  );
+}
+
+/** Milliseconds that the button says so after the link was copied. */
+const COPIED_TIME = 2_000;
+
+/** Copies the room's address. */
+export function CopyLinkButton({ meeting }: { meeting: Meeting }) {
+  const [copied, setCopied] = useState(false);
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const copy = async () => {
+    if (!(await meeting.copyLink())) return;
+    setCopied(true);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => setCopied(false), COPIED_TIME);
+  };
+  return (
+    <button type="button" class="button button-quiet copy-link" onClick={() => void copy()}>
+      {copied ? <CheckIcon /> : <LinkIcon />}
+      <span>{copied ? "Copied" : "Copy link"}</span>
+    </button>
+  );
+}

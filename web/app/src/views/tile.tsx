@@ -1,0 +1,95 @@
+import type { LocalTrack, RemoteTrack, Track } from "@switchyard/sdk";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+
+import { useSpeaking } from "../hooks.js";
+import { MicOffIcon, ScreenIcon } from "../icons.js";
+import { hue, initials } from "../text.js";
+
+/** What a tile shows. */
+export interface TileProps {
+  /** What it is called: the display name, perhaps with more. */
+  label: string;
+  /** Whose it is, for the avatar. */
+  name: string;
+  video: LocalTrack | RemoteTrack | undefined;
+  /** For the mark around somebody who speaks. */
+  audio?: RemoteTrack | undefined;
+  /** Whether to show that nothing can be heard of them. */
+  silent: boolean;
+  mirrored?: boolean;
+  screen?: boolean;
+}
+
+/** Somebody, or somebody's screen. */
+export function Tile({ label, name, video, audio, silent, mirrored = false, screen = false }: TileProps) {
+  const tile = useRef<HTMLDivElement>(null);
+  useSpeaking(tile, audio);
+  const dark = !video || video.muted;
+  return (
+    <div ref={tile} class={screen ? "tile tile-screen" : "tile"} role="group" aria-label={label}>
+      {dark && <Avatar name={name} />}
+      <VideoSurface track={video} mirrored={mirrored} fit={screen ? "contain" : "cover"} />
+      <div class="tile-caption">
+        {screen && <ScreenIcon />}
+        {silent && (
+          <span class="tile-silent">
+            <MicOffIcon />
+            <span class="visually-hidden">muted</span>
+          </span>
+        )}
+        <span class="tile-name" dir="auto">
+          {label}
+        </span>
+        {dark && <span class="visually-hidden">camera off</span>}
+      </div>
+    </div>
+  );
+}
+
+/** A video element that shows a track; invisible until there is a picture, and while there is none. */
+export function VideoSurface(props: { track: Track | undefined; mirrored: boolean; fit: "cover" | "contain" }) {
+  const { track, mirrored, fit } = props;
+  const video = useRef<HTMLVideoElement>(null);
+  const [hasPicture, setHasPicture] = useState(false);
+  useLayoutEffect(() => {
+    const { current } = video;
+    if (!current || !track) return undefined;
+    track.attach(current);
+    return () => track.detach(current);
+  }, [track]);
+  const visible = hasPicture && !!track && !track.muted;
+  return (
+    <video
+      ref={video}
+      class={`surface surface-${fit}${mirrored ? " surface-mirrored" : ""}${visible ? " surface-visible" : ""}`}
+      muted
+      playsInline
+      disablePictureInPicture={mirrored}
+      onLoadedData={() => setHasPicture(true)}
+      onEmptied={() => setHasPicture(false)}
+    />
+  );
+}
+
+/** Plays a track's sound. */
+export function Sound({ track }: { track: RemoteTrack }) {
+  const audio = useRef<HTMLAudioElement>(null);
+  useEffect(() => {
+    const { current } = audio;
+    if (!current) return undefined;
+    track.attach(current);
+    return () => track.detach(current);
+  }, [track]);
+  return <audio ref={audio} />;
+}
+
+/** Somebody's initials in somebody's colour. */
+export function Avatar({ name }: { name: string }) {
+  return (
+    <div class="avatar" aria-hidden="true">
+      <span class="avatar-disc" style={{ "--hue": String(hue(name)) }}>
+        {initials(name)}
+      </span>
+    </div>
+  );
+}
