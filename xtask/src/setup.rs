@@ -1,0 +1,170 @@
+//! What a machine needs beyond Rust and Node: installed with apt as root on Debian, otherwise said.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::process;
+use crate::workspace::Workspace;
+
+/// The oldest Node that the web app's tools run on.
+const NODE: (u32, u32) = (20, 19);
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only what building and running needs, no browsers and no test tools
+    #[arg(long)]
+    minimal: bool,
+}
+
+impl Arguments {
+    /// What the set-up is for.
+    pub fn purpose(&self) -> Purpose {
+        if self.minimal { Purpose::Run } else { Purpose::Test }
+    }
+}
+
+/// What the set-up is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Building and running the server with its web app.
+    Run,
+    /// All tests, real browsers included.
+    Test,
+}
+
+/// A program that apt can install.
+struct Tool {
+    /// Names that it goes by in `PATH`; one of them is enough.
+    programs: &'static [&'static str],
+    /// An environment variable that may name it instead.
+    variable: Option<&'static str>,
+    /// Debian's package.
+    package: &'static str,
+    /// What it is for.
+    why: &'static str,
+    purpose: Purpose,
+}
+
+const TOOLS: [Tool; 4] = [
+    Tool {
+        programs: &["cc"],
+        variable: Some("CC"),
+        package: "build-essential",
+        why: "builds the C parts of aws-lc",
+        purpose: Purpose::Run,
+    },
+    Tool {
+        programs: &["chromium", "chromium-browser", "google-chrome"],
+        variable: Some("CHROMIUM"),
+        package: "chromium",
+        why: "the browser tests",
+        purpose: Purpose::Test,
+    },
+    Tool {
+        programs: &["firefox-esr", "firefox"],
+        variable: Some("FIREFOX"),
+        package: "firefox-esr",
+        why: "the browser tests",
+        purpose: Purpose::Test,
+    },
+    Tool { programs: &["ffmpeg"], variable: None, package: "ffmpeg", why: "makes the test media", purpose: Purpose::Test },
+];
+
+/// Installs what is missing, or fails with what to install.
+pub fn setup(workspace: &Workspace, purpose: Purpose) -> anyhow::Result<()> {
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| tool.purpose <= purpose && !tool.present()).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    let node = node_problem();
+    let can_install = fs::exists("/etc/debian_version").unwrap_or(false) && find_program("apt-get").is_some() && is_root();
+    if !packages.is_empty() || node.is_some() {
+        for tool in &missing {
+            println!("missing: {} ({})", tool.package, tool.why);
+        }
+        if !can_install {
+            let apt = if packages.is_empty() { String::new() } else { format!("\n  apt-get install -y {}", packages.join(" ")) };
+            let node = node.map(|problem| format!("\n  {problem}")).unwrap_or_default();
+            bail!("this machine lacks something. As root on Debian this installs it, elsewhere install its like:{apt}{node}");
+        }
+        println!("apt-get update");
+        process::run(&mut apt(&["update", "-qq"]))?;
+        if let Some(problem) = &node {
+            if !debian_node_is_new_enough() {
+                bail!("{problem}");
+            }
+            packages.extend(["nodejs", "npm"]);
+        }
+        println!("apt-get install {}", packages.join(" "));
+        process::run(apt(&["install", "-y", "-qq", "--no-install-recommends"]).args(&packages))?;
+    }
+    if purpose == Purpose::Test {
+        for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+            if !process::succeeds(&mut workspace.cargo(&[subcommand, "--version"])) {
+                println!("rustup component add {component}");
+                process::run(Command::new("rustup").args(["component", "add", component]))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Tool {
+    fn present(&self) -> bool {
+        self.variable.is_some_and(|variable| env::var_os(variable).is_some())
+            || self.programs.iter().any(|program| find_program(program).is_some())
+    }
+}
+
+/// What is wrong with the Node of this machine, in a sentence that says what to do.
+fn node_problem() -> Option<String> {
+    let wanted = format!("install Node {}.{} or newer with npm, from https://nodejs.org/en/download", NODE.0, NODE.1);
+    let Ok(version) = process::read(Command::new("node").arg("--version")) else { return Some(wanted) };
+    if parse_version(version.trim().trim_start_matches('v')).is_none_or(|version| version < NODE) {
+        return Some(format!("Node is {}: {wanted}", version.trim()));
+    }
+    find_program("npm").is_none().then(|| format!("npm is missing: {wanted}"))
+}
+
+/// Whether Debian's own package is new enough; it is from Debian 13 on.
+fn debian_node_is_new_enough() -> bool {
+    let policy = process::read(Command::new("apt-cache").args(["policy", "nodejs"])).unwrap_or_default();
+    let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+    candidate.and_then(parse_version).is_some_and(|version| version >= NODE)
+}
+
+/// Major and minor of `20.19.2` or `20.19.2+dfsg-1`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn apt(arguments: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+    command
+}
+
+/// Where a program lies in `PATH`.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+fn is_root() -> bool {
+    process::read(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NODE, parse_version};
+
+    #[test]
+    fn node_versions_compare_by_number() {
+        assert_eq!(parse_version("20.19.2+dfsg-1"), Some((20, 19)));
+        assert!(parse_version("20.9.0").unwrap() < NODE);
+        assert!(parse_version("100.0.0").unwrap() > NODE);
+        assert_eq!(parse_version("(none)"), None);
+    }
+}
