@@ -35,6 +35,8 @@ counters! {
     datagrams_out,
     /// Their bytes.
     bytes_out,
+    /// Messages given to the kernel: runs, or single datagrams.
+    runs_out,
     /// Calls of `recvmmsg`.
     receive_calls,
     /// Calls of `sendmmsg` and `sendmsg`.
@@ -75,6 +77,11 @@ impl Count {
     /// Adds `n`. With one writer a load and a store do, without the cost of an atomic addition.
     pub(crate) fn add(&self, n: usize) {
         self.0.store(self.0.load(Ordering::Relaxed) + n as u64, Ordering::Relaxed);
+    }
+
+    /// Follows a count kept elsewhere.
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {

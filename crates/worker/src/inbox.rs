@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use crossbeam_queue::ArrayQueue;
-use switchyard_forward::{Batch, Command, Origin, Path, Received, Remote, SocketId};
+use switchyard_forward::{Batch, Command, Drop, Origin, Path, Received, Remote, SocketId};
 use tokio::sync::Notify;
 
-use crate::counters::Tally;
+use crate::counters::{Count, Tally};
 use crate::wake::Wake;
 
 /// Commands waiting. A join is some ten; beyond this the control plane waits, so the number only bounds memory.
@@ -46,6 +46,8 @@ pub(crate) struct Inbox {
     pub(crate) stop: AtomicBool,
     /// The worker's own counts.
     pub(crate) tally: Tally,
+    /// Its forwarder's counts, by reason.
+    pub(crate) drops: [Count; Drop::ALL.len()],
     /// Peers the control plane has put on this worker.
     pub(crate) peers: AtomicU32,
 }
@@ -72,6 +74,7 @@ impl Inbox {
             wake: Wake::new()?,
             stop: AtomicBool::new(false),
             tally: Tally::default(),
+            drops: std::array::from_fn(|_| Count::default()),
             peers: AtomicU32::new(0),
         })
     }

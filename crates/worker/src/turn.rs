@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use switchyard_forward::{Batch, Event, Forwarder, WorkerIndex};
+use switchyard_forward::{Batch, Drop, Event, Forwarder, WorkerIndex};
 use tokio::sync::mpsc;
 
 use crate::inbox::{Inbox, PARCEL_BYTES};
@@ -71,7 +71,7 @@ impl Worker {
             self.receive();
             self.forward(now);
             self.tick(now);
-            self.outlet.finish();
+            self.finish();
             if stop {
                 return;
             }
@@ -133,6 +133,15 @@ impl Worker {
         if !self.batch.received.is_empty() {
             self.forwarder.handle_batch(now, &mut self.batch, &mut self.outlet);
             self.batch.received.clear();
+        }
+    }
+
+    /// Ends the turn: what the others are to hear, and what was counted.
+    fn finish(&mut self) {
+        self.outlet.finish();
+        let (drops, published) = (self.forwarder.drops(), &self.outlet.inbox().drops);
+        for (&reason, count) in Drop::ALL.iter().zip(published) {
+            count.set(drops.get(reason));
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use switchyard_forward::{Command, Event, WorkerIndex};
+use switchyard_forward::{Command, Drop, Event, WorkerIndex};
 use tokio::sync::mpsc;
 
 use crate::inbox::Inbox;
@@ -169,6 +169,12 @@ impl Workers {
         sums
     }
 
+    /// How many datagrams and packets the forwarders have dropped since their start, by reason.
+    pub fn drops(&self) -> impl Iterator<Item = (Drop, u64)> {
+        let count = |at: usize| self.0.inboxes.iter().map(|inbox| inbox.drops[at].get()).sum();
+        Drop::ALL.iter().enumerate().map(move |(at, &reason)| (reason, count(at)))
+    }
+
     /// Lets the workers do what was commanded so far, and waits for their threads to end: some milliseconds at most.
     pub fn shutdown(&self) {
         self.0.shutdown();
@@ -194,7 +200,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl std::ops::Drop for Shared {
     fn drop(&mut self) {
         self.shutdown();
     }

@@ -145,6 +145,7 @@ impl Sender {
                 next = self.refused(socket, next, filled, &mut retried, tally);
                 continue;
             };
+            tally.runs_out.add(sent);
             for piece in &self.pieces[next..next + sent] {
                 tally.datagrams_out.add(piece.datagrams());
                 tally.bytes_out.add(piece.len);
@@ -221,6 +222,7 @@ impl Sender {
             tally.send_calls.add(1);
             // SAFETY: the header points into `self` and the bytes that `flush`, the caller, borrows.
             if unsafe { libc::sendmsg(socket.fd.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) } >= 0 {
+                tally.runs_out.add(1);
                 tally.datagrams_out.add(1);
                 tally.bytes_out.add(len);
                 sent += 1;

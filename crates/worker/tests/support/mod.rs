@@ -1,0 +1,191 @@
+//! A participant's end of the media plane on a real socket: it nominates its path, seals, opens. Also for `benches/fan_out`.
+
+#![allow(dead_code, reason = "not every test and bench uses all of it")]
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use rtc_crypto::RTCCryptoProvider;
+use rtc_crypto::providers::AwsLcRsProvider;
+use rtc_stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_USE_CANDIDATE, ATTR_USERNAME};
+use rtc_stun::fingerprint::FINGERPRINT;
+use rtc_stun::integrity::MessageIntegrity;
+use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter};
+use switchyard_forward::{Command, IceCredentials, PeerKey, ReceiverConfig, SenderConfig, TrackKey, WorkerIndex};
+use switchyard_rtp::codec::{Codec, CodecTable, MediaKind, Payload, PayloadTypes};
+use switchyard_rtp::rtp::{HeaderFields, write_header};
+use switchyard_rtp::srtp::{MasterKey, Opener, Profile, Sealer, SrtpKeys};
+use switchyard_rtp::{Extension, ExtensionMap, Header};
+use switchyard_worker::Workers;
+
+/// What a publisher's video is sent under.
+pub const VIDEO: u32 = 0x1000;
+const VP8: u8 = 96;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Puts a command before a worker, from a test that isn't asynchronous.
+pub fn command(workers: &Workers, worker: WorkerIndex, command: Command) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(workers.command(worker, command)).expect("the workers run");
+}
+
+/// One participant: a socket, credentials, keys.
+pub struct Client {
+    pub key: PeerKey,
+    pub worker: WorkerIndex,
+    pub socket: UdpSocket,
+    ice: IceCredentials,
+    server: SocketAddr,
+    sealer: Sealer,
+    opener: Opener,
+}
+
+impl Client {
+    /// A participant of `worker` with a nominated path and keys. `number` is its peer key and what its keys are made of.
+    pub fn join(workers: &Workers, worker: WorkerIndex, number: u16) -> Self {
+        let [high, low] = number.to_be_bytes();
+        let mut random = [high; 24];
+        random.iter_mut().step_by(2).for_each(|byte| *byte = low);
+        let master = |end: u8| {
+            let (mut key, mut salt) = ([end; 16], [end; 14]);
+            key[..2].copy_from_slice(&[high, low]);
+            salt[..2].copy_from_slice(&[low, high]);
+            MasterKey { key, salt }
+        };
+        let (theirs, ours) = (master(1), master(2));
+        let keys = SrtpKeys { profile: Profile::AeadAes128Gcm, local: theirs.clone(), remote: ours.clone() };
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let client = Self {
+            key: PeerKey(number.into()),
+            worker,
+            socket,
+            ice: IceCredentials::generate(worker, random),
+            server: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), workers.port()),
+            sealer: Sealer::new(Profile::AeadAes128Gcm, &ours),
+            opener: Opener::new(Profile::AeadAes128Gcm, &theirs),
+        };
+        command(workers, worker, Command::AddPeer { peer: client.key, ice: client.ice.clone() });
+        command(workers, worker, Command::SetKeys { peer: client.key, keys: Box::new(keys) });
+        client.nominate();
+        client
+    }
+
+    /// Sends where media goes.
+    pub fn send(&self, datagram: &[u8]) {
+        self.socket.send_to(datagram, self.server).expect("loopback takes it");
+    }
+
+    /// Nominates the path of the socket and waits for the answer.
+    pub fn nominate(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        self.send(&self.binding_request());
+        let mut bytes = [0; 2048];
+        loop {
+            let (len, from) = self.socket.recv_from(&mut bytes).expect("an answer to a binding request");
+            let mut answer = Message::new();
+            if answer.unmarshal_binary(&bytes[..len]).is_ok() && answer.typ == BINDING_SUCCESS {
+                assert_eq!(from, self.server, "the answer comes from the address that was asked");
+                return;
+            }
+            assert!(Instant::now() < deadline, "no answer to a binding request");
+        }
+    }
+
+    /// A binding request that nominates (RFC 8445 §7.1).
+    pub fn binding_request(&self) -> Vec<u8> {
+        let provider = AwsLcRsProvider::new();
+        let mut message = Message::new();
+        message.typ = BINDING_REQUEST;
+        message.write_header();
+        message.add(ATTR_USERNAME, format!("{}:them", self.ice.ufrag).as_bytes());
+        message.add(ATTR_ICE_CONTROLLING, &[0; 8]);
+        message.add(ATTR_USE_CANDIDATE, &[]);
+        MessageIntegrity::new_short_term_integrity_with_provider(self.ice.pwd.clone(), provider.crypto())
+            .add_to(&mut message)
+            .expect("room for MESSAGE-INTEGRITY");
+        FINGERPRINT.add_to(&mut message).expect("room for FINGERPRINT");
+        message.raw
+    }
+
+    /// Publishes one video track.
+    pub fn publish(&self, workers: &Workers, track: TrackKey) {
+        let mut payloads = PayloadTypes::default();
+        payloads.set(VP8, Payload::Media(Codec::Vp8));
+        let receiver = ReceiverConfig {
+            mid: "0".into(),
+            kind: MediaKind::Video,
+            payloads,
+            extensions: extensions(),
+            ssrcs: vec![(VIDEO, None)],
+            nack: true,
+            transport_cc: true,
+        };
+        command(workers, self.worker, Command::SetReceivers { peer: self.key, receivers: vec![receiver] });
+        command(workers, self.worker, Command::Publish { peer: self.key, mid: "0".into(), track });
+    }
+
+    /// Receives `track` in its first slot, with RTX as browsers negotiate it.
+    pub fn subscribe(&self, workers: &Workers, track: TrackKey) {
+        let mut codecs = CodecTable::default();
+        codecs.set(Payload::Media(Codec::Vp8), VP8);
+        codecs.set(Payload::Rtx(Codec::Vp8), VP8 + 1);
+        let sender = SenderConfig {
+            codecs,
+            extensions: extensions(),
+            mid: "1".into(),
+            kind: MediaKind::Video,
+            ssrc: 0x2000 + self.key.0 as u32 * 2,
+            rtx_ssrc: Some(0x2001 + self.key.0 as u32 * 2),
+            nack: true,
+        };
+        command(workers, self.worker, Command::SetSenders { peer: self.key, senders: vec![None, Some(sender)] });
+        command(workers, self.worker, Command::Route { peer: self.key, sender: 1, track: Some(track) });
+    }
+
+    /// A sealed packet of `payload_len` bytes of VP8, with the extensions a browser sends.
+    pub fn seal(&mut self, index: u64, keyframe: bool, payload_len: usize) -> Vec<u8> {
+        let mut packet = vec![0; 1600];
+        let fields =
+            HeaderFields { marker: true, payload_type: VP8, sequence: index as u16, timestamp: index as u32 / 4 * 3000, ssrc: VIDEO };
+        let transport = (index as u16).to_be_bytes();
+        let values = [(3, transport.as_slice()), (4, b"0".as_slice())];
+        let header_len = write_header(&mut packet, &fields, values.into_iter()).expect("room for a header");
+        let len = header_len + payload_len;
+        let payload = &mut packet[header_len..len];
+        // A descriptor that begins a frame, and a frame tag whose lowest bit tells key and delta frames apart (RFC 7741 §4).
+        payload[..2].copy_from_slice(&[0x10, u8::from(!keyframe)]);
+        payload[4..12].copy_from_slice(&index.to_be_bytes());
+        let stream = self.sealer.add_stream(VIDEO).expect("one stream");
+        let len = self.sealer.seal_rtp(stream, index, &mut packet, header_len, len).expect("an index not used before");
+        packet.truncate(len);
+        packet
+    }
+
+    /// The next media packet: its header and what [`Client::seal`] called its index. RTCP is skipped.
+    pub fn receive(&mut self) -> (Header, u64) {
+        let mut bytes = [0; 2048];
+        loop {
+            let (len, _) = match self.socket.recv_from(&mut bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no media came"),
+                received => received.expect("loopback works"),
+            };
+            let datagram = &mut bytes[..len];
+            if datagram[0] < 4 || (192..=223).contains(&datagram[1]) {
+                continue;
+            }
+            let opened = self.opener.open_rtp(datagram).expect("sealed for this participant");
+            let payload = &datagram[opened.header.payload(opened.len)];
+            return (opened.header, u64::from_be_bytes(payload[4..12].try_into().expect("eight bytes")));
+        }
+    }
+}
+
+/// What browsers negotiate and this client sends.
+fn extensions() -> ExtensionMap {
+    let mut map = ExtensionMap::default();
+    map.set(Extension::TransportSequence, 3);
+    map.set(Extension::Mid, 4);
+    map
+}
