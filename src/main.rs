@@ -1,2 +1,48 @@
-//! Switchyard.
-fn main() {}
+//! Switchyard: a multi-party WebRTC server (SFU) with its signaling and a meeting app built in.
+//!
+//! This package is the program: it puts the pure crates, the media workers and the sockets of HTTP and WebSocket together. `server`
+//! starts and stops everything; `http` accepts connections; `signaling` is one WebSocket; `participant` is who is behind it, and
+//! `transport` their end of the peer connection; `rooms` runs one task for each room; `peers` brings what workers report to participants.
+
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod assets;
+mod cli;
+mod http;
+mod outbox;
+mod participant;
+mod peers;
+mod rooms;
+mod server;
+mod signaling;
+mod transport;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let Command::Serve(options) = Cli::parse().command;
+    if let Err(error) = start_logging(&options.log) {
+        eprintln!("error: --log {:?}: {error}", options.log);
+        return ExitCode::from(2);
+    }
+    match server::run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs go to stderr; stdout says where the server listens. No log at any level holds a session description, a password, an address or
+/// what people say.
+fn start_logging(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let filter = tracing_subscriber::EnvFilter::builder().parse(filter)?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! The command line.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A multi-party WebRTC server (SFU) with its signaling and a meeting app built in.
+#[derive(Debug, Parser)]
+#[command(name = "switchyard", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server until it is interrupted (Ctrl-C or SIGTERM).
+    Serve(Serve),
+}
+
+/// How to run the server.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Development: no configuration, no access control. Listens on loopback and on the machine's own addresses; anyone who can reach it
+    /// may join any room.
+    #[arg(long)]
+    pub dev: bool,
+
+    /// Where HTTP and WebSocket listen: ADDRESS:PORT; port 0 takes any free one. The default takes every address, IPv4 and IPv6.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)))]
+    pub http: SocketAddr,
+
+    /// The UDP port for all media; 0 takes any free one.
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub media_port: u16,
+
+    /// Media threads. Default: one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=128))]
+    pub workers: Option<u8>,
+
+    /// An address to offer to clients for media, instead of the machine's own: behind a NAT, its public address. May be repeated.
+    #[arg(long, value_name = "IP")]
+    pub advertise: Vec<IpAddr>,
+
+    /// Spread the participants of every room over all media threads, however few they are (for tests; large rooms are spread anyway).
+    #[arg(long)]
+    pub span_rooms: bool,
+
+    /// What to log: a level (error, warn, info, debug, trace) or `tracing` directives such as `info,switchyard=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "SWITCHYARD_LOG")]
+    pub log: String,
+
+    /// How long a request may stay unanswered, the server's own offers included.
+    #[arg(long, value_name = "MS", default_value = "30000", value_parser = milliseconds, hide = true)]
+    pub request_timeout_ms: Duration,
+
+    /// How long a connection may take to send its HTTP header, to join, or to take what is sent to it.
+    #[arg(long, value_name = "MS", default_value = "10000", value_parser = milliseconds, hide = true)]
+    pub silence_timeout_ms: Duration,
+}
+
+fn milliseconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_dev_needs_nothing_else() {
+        let Command::Serve(options) = Cli::parse_from(["switchyard", "serve", "--dev"]).command;
+        assert!(options.dev && options.http.port() == 8080 && options.media_port == 8080 && options.workers.is_none());
+    }
+}

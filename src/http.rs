@@ -1,0 +1,112 @@
+//! HTTP: the accept loop and the routes.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::server::Server;
+use crate::signaling::stopped;
+use crate::{assets, signaling};
+
+/// Connections that have not become WebSockets. Each holds a descriptor and some 20 KiB for at most a few header timeouts.
+const MAX_CONNECTIONS: usize = 8192;
+/// Bytes of a request's header; browsers stay under 4 KiB.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Header fields of a request.
+const MAX_HEADERS: usize = 64;
+/// How long to wait after `accept` failed for lack of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Everything reachable by HTTP.
+pub fn router(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/v1/ws", get(signaling::upgrade))
+        .route("/", get(assets::page))
+        .route("/r/{room}", get(assets::page))
+        .route("/assets/{*path}", get(assets::hashed))
+        .fallback(get(assets::other))
+        .layer(map_response(harden))
+        .with_state(server)
+}
+
+/// Scripts, styles and connections only to this server, in no frame of anybody's; and no page learns of the room's address.
+async fn harden(mut response: Response) -> Response {
+    const FIELDS: [(HeaderName, &str); 6] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: mediastream:; style-src 'self' 'unsafe-inline'; \
+             worker-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(self), microphone=(self), display-capture=(self)"),
+    ];
+    for (name, value) in FIELDS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Accepts connections until `stop` turns true. A connection that does not send a whole header within `header_timeout`, at first or after a
+/// response, is closed.
+pub async fn accept(listener: TcpListener, router: Router, header_timeout: Duration, stop: watch::Receiver<bool>) {
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(stop.clone()) => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "can't accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
+        let (router, stop) = (router.clone(), stop.clone());
+        tokio::spawn(async move {
+            serve(stream, router, header_timeout, stop).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, router: Router, header_timeout: Duration, stop: watch::Receiver<bool>) {
+    // Signaling is small messages that somebody waits for.
+    let _ = stream.set_nodelay(true);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stopped(stop.clone()) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "an HTTP connection ended");
+    }
+}

@@ -1,0 +1,117 @@
+//! Which participant a worker's event is for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use switchyard_forward::{Event, PeerKey, WorkerIndex};
+use tokio::sync::{Notify, mpsc};
+
+use crate::outbox::Broadcast;
+
+/// Room and transport notices waiting for one participant: as many as the outgoing queue behind it takes.
+const MAX_NOTICES: usize = 4096;
+/// DTLS datagrams waiting for one participant: 384 KB, more than an SCTP receive window. The rest is dropped; DTLS and SCTP repeat.
+const MAX_DATAGRAMS: usize = 256;
+/// Relayed data channel messages waiting for one participant; beyond that they are dropped.
+const MAX_RELAYED: usize = 64;
+
+/// What a participant's task is told.
+#[derive(Debug)]
+pub enum Notice {
+    /// For the client.
+    Event(Arc<Broadcast>),
+    /// Negotiate this many slots.
+    SetSlots(usize),
+    /// The client nominated a path.
+    Connected,
+    /// Nothing authenticated was heard for 30 s.
+    Expired,
+}
+
+/// A data channel message of another participant's, as it is to be sent on.
+#[derive(Debug)]
+pub struct Relayed {
+    /// Text or binary.
+    pub text: bool,
+    /// With the sender in front.
+    pub bytes: Vec<u8>,
+}
+
+/// Where a participant is reached. Never waits: who does not keep up with notices is marked as overrun and ends their session.
+#[derive(Clone, Debug)]
+pub struct Mailbox {
+    notices: mpsc::Sender<Notice>,
+    datagrams: mpsc::Sender<Vec<u8>>,
+    relayed: mpsc::Sender<Arc<Relayed>>,
+    overrun: Arc<Notify>,
+}
+
+/// A participant's end of its [`Mailbox`].
+#[derive(Debug)]
+pub struct Inbox {
+    pub notices: mpsc::Receiver<Notice>,
+    pub datagrams: mpsc::Receiver<Vec<u8>>,
+    pub relayed: mpsc::Receiver<Arc<Relayed>>,
+    /// Notified once notices were lost.
+    pub overrun: Arc<Notify>,
+}
+
+/// A mailbox and its inbox.
+pub fn mailbox() -> (Mailbox, Inbox) {
+    let (notices, notices_in) = mpsc::channel(MAX_NOTICES);
+    let (datagrams, datagrams_in) = mpsc::channel(MAX_DATAGRAMS);
+    let (relayed, relayed_in) = mpsc::channel(MAX_RELAYED);
+    let overrun = Arc::new(Notify::new());
+    let inbox = Inbox { notices: notices_in, datagrams: datagrams_in, relayed: relayed_in, overrun: Arc::clone(&overrun) };
+    (Mailbox { notices, datagrams, relayed, overrun }, inbox)
+}
+
+impl Mailbox {
+    pub fn notify(&self, notice: Notice) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.notices.try_send(notice) {
+            self.overrun.notify_one();
+        }
+    }
+
+    pub fn relay(&self, message: Arc<Relayed>) {
+        let _ = self.relayed.try_send(message);
+    }
+
+    fn datagram(&self, datagram: Vec<u8>) {
+        let _ = self.datagrams.try_send(datagram);
+    }
+}
+
+/// Everybody with a transport.
+#[derive(Debug, Default)]
+pub struct Peers {
+    mailboxes: DashMap<PeerKey, Mailbox>,
+    last: AtomicU64,
+}
+
+impl Peers {
+    /// A key for a new peer whose events go to `mailbox` from now on.
+    pub fn add(&self, mailbox: Mailbox) -> PeerKey {
+        let peer = PeerKey(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        self.mailboxes.insert(peer, mailbox);
+        peer
+    }
+
+    pub fn remove(&self, peer: PeerKey) {
+        self.mailboxes.remove(&peer);
+    }
+
+    /// Hands events over until the workers are gone.
+    pub async fn dispatch(self: Arc<Self>, mut events: mpsc::Receiver<(WorkerIndex, Event)>) {
+        while let Some((_, event)) = events.recv().await {
+            let (Event::Dtls { peer, .. } | Event::Connected { peer, .. } | Event::Expired { peer }) = event;
+            let Some(mailbox) = self.mailboxes.get(&peer) else { continue };
+            match event {
+                Event::Dtls { datagram, .. } => mailbox.datagram(datagram),
+                Event::Connected { .. } => mailbox.notify(Notice::Connected),
+                Event::Expired { .. } => mailbox.notify(Notice::Expired),
+            }
+        }
+    }
+}

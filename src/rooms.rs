@@ -1,0 +1,144 @@
+//! The directory of rooms: each is a task that owns its [`Room`](switchyard_room::Room) and is reached by messages.
+
+mod room_task;
+mod trunks;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use switchyard_forward::{Command, PeerKey, WorkerIndex};
+use switchyard_protocol::{ErrorCode, LeaveReason, Participant, ParticipantId, ProtocolError, Reply, Request};
+use switchyard_room::SlotMids;
+use switchyard_worker::Workers;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::peers::{Mailbox, Peers};
+use room_task::RoomTask;
+
+/// Messages waiting for one room. Who sends one waits for space, so a flood only slows down its sender.
+const MAX_MESSAGES: usize = 1024;
+/// How often a join is tried again that met its room just as it closed; each time the room is made anew.
+const MAX_ATTEMPTS: usize = 16;
+
+/// What a room's task is asked.
+enum Message {
+    Join { name: String, mailbox: Mailbox, reply: oneshot::Sender<Result<Seat, ProtocolError>> },
+    Request { participant: ParticipantId, request: Request, reply: oneshot::Sender<Result<Reply, ProtocolError>> },
+    SlotsChanged { participant: ParticipantId, mids: Vec<SlotMids> },
+    Relay { from: ParticipantId, to: Option<ParticipantId>, text: bool, payload: Vec<u8> },
+    Leave { participant: ParticipantId, reason: LeaveReason },
+}
+
+#[derive(Clone)]
+struct Handle {
+    /// Tells a room from an earlier one of the same name.
+    generation: u64,
+    messages: mpsc::Sender<Message>,
+}
+
+/// All rooms.
+pub struct Rooms {
+    rooms: DashMap<String, Handle>,
+    workers: Workers,
+    peers: Arc<Peers>,
+    span: bool,
+    last_generation: AtomicU64,
+    last_track: AtomicU64,
+}
+
+impl Rooms {
+    /// No rooms yet. `span`: participants go to the workers in turn, also in small rooms.
+    pub fn new(workers: Workers, peers: Arc<Peers>, span: bool) -> Arc<Self> {
+        Arc::new(Self { rooms: DashMap::new(), workers, peers, span, last_generation: AtomicU64::new(0), last_track: AtomicU64::new(0) })
+    }
+
+    /// Enters the room called `id`, which is made if it isn't there.
+    pub async fn join(self: &Arc<Self>, id: &str, name: String, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let handle = self.rooms.entry(id.to_owned()).or_insert_with(|| self.open(id)).clone();
+            let (reply, answer) = oneshot::channel();
+            let message = Message::Join { name: name.clone(), mailbox: mailbox.clone(), reply };
+            if handle.messages.send(message).await.is_ok()
+                && let Ok(result) = answer.await
+            {
+                return result;
+            }
+            // The room has closed. It took itself out of the directory first, unless its task panicked.
+            self.close(id, handle.generation);
+        }
+        Err(ProtocolError::new(ErrorCode::Internal, "the room could not be entered"))
+    }
+
+    fn open(self: &Arc<Self>, id: &str) -> Handle {
+        let (messages, inbox) = mpsc::channel(MAX_MESSAGES);
+        let generation = self.last_generation.fetch_add(1, Ordering::Relaxed);
+        let task = RoomTask::new(Arc::clone(self), id.to_owned(), generation, messages.clone());
+        tokio::spawn(task.run(inbox));
+        Handle { generation, messages }
+    }
+
+    fn close(&self, id: &str, generation: u64) {
+        self.rooms.remove_if(id, |_, handle| handle.generation == generation);
+    }
+}
+
+/// A participant's place in a room. Dropping it leaves the room and takes the participant's peer from its worker.
+pub struct Seat {
+    /// Who the participant is in the room.
+    pub participant: ParticipantId,
+    /// Who was there already.
+    pub participants: Vec<Participant>,
+    /// Their transport.
+    pub peer: PeerKey,
+    /// Where it belongs.
+    pub worker: WorkerIndex,
+    /// What the others are told when the seat is dropped.
+    pub reason: LeaveReason,
+    room: mpsc::Sender<Message>,
+    rooms: Arc<Rooms>,
+}
+
+impl Seat {
+    /// Asks the room something; only for requests that are about the room.
+    pub async fn request(&self, request: Request) -> Result<Reply, ProtocolError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || ProtocolError::new(ErrorCode::Internal, "the room is gone");
+        self.room.send(Message::Request { participant: self.participant, request, reply }).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Says which slots are negotiated now. [`Command::SetSenders`] comes first.
+    pub async fn slots_changed(&self, mids: Vec<SlotMids>) {
+        let _ = self.room.send(Message::SlotsChanged { participant: self.participant, mids }).await;
+    }
+
+    /// Sends a data channel message to one participant or to all others.
+    pub async fn relay(&self, to: Option<ParticipantId>, text: bool, payload: Vec<u8>) {
+        let _ = self.room.send(Message::Relay { from: self.participant, to, text, payload }).await;
+    }
+
+    /// Returns when the room's task is no more, which happens to a room with participants only if it failed.
+    pub async fn lost(&self) {
+        self.room.closed().await;
+    }
+
+    /// Tells the participant's worker something.
+    pub async fn command(&self, command: Command) {
+        // A worker that is stopped has no peers to tell anything about.
+        let _ = self.rooms.workers.command(self.worker, command).await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.rooms.peers.remove(self.peer);
+        let (room, rooms) = (self.room.clone(), Arc::clone(&self.rooms));
+        let (participant, reason, peer, worker) = (self.participant, self.reason, self.peer, self.worker);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let _ = room.send(Message::Leave { participant, reason }).await;
+            let _ = rooms.workers.command(worker, Command::RemovePeer { peer }).await;
+        });
+    }
+}

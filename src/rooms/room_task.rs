@@ -1,0 +1,276 @@
+//! One room's task: asks the [`Room`] and carries out what it wants done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use switchyard_forward::{Command, PeerKey, TrackKey, WorkerIndex};
+use switchyard_protocol::{ErrorCode, Event, Kind, LeaveReason, ParticipantId, ProtocolError, Published, Reply, Request, TrackId};
+use switchyard_room::{Audience, Effect, Limits, Room};
+use switchyard_rtp::MediaKind;
+use tokio::sync::mpsc;
+
+use super::trunks::{Crossing, Trunks};
+use super::{Message, Rooms, Seat};
+use crate::outbox::Broadcast;
+use crate::peers::{Mailbox, Notice, Relayed};
+
+/// Participants of one room at its first worker; further ones go to whichever worker has the fewest peers. 32 people who all send 250
+/// packets a second to each other take most of a core.
+const SPAN_THRESHOLD: usize = 32;
+/// How long a room waits for its first participant, who may be gone before their join arrives.
+const EMPTY_PATIENCE: Duration = Duration::from_secs(10);
+
+pub struct RoomTask {
+    rooms: Arc<Rooms>,
+    id: String,
+    generation: u64,
+    /// For the seats.
+    messages: mpsc::Sender<Message>,
+    room: Room,
+    /// Where it was placed.
+    home: WorkerIndex,
+    /// Joins so far, for spanning in turn.
+    joins: usize,
+    members: BTreeMap<ParticipantId, Member>,
+    tracks: BTreeMap<TrackId, Track>,
+    trunks: Trunks,
+}
+
+struct Member {
+    mailbox: Mailbox,
+    peer: PeerKey,
+    worker: WorkerIndex,
+}
+
+#[derive(Clone, Copy)]
+struct Track {
+    key: TrackKey,
+    kind: MediaKind,
+    home: WorkerIndex,
+}
+
+impl RoomTask {
+    pub fn new(rooms: Arc<Rooms>, id: String, generation: u64, messages: mpsc::Sender<Message>) -> Self {
+        let home = rooms.workers.place();
+        Self {
+            rooms,
+            id,
+            generation,
+            messages,
+            room: Room::new(Limits::default()),
+            home,
+            joins: 0,
+            members: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            trunks: Trunks::default(),
+        }
+    }
+
+    /// Runs until the room has become empty. A join that comes too late finds its reply dropped, and makes the room anew.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
+        loop {
+            let message = if self.room.is_empty() {
+                tokio::time::timeout(EMPTY_PATIENCE, inbox.recv()).await.ok().flatten()
+            } else {
+                inbox.recv().await
+            };
+            let Some(message) = message else { break };
+            self.handle(message).await;
+            if self.room.is_empty() {
+                break;
+            }
+        }
+        self.rooms.close(&self.id, self.generation);
+        tracing::debug!(generation = self.generation, "a room closed");
+    }
+
+    async fn handle(&mut self, message: Message) {
+        match message {
+            Message::Join { name, mailbox, reply } => {
+                let seat = self.join(name, mailbox);
+                // If nobody waits for it any more, the seat leaves as it is dropped.
+                let _ = reply.send(seat);
+            }
+            Message::Request { participant, request, reply } => {
+                let _ = reply.send(self.request(participant, request));
+            }
+            Message::SlotsChanged { participant, mids } => self.room.slots_changed(participant, mids),
+            Message::Relay { from, to, text, payload } => self.relay(from, to, text, &payload),
+            Message::Leave { participant, reason } => self.leave(participant, reason).await,
+        }
+        while let Some(effect) = self.room.poll_effect() {
+            self.execute(effect).await;
+        }
+    }
+
+    fn join(&mut self, name: String, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
+        let entry = self.room.join(name)?;
+        let worker = self.place();
+        let peer = self.rooms.peers.add(mailbox.clone());
+        self.members.insert(entry.participant, Member { mailbox, peer, worker });
+        Ok(Seat {
+            participant: entry.participant,
+            participants: entry.participants,
+            peer,
+            worker,
+            reason: LeaveReason::ConnectionLost,
+            room: self.messages.clone(),
+            rooms: Arc::clone(&self.rooms),
+        })
+    }
+
+    fn place(&mut self) -> WorkerIndex {
+        self.joins += 1;
+        if self.rooms.span {
+            let turn = (self.joins - 1) % usize::from(self.rooms.workers.count());
+            WorkerIndex(u8::try_from(turn).expect("below the number of workers"))
+        } else if self.members.len() < SPAN_THRESHOLD {
+            self.home
+        } else {
+            self.rooms.workers.place()
+        }
+    }
+
+    async fn leave(&mut self, participant: ParticipantId, reason: LeaveReason) {
+        if !self.room.leave(participant, reason) {
+            return;
+        }
+        self.members.remove(&participant);
+        for crossing in self.trunks.leave(participant) {
+            self.cross(crossing).await;
+        }
+    }
+
+    fn request(&mut self, from: ParticipantId, request: Request) -> Result<Reply, ProtocolError> {
+        let room = &mut self.room;
+        match request {
+            Request::Publish { mid, source, muted } => {
+                return room.publish(from, mid, source, muted).map(|track| Reply::Published(Published { track }));
+            }
+            Request::Unpublish { track } => room.unpublish(from, track),
+            Request::Mute { track, muted } => room.mute(from, track, muted),
+            Request::Subscribe { track } => room.subscribe(from, track, true),
+            Request::Unsubscribe { track } => room.subscribe(from, track, false),
+            Request::Pause { track, paused } => room.pause(from, track, paused),
+            Request::Rename { name } => room.rename(from, name),
+            Request::Chat { text, to } => room.chat(Instant::now(), unix_milliseconds(), from, text, to),
+            Request::Join { .. }
+            | Request::Offer { .. }
+            | Request::Answer { .. }
+            | Request::Candidate { .. }
+            | Request::EndOfCandidates
+            | Request::Ping
+            | Request::Leave => Err(ProtocolError::new(ErrorCode::Internal, "not a request to a room")),
+        }
+        .map(|()| Reply::Done)
+    }
+
+    fn relay(&self, from: ParticipantId, to: Option<ParticipantId>, text: bool, payload: &[u8]) {
+        let mut bytes = if text { format!("{}\n", from.0).into_bytes() } else { from.0.to_be_bytes().to_vec() };
+        bytes.extend_from_slice(payload);
+        let message = Arc::new(Relayed { text, bytes });
+        match to {
+            Some(to) => {
+                if let Some(member) = self.members.get(&to) {
+                    member.mailbox.relay(message);
+                }
+            }
+            None => {
+                for (_, member) in self.members.iter().filter(|(id, _)| **id != from) {
+                    member.mailbox.relay(Arc::clone(&message));
+                }
+            }
+        }
+    }
+
+    async fn execute(&mut self, effect: Effect) {
+        match effect {
+            Effect::Notify { to, event } => self.notify(to, event),
+            Effect::SetSlots { participant, count } => {
+                if let Some(member) = self.members.get(&participant) {
+                    member.mailbox.notify(Notice::SetSlots(count));
+                }
+            }
+            Effect::Publish { participant, mid, track, kind, enabled } => {
+                let Some(&Member { peer, worker: home, .. }) = self.members.get(&participant) else { return };
+                let key = TrackKey(self.rooms.last_track.fetch_add(1, Ordering::Relaxed) + 1);
+                let kind = match kind {
+                    Kind::Audio => MediaKind::Audio,
+                    Kind::Video => MediaKind::Video,
+                };
+                self.tracks.insert(track, Track { key, kind, home });
+                self.command(home, Command::Publish { peer, mid, track: key }).await;
+                if !enabled {
+                    self.command(home, Command::Enable { track: key, enabled }).await;
+                }
+            }
+            Effect::Unpublish { track } => {
+                if let Some(Track { key, home, .. }) = self.tracks.remove(&track) {
+                    self.command(home, Command::Unpublish { track: key }).await;
+                }
+            }
+            Effect::Enable { track, enabled } => {
+                if let Some(&Track { key, home, .. }) = self.tracks.get(&track) {
+                    self.command(home, Command::Enable { track: key, enabled }).await;
+                }
+            }
+            Effect::Route { subscriber, sender, track } => self.route(subscriber, sender, track).await,
+        }
+    }
+
+    async fn route(&mut self, subscriber: ParticipantId, sender: u16, id: Option<TrackId>) {
+        let Some(&Member { peer, worker, .. }) = self.members.get(&subscriber) else { return };
+        let track = id.and_then(|id| self.tracks.get(&id).map(|track| (id, *track)));
+        let crossings = self.trunks.route(subscriber, worker, sender, track.map(|(id, track)| (id, track.home)));
+        let (begin, cease): (Vec<_>, Vec<_>) = crossings.into_iter().partition(|crossing| matches!(crossing, Crossing::Begins { .. }));
+        for crossing in begin {
+            self.cross(crossing).await;
+        }
+        self.command(worker, Command::Route { peer, sender, track: track.map(|(_, track)| track.key) }).await;
+        for crossing in cease {
+            self.cross(crossing).await;
+        }
+    }
+
+    /// The receiving worker knows a track before it comes and until it has stopped coming.
+    async fn cross(&mut self, crossing: Crossing) {
+        match crossing {
+            Crossing::Begins { track, to } => {
+                let Some(&Track { key, kind, home }) = self.tracks.get(&track) else { return };
+                self.command(to, Command::PublishRemote { track: key, kind, home }).await;
+                self.command(home, Command::Trunk { track: key, to, on: true }).await;
+            }
+            Crossing::Ceases { track, to } => {
+                let Some(&Track { key, home, .. }) = self.tracks.get(&track) else { return };
+                self.command(home, Command::Trunk { track: key, to, on: false }).await;
+                self.command(to, Command::Unpublish { track: key }).await;
+            }
+        }
+    }
+
+    async fn command(&self, worker: WorkerIndex, command: Command) {
+        // A worker that is stopped has no peers to tell anything about.
+        let _ = self.rooms.workers.command(worker, command).await;
+    }
+
+    fn notify(&self, to: Audience, event: Event) {
+        let broadcast = Broadcast::new(event);
+        let tell = |member: &Member| member.mailbox.notify(Notice::Event(Arc::clone(&broadcast)));
+        match to {
+            Audience::All => self.members.values().for_each(tell),
+            Audience::Others(but) => self.members.iter().filter(|(id, _)| **id != but).for_each(|(_, member)| tell(member)),
+            Audience::One(one) => {
+                if let Some(member) = self.members.get(&one) {
+                    tell(member);
+                }
+            }
+        }
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC, for people to read.
+fn unix_milliseconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

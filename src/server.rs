@@ -1,0 +1,167 @@
+//! The server: starts its parts and stops them.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use switchyard_negotiation::Candidate;
+use switchyard_protocol::{Limits, MAX_CHAT_BYTES, MAX_MESSAGE_BYTES};
+use switchyard_room::Room;
+use switchyard_session::Certificate;
+use switchyard_worker::{Config, StartError, Workers};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::cli::Serve;
+use crate::peers::Peers;
+use crate::rooms::Rooms;
+use crate::{addresses, http};
+
+/// WebSockets at the same time. Each takes some 100 KB with its session, more while much waits to be sent.
+const MAX_SOCKETS: usize = 10_000;
+/// How long clients may take to hear that the server goes down.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What every connection needs.
+pub struct Server {
+    pub rooms: Arc<Rooms>,
+    pub certificate: Arc<Certificate>,
+    pub candidates: Vec<Candidate>,
+    pub request_timeout: Duration,
+    pub silence_timeout: Duration,
+    /// A permit for each WebSocket.
+    pub sockets: Arc<Semaphore>,
+    /// Turns true when the server goes down.
+    pub stop: watch::Receiver<bool>,
+    /// Held by every session; the receiver hears when the last is gone.
+    pub sessions: mpsc::Sender<()>,
+}
+
+/// What clients are told about the server's limits.
+pub fn limits() -> Limits {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Limits {
+        message_bytes: number(MAX_MESSAGE_BYTES),
+        chat_bytes: number(MAX_CHAT_BYTES),
+        tracks: number(Room::TRACKS_PER_PARTICIPANT),
+        slots: number(switchyard_room::Limits::default().slots),
+    }
+}
+
+/// Serves until SIGINT or SIGTERM.
+pub fn run(options: Serve) -> anyhow::Result<()> {
+    if !options.dev {
+        bail!(
+            "only development mode exists yet: run `switchyard serve --dev`. It has no access control: anyone who reaches the server may join any room"
+        );
+    }
+    raise_descriptor_limit();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("control").build().context("can't start the runtime")?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: Serve) -> anyhow::Result<()> {
+    let listener = listen(options.http).await?;
+    let http = listener.local_addr().context("can't tell where HTTP listens")?;
+    let count = options
+        .workers
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| u8::try_from(n.get().min(128)).unwrap_or(128)));
+    let (workers, events) = start_workers(options.media_port, count)?;
+    let media = workers.port();
+
+    let (stopping, stop) = watch::channel(false);
+    let (sessions, mut sessions_gone) = mpsc::channel(1);
+    let peers = Arc::new(Peers::default());
+    let server = Arc::new(Server {
+        rooms: Rooms::new(workers.clone(), Arc::clone(&peers), options.span_rooms),
+        certificate: Certificate::generate().context("can't make a certificate")?,
+        candidates: addresses::candidates(&options.advertise, media)?,
+        request_timeout: options.request_timeout_ms,
+        silence_timeout: options.silence_timeout_ms,
+        sockets: Arc::new(Semaphore::new(MAX_SOCKETS)),
+        stop: stop.clone(),
+        sessions,
+    });
+    tokio::spawn(peers.dispatch(events));
+    // Before anybody is told that the server is there: from here on it must go down cleanly.
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't listen to SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("can't listen to SIGTERM")?;
+    let accepting = tokio::spawn(http::accept(listener, http::router(Arc::clone(&server)), options.silence_timeout_ms, stop));
+    announce(http, media);
+
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("going down");
+    let _ = stopping.send(true);
+    let _ = accepting.await;
+    drop(server);
+    // Connections that are still open hold the server; a client that does not listen is not waited for.
+    let _ = tokio::time::timeout(FAREWELL, sessions_gone.recv()).await;
+    workers.shutdown();
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = match TcpListener::bind(address).await {
+        // A machine without IPv6.
+        Err(error) if address.ip().is_unspecified() && error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {
+            TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], address.port()))).await
+        }
+        bound => bound,
+    };
+    bound.map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "; another program (another switchyard?) listens there: stop it, or choose another port with --http ADDRESS:PORT"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another with --http ADDRESS:PORT"
+            }
+            std::io::ErrorKind::AddrNotAvailable => "; the address is not this machine's: choose another with --http ADDRESS:PORT",
+            _ => "",
+        };
+        anyhow::anyhow!("HTTP can't listen on {address} (TCP): {error}{hint}")
+    })
+}
+
+type Events = mpsc::Receiver<(switchyard_forward::WorkerIndex, switchyard_forward::Event)>;
+
+fn start_workers(port: u16, count: u8) -> anyhow::Result<(Workers, Events)> {
+    switchyard_worker::start(Config { port, workers: count, ..Config::default() }).map_err(|error| {
+        let hint = match &error {
+            StartError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                "; another program (another switchyard?) has the port: stop it, or choose another with --media-port PORT"
+            }
+            StartError::Bind { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another with --media-port PORT"
+            }
+            _ => "",
+        };
+        anyhow::anyhow!("media can't start: {error}{hint}")
+    })
+}
+
+/// Says where the server is, for programs and for people. Nobody has to listen.
+fn announce(http: SocketAddr, media: u16) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "listening http={http} media={media}");
+    let _ = writeln!(stdout, "open http://localhost:{}/r/demo", http.port());
+    let _ = stdout.flush();
+}
+
+/// Every connection is a descriptor, and the usual soft limit of 1,024 is for programs that use select(2).
+fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, soft, "can't raise the limit of open descriptors");
+    }
+}

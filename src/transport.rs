@@ -1,0 +1,318 @@
+//! One participant's end of the peer connection: negotiation, DTLS and data channels, and what the worker is told of them.
+
+use std::time::{Duration, Instant};
+
+use switchyard_forward::{Command, IceCredentials, ReceiverConfig, SenderConfig};
+use switchyard_negotiation::{Config, Event as Negotiated, Limits, NegotiationError, Negotiator, Receiver, Sender, Slot};
+use switchyard_protocol::{CloseReason, ErrorCode, Event, Kind, ParticipantId, ProtocolError, ServerMessage};
+use switchyard_room::{Bucket, Rate, SlotMids};
+use switchyard_rtp::MediaKind;
+use switchyard_session::{ChannelId, Event as SessionEvent, Session};
+
+use crate::outbox::{Close, Outbox};
+use crate::peers::Relayed;
+use crate::rooms::Seat;
+use crate::server::Server;
+
+/// The label of the data channel that is relayed between participants; messages on others go nowhere.
+const CHANNEL: &str = "switchyard";
+/// In a binary relayed message: everybody else, instead of a participant's id.
+const EVERYBODY: u32 = u32::MAX;
+/// What one participant may relay, in KiB: each byte may go to everybody in the room.
+const RELAY_RATE: Rate = Rate { burst: 4096, per_second: 2048 };
+
+/// How long a client that closed its DTLS has to say that it leaves: browsers do both at once, over different ways.
+const LEAVE_GRACE: Duration = Duration::from_secs(2);
+
+/// Negotiation and DTLS of one participant.
+pub struct Transport {
+    negotiator: Negotiator,
+    session: Session,
+    /// When the offer in flight is given up.
+    offer_deadline: Option<Instant>,
+    /// When the session ends because the client closed its DTLS.
+    closed_deadline: Option<Instant>,
+    request_timeout: Duration,
+    channel: Option<ChannelId>,
+    relay_budget: Bucket,
+}
+
+impl Transport {
+    /// Begins to answer STUN.
+    pub async fn open(server: &Server, seat: &Seat) -> Result<Self, getrandom::Error> {
+        let ice = fresh_credentials(seat)?;
+        seat.command(Command::AddPeer { peer: seat.peer, ice: ice.clone() }).await;
+        let negotiator = Negotiator::new(Config {
+            session_id: getrandom::u64()?,
+            seed: getrandom::u64()?,
+            ice: negotiated(ice),
+            candidates: server.candidates.clone(),
+            fingerprint: server.certificate.fingerprint().to_owned(),
+            limits: Limits::default(),
+        });
+        Ok(Self {
+            negotiator,
+            session: Session::new(server.certificate.clone()),
+            offer_deadline: None,
+            closed_deadline: None,
+            request_timeout: server.request_timeout,
+            channel: None,
+            relay_budget: Bucket::new(RELAY_RATE),
+        })
+    }
+
+    /// The client's offer; `None`: ignored, it collided with the server's.
+    pub fn handle_offer(&mut self, sdp: &str, seat: &Seat) -> Result<Option<String>, ProtocolError> {
+        let fresh = fresh_credentials(seat).map_err(|error| {
+            tracing::error!(%error, "no randomness for credentials");
+            ProtocolError::new(ErrorCode::Internal, "no randomness for credentials")
+        })?;
+        self.negotiator.handle_offer(sdp, || negotiated(fresh)).map_err(refused)
+    }
+
+    /// The client's answer.
+    pub fn handle_answer(&mut self, revision: u32, sdp: &str) -> Result<(), ProtocolError> {
+        self.negotiator.handle_answer(revision, sdp).map_err(refused)?;
+        self.offer_deadline = None;
+        Ok(())
+    }
+
+    /// A trickled candidate; empty: no more will come.
+    pub fn handle_candidate(&mut self, candidate: &str, mid: Option<&str>) -> Result<(), ProtocolError> {
+        self.negotiator.handle_candidate(candidate, mid).map_err(refused)
+    }
+
+    /// Refuses to publish an m-line that can't carry the source. One that is not negotiated yet can.
+    pub fn check_publish(&self, mid: &str, kind: Kind) -> Result<(), ProtocolError> {
+        let kind = match kind {
+            Kind::Audio => MediaKind::Audio,
+            Kind::Video => MediaKind::Video,
+        };
+        let fits = self.negotiator.receivers().iter().find(|receiver| receiver.mid == mid).is_none_or(|receiver| receiver.kind == kind);
+        let receives = self.negotiator.slots().iter().any(|slot| slot.audio.mid == mid || slot.video.mid == mid);
+        if fits && !receives {
+            return Ok(());
+        }
+        Err(ProtocolError::new(ErrorCode::InvalidMid, "this m-line can't carry this source"))
+    }
+
+    /// Wants this many slots from now on.
+    pub fn set_slots(&mut self, count: usize) {
+        self.negotiator.set_slots(count);
+    }
+
+    /// A DTLS datagram of the client's.
+    pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) {
+        self.session.handle_datagram(now, datagram);
+    }
+
+    /// Sends another participant's message on, if the channel is open and the client takes it.
+    pub fn relay(&mut self, now: Instant, message: &Relayed) {
+        if let Some(channel) = self.channel
+            && let Err(error) = self.session.send(now, channel, message.text, &message.bytes)
+        {
+            tracing::debug!(%error, "a relayed message was dropped");
+        }
+    }
+
+    /// When [`Transport::handle_timeout`] is to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.offer_deadline, self.closed_deadline, self.session.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Does what is due: DTLS and SCTP timers; an offer that was not answered in time is given up, which the client is told.
+    pub fn handle_timeout(&mut self, now: Instant, outbox: &Outbox) -> Result<(), Close> {
+        if self.session.poll_timeout().is_some_and(|at| at <= now) {
+            self.session.handle_timeout(now);
+        }
+        if self.closed_deadline.is_some_and(|at| at <= now) {
+            return Err(Close::Because(CloseReason::TransportFailed));
+        }
+        if self.offer_deadline.is_some_and(|at| at <= now) {
+            self.offer_deadline = None;
+            self.negotiator.rollback();
+            let error = ProtocolError::new(ErrorCode::Timeout, "the server's offer was not answered in time; it is made again");
+            outbox.send(&ServerMessage::Error { id: None, error }).map_err(|_| Close::Because(CloseReason::TooSlow))?;
+        }
+        Ok(())
+    }
+
+    /// Carries out what negotiation and session want done. To be called after anything else was.
+    pub async fn drive(&mut self, now: Instant, seat: &Seat, outbox: &Outbox) -> Result<(), Close> {
+        while let Some(event) = self.negotiator.poll_event() {
+            self.negotiated(event, seat).await?;
+        }
+        loop {
+            while let Some(datagram) = self.session.poll_transmit(now) {
+                seat.command(Command::Send { peer: seat.peer, datagram }).await;
+            }
+            let Some(event) = self.session.poll_event() else { break };
+            self.session_event(now, event, seat).await?;
+        }
+        if let Some(offer) = self.negotiator.poll_offer() {
+            self.offer_deadline = Some(now + self.request_timeout);
+            let event = Event::Offer { revision: offer.revision, sdp: offer.sdp };
+            outbox.send(&ServerMessage::Event { event }).map_err(|_| Close::Because(CloseReason::TooSlow))?;
+        }
+        Ok(())
+    }
+
+    /// Says goodbye to the client's DTLS.
+    pub async fn close(&mut self, now: Instant, seat: &Seat) {
+        self.session.close(now);
+        while let Some(datagram) = self.session.poll_transmit(now) {
+            seat.command(Command::Send { peer: seat.peer, datagram }).await;
+        }
+    }
+
+    async fn negotiated(&mut self, event: Negotiated, seat: &Seat) -> Result<(), Close> {
+        let peer = seat.peer;
+        match event {
+            Negotiated::RemoteChanged => {
+                if let Some(remote) = self.negotiator.remote()
+                    && let Err(error) = self.session.set_remote_fingerprint(&remote.fingerprint)
+                {
+                    tracing::info!(peer = peer.0, %error, "a fingerprint was refused");
+                    return Err(Close::Because(CloseReason::TransportFailed));
+                }
+            }
+            Negotiated::IceRestarted => {
+                let ice = self.negotiator.local_ice();
+                let ice = IceCredentials { ufrag: ice.ufrag.clone(), pwd: ice.pwd.clone() };
+                seat.command(Command::RestartIce { peer, ice }).await;
+            }
+            Negotiated::ReceiversChanged => {
+                let receivers = self.negotiator.receivers().iter().filter(|receiver| receiver.active).map(receiver_config).collect();
+                seat.command(Command::SetReceivers { peer, receivers }).await;
+            }
+            Negotiated::SlotsChanged => {
+                let senders = self.negotiator.slots().iter().flat_map(|slot| [&slot.audio, &slot.video]).map(sender_config).collect();
+                seat.command(Command::SetSenders { peer, senders }).await;
+                seat.slots_changed(self.negotiator.slots().iter().map(slot_mids).collect()).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn session_event(&mut self, now: Instant, event: SessionEvent, seat: &Seat) -> Result<(), Close> {
+        match event {
+            SessionEvent::Keys(keys) => {
+                tracing::debug!(peer = seat.peer.0, profile = ?keys.profile, "DTLS is up");
+                seat.command(Command::SetKeys { peer: seat.peer, keys: Box::new(keys) }).await;
+            }
+            SessionEvent::Failed(reason) => {
+                tracing::info!(peer = seat.peer.0, %reason, "DTLS failed");
+                return Err(Close::Because(CloseReason::TransportFailed));
+            }
+            SessionEvent::Closed => self.closed_deadline = Some(now + LEAVE_GRACE),
+            SessionEvent::ChannelOpened { id, label, .. } => {
+                if label == CHANNEL {
+                    self.channel = Some(id);
+                }
+            }
+            SessionEvent::ChannelClosed(id) => {
+                if self.channel == Some(id) {
+                    self.channel = None;
+                }
+            }
+            SessionEvent::Message { channel, text, data } => {
+                if self.channel == Some(channel) {
+                    self.relay_out(now, text, data, seat).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a client's message to the room. One that names nobody, or comes too fast, is dropped: a data channel has no replies.
+    async fn relay_out(&mut self, now: Instant, text: bool, data: Vec<u8>, seat: &Seat) {
+        let Some((to, payload)) = destination(text, &data) else { return };
+        let cost = u32::try_from(data.len() / 1024 + 1).unwrap_or(u32::MAX);
+        if self.relay_budget.take(now, cost) {
+            seat.relay(to, text, payload.to_vec()).await;
+        }
+    }
+}
+
+/// Whom a data channel message is for (`None`: all others), and what it says: text is `<to>\n<payload>` with `*` for all others; binary begins
+/// with the id in four bytes, big-endian.
+fn destination(text: bool, data: &[u8]) -> Option<(Option<ParticipantId>, &[u8])> {
+    if text {
+        // Ten digits hold any id.
+        let line = data.iter().take(11).position(|&byte| byte == b'\n')?;
+        let to = match &data[..line] {
+            b"*" => None,
+            digits => Some(ParticipantId(std::str::from_utf8(digits).ok()?.parse().ok()?)),
+        };
+        return Some((to, &data[line + 1..]));
+    }
+    let (to, payload) = data.split_first_chunk()?;
+    let to = u32::from_be_bytes(*to);
+    Some(((to != EVERYBODY).then_some(ParticipantId(to)), payload))
+}
+
+fn fresh_credentials(seat: &Seat) -> Result<IceCredentials, getrandom::Error> {
+    let mut random = [0; 24];
+    getrandom::fill(&mut random)?;
+    Ok(IceCredentials::generate(seat.worker, random))
+}
+
+fn negotiated(ice: IceCredentials) -> switchyard_negotiation::IceCredentials {
+    switchyard_negotiation::IceCredentials { ufrag: ice.ufrag, pwd: ice.pwd }
+}
+
+fn refused(error: NegotiationError) -> ProtocolError {
+    let code = match error {
+        NegotiationError::NoOffer | NegotiationError::Revision { .. } => ErrorCode::WrongState,
+        NegotiationError::Candidate => ErrorCode::InvalidCandidate,
+        _ => ErrorCode::InvalidSdp,
+    };
+    ProtocolError::new(code, error.to_string())
+}
+
+fn receiver_config(receiver: &Receiver) -> ReceiverConfig {
+    ReceiverConfig {
+        mid: receiver.mid.clone(),
+        kind: receiver.kind,
+        payloads: receiver.payloads.clone(),
+        extensions: receiver.extensions,
+        ssrcs: receiver.ssrcs.iter().map(|pair| (pair.ssrc, pair.rtx)).collect(),
+        nack: receiver.feedback.nack,
+        transport_cc: receiver.feedback.transport_cc,
+    }
+}
+
+fn sender_config(sender: &Sender) -> Option<SenderConfig> {
+    sender.active.then(|| SenderConfig {
+        codecs: sender.codecs.clone(),
+        extensions: sender.extensions,
+        mid: sender.mid.clone(),
+        kind: sender.kind,
+        ssrc: sender.ssrc,
+        rtx_ssrc: sender.rtx_ssrc,
+        nack: sender.feedback.nack,
+    })
+}
+
+fn slot_mids(slot: &Slot) -> SlotMids {
+    let mid = |sender: &Sender| sender.active.then(|| sender.mid.clone());
+    SlotMids { audio: mid(&slot.audio), video: mid(&slot.video) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_channel_message_names_its_destination() {
+        let ben = Some(ParticipantId(7));
+        assert_eq!(destination(true, b"*\nhi\nthere"), Some((None, &b"hi\nthere"[..])));
+        assert_eq!(destination(true, b"7\n"), Some((ben, &b""[..])));
+        assert_eq!(destination(false, &[0, 0, 0, 7, 1, 2]), Some((ben, &[1, 2][..])));
+        assert_eq!(destination(false, &[255, 255, 255, 255]), Some((None, &[][..])));
+        for malformed in [&b""[..], b"7", b"\nhi", b"-1\nhi", b"12345678901\nhi", b"4294967296\nhi", b"\xff\nhi"] {
+            assert_eq!(destination(true, malformed), None, "{malformed:?}");
+        }
+        assert_eq!(destination(false, &[0, 0, 1]), None);
+    }
+}
