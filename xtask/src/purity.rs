@@ -137,6 +137,10 @@ fn forbidden_words(file: &str, text: &str) -> Vec<String> {
 /// Whether `code` contains `word` where no longer identifier begins or ends.
 fn says(code: &str, word: &str) -> bool {
     let joins = |character: char| character.is_alphanumeric() || character == '_';
-    let ends_open = word.ends_with(joins);
-    code.match_indices(word).any(|(at, _)| !code[..at].ends_with(joins) && !(ends_open && code[at + word.len()..].starts_with(joins)))
+    code.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&code[..at], &code[at + word.len()..]);
+        let begins = !before.ends_with(joins);
+        let ends = !word.ends_with(joins) || !after.starts_with(joins);
+        begins && ends
+    })
 }
