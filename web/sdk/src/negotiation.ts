@@ -1,10 +1,13 @@
 import { SwitchyardError } from "./errors.js";
 
 /** The part of a peer connection that negotiation needs. */
-export type NegotiatingConnection = Pick<
-  RTCPeerConnection,
-  "createOffer" | "localDescription" | "setLocalDescription" | "setRemoteDescription" | "signalingState"
->;
+export interface NegotiatingConnection {
+  readonly signalingState: RTCSignalingState;
+  readonly localDescription: Pick<RTCSessionDescription, "sdp"> | null;
+  createOffer(options: RTCOfferOptions): Promise<RTCSessionDescriptionInit>;
+  setLocalDescription(description?: RTCLocalSessionDescriptionInit): Promise<void>;
+  setRemoteDescription(description: RTCSessionDescriptionInit): Promise<void>;
+}
 
 /** An offer of the server. */
 export interface ServerOffer {

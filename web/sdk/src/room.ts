@@ -13,10 +13,10 @@ import { Slots } from "./slots.js";
 
 /** The label of the data channel. */
 const CHANNEL = "switchyard";
-/** Bytes that may wait in the data channel: four of its largest messages. */
+/** Bytes that may wait in the data channel: sixteen of its largest messages. */
 const MAX_BUFFERED = 1024 * 1024;
-/** Bytes in one data message, the part that says to whom included: the server's `max-message-size`. */
-const MAX_DATA = 256 * 1024;
+/** Bytes of payload that the server relays in one message. */
+const MAX_DATA = 64 * 1024;
 /** Events that may come before the reply to `join`; the server sends none. */
 const MAX_EARLY = 256;
 
@@ -206,12 +206,12 @@ export class Room extends Emitter<RoomEvents> {
     if (channel?.readyState !== "open") {
       throw new SwitchyardError("not_connected", "The data channel is not open.", { retryable: true });
     }
-    const message = packData(payload, to);
-    const size = typeof message === "string" ? new TextEncoder().encode(message).byteLength : message.byteLength;
+    const size = typeof payload === "string" ? new TextEncoder().encode(payload).byteLength : payload.byteLength;
     if (size > MAX_DATA) throw new SwitchyardError("too_large", `A data message has at most ${MAX_DATA} bytes.`);
     if (channel.bufferedAmount + size > MAX_BUFFERED) {
       throw new SwitchyardError("buffer_full", "The data channel's buffer is full.", { retryable: true });
     }
+    const message = packData(payload, to);
     // Two overloads of send, one for each.
     if (typeof message === "string") channel.send(message);
     else channel.send(message);

@@ -1,0 +1,46 @@
+import { expect, test } from "vitest";
+
+import { hue, initials, linkPieces, randomRoom, roomId, roomOfPath } from "./text.js";
+
+test.each([
+  ["Ada Lovelace", "AL"],
+  ["grace", "G"],
+  ["Jean Luc  Picard", "JP"],
+  ["(Bob) [Admin]", "BA"],
+  ["李小龙", "李"],
+  ["👩‍🚀", "👩‍🚀"],
+  ["  ", "?"],
+])("%j has the initials %j", (name, expected) => expect(initials(name)).toBe(expected));
+
+test("a name always has the same colour", () => {
+  expect(hue("Ada")).toBe(hue("Ada"));
+  expect(hue("Ada")).not.toBe(hue("Grace"));
+});
+
+test("web addresses become links, without the sentence's punctuation", () => {
+  expect(linkPieces("see https://example.org/a?b=1. Or (http://x.test)!")).toEqual([
+    { text: "see " },
+    { text: "https://example.org/a?b=1", href: "https://example.org/a?b=1" },
+    { text: ". Or (" },
+    { text: "http://x.test", href: "http://x.test" },
+    { text: ")!" },
+  ]);
+});
+
+test.each(["javascript:alert(1)", "<b>bold</b>", "data:text/html,x", "https://"])("%j stays text", (text) => {
+  expect(linkPieces(text)).toEqual([{ text }]);
+});
+
+test.each([
+  ["Team meeting", "Team-meeting"],
+  ["  Café / Zürich  ", "Cafe--Zurich"],
+  ["../etc", "..etc"],
+  ["🚂", ""],
+])("%j typed as a room is %j", (typed, expected) => expect(roomId(typed)).toBe(expected));
+
+test("rooms have a path of their own", () => {
+  expect(roomOfPath("/r/demo")).toBe("demo");
+  expect(roomOfPath("/r/demo/")).toBe("demo");
+  for (const path of ["/", "/r/", "/r/a/b", "/r/a%20b", `/r/${"x".repeat(65)}`]) expect(roomOfPath(path)).toBeNull();
+  expect(roomOfPath(`/r/${randomRoom()}`)).not.toBeNull();
+});
