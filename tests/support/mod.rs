@@ -1,0 +1,177 @@
+//! The real program for tests, and a bare WebSocket to talk to it.
+
+#![allow(dead_code, reason = "each test target uses a part")]
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use switchyard_protocol::{ClientMessage, Encoding, Event, Joined, ProtocolError, Reply, Request, ServerMessage};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// How long anything may take that should happen at once, on a busy machine.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// A running `switchyard serve --dev` on free ports. Killed when dropped.
+pub struct Server {
+    pub http: SocketAddr,
+    pub media: u16,
+    pub child: Child,
+}
+
+impl Server {
+    pub async fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+            .args(["serve", "--dev", "--http", "127.0.0.1:0", "--media-port", "0", "--log", "warn"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let ready = tokio::time::timeout(SOON, lines.next_line()).await.expect("ready in time").unwrap().expect("a ready line");
+        let fields = ready.strip_prefix("listening http=").and_then(|rest| rest.split_once(" media="));
+        let (http, media) = fields.unwrap_or_else(|| panic!("not a ready line: {ready}"));
+        // Whoever reads stdout may go on doing so.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self { http: http.parse().expect("an address"), media: media.parse().expect("a port"), child }
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}/v1/ws", self.http)
+    }
+
+    pub async fn connect(&self, encoding: Encoding) -> Socket {
+        Socket::connect(self, encoding).await
+    }
+
+    /// A participant without media.
+    pub async fn join(&self, room: &str, name: &str) -> (Socket, Joined) {
+        let mut socket = self.connect(Encoding::Json).await;
+        let joined = socket.join(room, name).await;
+        (socket, joined)
+    }
+
+    /// One HTTP request, its response with header.
+    pub async fn get(&self, path: &str) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = TcpStream::connect(self.http).await.expect("reachable");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.http);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = Vec::new();
+        tokio::time::timeout(SOON, stream.read_to_end(&mut response)).await.expect("answered in time").unwrap();
+        String::from_utf8_lossy(&response).into_owned()
+    }
+}
+
+/// A WebSocket that speaks the protocol, or anything else.
+pub struct Socket {
+    pub stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub encoding: Encoding,
+    /// Events that came while something else was awaited.
+    pub events: Vec<Event>,
+    next_id: u32,
+}
+
+impl Socket {
+    pub async fn connect(server: &Server, encoding: Encoding) -> Self {
+        let mut request = server.url().into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", encoding.subprotocol().parse().unwrap());
+        let (stream, response) = tokio_tungstenite::connect_async(request).await.expect("accepted");
+        assert_eq!(response.headers()["sec-websocket-protocol"], encoding.subprotocol());
+        Self { stream, encoding, events: Vec::new(), next_id: 1 }
+    }
+
+    pub async fn join(&mut self, room: &str, name: &str) -> Joined {
+        match self.request(Request::Join { room: room.into(), name: name.into() }).await.expect("joined") {
+            Reply::Joined(joined) => joined,
+            other => panic!("not joined: {other:?}"),
+        }
+    }
+
+    /// Sends a request and awaits its reply or error.
+    pub async fn request(&mut self, request: Request) -> Result<Reply, ProtocolError> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let bytes = self.encoding.encode_client(&ClientMessage { id, request });
+        self.send_bytes(bytes).await;
+        match self.answer().await {
+            ServerMessage::Reply { id: answered, result } if answered == id => Ok(result),
+            ServerMessage::Error { id: answered, error } if answered == Some(id) => Err(error),
+            other => panic!("not the answer to {id}: {other:?}"),
+        }
+    }
+
+    /// Sends bytes as a message of the connection's encoding.
+    pub async fn send_bytes(&mut self, bytes: Vec<u8>) {
+        let message = match self.encoding {
+            Encoding::Json => match String::from_utf8(bytes) {
+                Ok(text) => Message::text(text),
+                Err(_) => panic!("text frames are UTF-8"),
+            },
+            Encoding::MessagePack => Message::binary(bytes),
+        };
+        self.send(message).await;
+    }
+
+    pub async fn send(&mut self, message: Message) {
+        self.stream.send(message).await.expect("the server reads");
+    }
+
+    /// The next reply or error; events are kept.
+    pub async fn answer(&mut self) -> ServerMessage {
+        loop {
+            match self.message().await.expect("not closed") {
+                ServerMessage::Event { event } => self.events.push(event),
+                answer => return answer,
+            }
+        }
+    }
+
+    /// The first event, kept or to come, of which `wanted` makes something. Events before it are dropped.
+    pub async fn event<T>(&mut self, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+        loop {
+            while !self.events.is_empty() {
+                if let Some(found) = wanted(&self.events.remove(0)) {
+                    return found;
+                }
+            }
+            match self.message().await.expect("not closed") {
+                ServerMessage::Event { event } => self.events.push(event),
+                other => panic!("not an event: {other:?}"),
+            }
+        }
+    }
+
+    /// The next message; `None` once the server closes.
+    pub async fn message(&mut self) -> Option<ServerMessage> {
+        loop {
+            let message = tokio::time::timeout(SOON, self.stream.next()).await.expect("heard of the server in time")?;
+            let bytes = match message.ok()? {
+                Message::Text(text) if self.encoding == Encoding::Json => text.as_bytes().to_vec(),
+                Message::Binary(bytes) if self.encoding == Encoding::MessagePack => bytes.to_vec(),
+                Message::Ping(_) | Message::Pong(_) => continue,
+                Message::Close(_) => return None,
+                other => panic!("a frame of the wrong kind: {other:?}"),
+            };
+            return Some(self.encoding.decode_server(&bytes).expect("a message"));
+        }
+    }
+
+    /// Reads on until the server closes; the close code.
+    pub async fn closed(&mut self) -> Option<u16> {
+        loop {
+            match tokio::time::timeout(SOON, self.stream.next()).await.expect("closed in time") {
+                Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+}
