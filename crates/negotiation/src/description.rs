@@ -24,8 +24,10 @@ pub(crate) struct Description {
     /// What holds for every section that doesn't say otherwise.
     pub(crate) transport: Transport,
     pub(crate) direction: Option<Direction>,
-    /// The mids of the first BUNDLE group.
+    /// The mids of the first BUNDLE group, in its order.
     bundle: Vec<Mid>,
+    /// The same, sorted, so that looking each section's mid up is not quadratic.
+    bundled: Vec<Mid>,
     pub(crate) sections: Vec<Arc<Section>>,
 }
 
@@ -56,15 +58,16 @@ impl Description {
                     let mut words = value.split_whitespace();
                     if words.next() == Some("BUNDLE") {
                         has_bundle = true;
-                        bundle.extend(words.filter_map(Mid::new));
+                        // As many as there may be m-lines; more have none to name.
+                        bundle.extend(words.filter_map(Mid::new).take(limits.sections()));
                     }
                 }
                 (key, None) => direction = direction.or(Direction::from_key(key)),
                 _ => {}
             }
         }
-        // Sorted, so that looking each section's mid up is not quadratic.
-        bundle.sort_unstable();
+        let mut bundled = bundle.clone();
+        bundled.sort_unstable();
 
         let mut sections: Vec<Arc<Section>> = Vec::with_capacity(starts.len());
         let mut buffer = String::new();
@@ -90,7 +93,7 @@ impl Description {
             };
             sections.push(section);
         }
-        let description = Self { transport: Transport::of(&session.attributes), direction, bundle, sections };
+        let description = Self { transport: Transport::of(&session.attributes), direction, bundle, bundled, sections };
         description.check_mids()?;
         description.check_identifiers()?;
         Ok(description)
@@ -142,7 +145,12 @@ impl Description {
 
     /// In use, and in the BUNDLE group.
     pub(crate) fn is_bundled(&self, section: &Section) -> bool {
-        !section.stopped && section.mid.is_some_and(|mid| self.bundle.binary_search(&mid).is_ok())
+        !section.stopped && section.mid.is_some_and(|mid| self.bundled.binary_search(&mid).is_ok())
+    }
+
+    /// The mids of the BUNDLE group, the tagging one first unless it is stopped.
+    pub(crate) fn bundle(&self) -> impl Iterator<Item = Mid> {
+        self.bundle.iter().copied()
     }
 
     /// Which way `section` goes, seen from the client.

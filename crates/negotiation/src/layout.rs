@@ -104,8 +104,14 @@ pub(crate) struct Layout {
     pub(crate) remote: Option<Remote>,
     pub(crate) local_ice: IceCredentials,
     pub(crate) known: Known,
-    /// What slots are offered with, by kind; made with the first slot, the same ever after.
+    /// Which line tags the BUNDLE group: its transport is everyone's (RFC 9143 §7). It stays as long as it is in use, since a browser gives
+    /// a new line new credentials, whatever its group.
+    pub(crate) tag: Option<usize>,
+    /// What slots are offered with, by kind; made with the first slot.
     pub(crate) to_send: [Option<Arc<Body>>; 2],
+    /// Whether that is what the client took up of the first offer of it. What it left is never offered again: Firefox gives the ids of
+    /// extensions it refused to others.
+    pub(crate) settled: [bool; 2],
 }
 
 impl Layout {
@@ -117,7 +123,9 @@ impl Layout {
             remote: None,
             local_ice,
             known: Known::default(),
+            tag: None,
             to_send: [None, None],
+            settled: [false, false],
         }
     }
 
@@ -145,24 +153,29 @@ impl Layout {
         let session = config.session_id & (u64::MAX >> 1);
         let _ = write!(out, "v=0\r\no=- {session} {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
         out.push_str("a=ice-lite\r\na=ice-options:trickle\r\na=extmap-allow-mixed\r\na=msid-semantic:WMS *\r\n");
-        let mut tagged = None;
-        for (index, line) in self.lines.iter().enumerate().filter(|(_, line)| line.is_used()) {
-            if tagged.is_none() {
-                tagged = Some(index);
-                out.push_str("a=group:BUNDLE");
+        // For all sections at once: Chromium refuses bundled m-lines that no credentials and no fingerprint apply to, though only the
+        // tagged section's count (RFC 9143 §7.1.3). That one repeats them, because some look for them nowhere else.
+        self.write_transport(&mut out, config, setup);
+        let tagged = self.tag.and_then(|tag| self.lines.get(tag));
+        if let Some(tagged) = tagged {
+            out.push_str("a=group:BUNDLE ");
+            out.push_str(mid(tagged));
+            for (_, line) in self.lines.iter().enumerate().filter(|(index, line)| line.is_used() && self.tag != Some(*index)) {
+                out.push(' ');
+                out.push_str(mid(line));
             }
-            out.push(' ');
-            out.push_str(mid(line));
-        }
-        if tagged.is_some() {
             out.push_str("\r\n");
         }
         for (index, line) in self.lines.iter().enumerate() {
-            // The transport is the BUNDLE-tagged section's; the others don't repeat it (RFC 9143 §7.1.3).
-            let transport = (tagged == Some(index)).then_some((config, setup));
+            let transport = (self.tag == Some(index)).then_some((config, setup));
             self.write_line(&mut out, line, transport);
         }
         out
+    }
+
+    fn write_transport(&self, out: &mut String, config: &Config, setup: &str) {
+        let (IceCredentials { ufrag, pwd }, fingerprint) = (&self.local_ice, &config.fingerprint);
+        let _ = write!(out, "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\na=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\n");
     }
 
     fn write_line(&self, out: &mut String, line: &Line, transport: Option<(&Config, &str)>) {
@@ -183,9 +196,7 @@ impl Layout {
             let _ = write!(out, "a=mid:{}\r\n", mid(line));
         }
         if let Some((config, setup)) = transport {
-            let ice = &self.local_ice;
-            let _ = write!(out, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ice.ufrag, ice.pwd);
-            let _ = write!(out, "a=fingerprint:sha-256 {}\r\na=setup:{setup}\r\n", config.fingerprint);
+            self.write_transport(out, config, setup);
             for (index, candidate) in config.candidates.iter().enumerate() {
                 write_candidate(out, index, candidate);
             }
@@ -206,7 +217,7 @@ impl Layout {
         if let (Role::Slot(index), Some(SsrcPair { ssrc, rtx })) = (line.role, line.ssrcs) {
             let name = if line.media == MediaType::Audio { "audio" } else { "video" };
             let _ = write!(out, "a=msid:slot-{index} slot-{index}-{name}\r\n");
-            if let Some(rtx) = rtx {
+            if let Some(rtx) = rtx.filter(|_| body.profile.has_rtx()) {
                 let _ = write!(out, "a=ssrc-group:FID {ssrc} {rtx}\r\na=ssrc:{rtx} cname:slot-{index}\r\n");
             }
             let _ = write!(out, "a=ssrc:{ssrc} cname:slot-{index}\r\n");

@@ -136,6 +136,11 @@ impl Negotiator {
         self.shrink(&mut layout);
         self.grow(&mut layout);
         self.repeat(&mut layout);
+        if !layout.tag.is_some_and(|tag| layout.lines[tag].is_used()) {
+            // A line that the client knows, if there is one.
+            let used = |line: &Line| line.is_used() && line.seen.is_some();
+            layout.tag = layout.lines.iter().position(used).or_else(|| layout.lines.iter().position(Line::is_used));
+        }
         self.abandoned = None;
         self.version += 1;
         self.revision += 1;
@@ -210,9 +215,10 @@ impl Negotiator {
         }
     }
 
-    /// Adds slots up to the wanted number, on stopped m-lines first (RFC 9429 §5.2.2).
+    /// Adds slots up to the wanted number, on stopped m-lines first (RFC 9429 §5.2.2), but not on one before the tagging m-line: Chromium's
+    /// answers order the BUNDLE group by m-line, so that another would come to tag it, with a transport of its own.
     fn grow(&mut self, layout: &mut Layout) {
-        let mut from = 0;
+        let mut from = layout.tag.unwrap_or(0);
         for index in layout.slots.len()..self.wanted {
             let audio = self.add_line(layout, &mut from, MediaKind::Audio, index);
             let video = self.add_line(layout, &mut from, MediaKind::Video, index);
@@ -227,7 +233,7 @@ impl Negotiator {
         let receivers = &layout.receivers;
         let taken = |ssrc| receivers.iter().flat_map(|receiver| &receiver.ssrcs).any(|pair| pair.ssrc == ssrc || pair.rtx == Some(ssrc));
         let ssrc = self.ssrcs.next(taken);
-        let rtx = body.profile.codecs.iter().any(|agreed| agreed.rtx.is_some()).then(|| self.ssrcs.next(taken));
+        let rtx = body.profile.has_rtx().then(|| self.ssrcs.next(taken));
         let line = Line::of_slot(mid, kind, index, SsrcPair { ssrc, rtx }, &body);
         let at = layout.lines.iter().skip(*from).position(|line| line.role == Role::Stopped).map(|at| at + *from);
         match at {

@@ -170,6 +170,11 @@ impl Profile {
         self.codecs.iter().fold(Feedback::default(), |all, agreed| all.union(agreed.feedback))
     }
 
+    /// Whether any codec has retransmissions.
+    pub(crate) fn has_rtx(&self) -> bool {
+        self.codecs.iter().any(|agreed| agreed.rtx.is_some())
+    }
+
     /// Whether there is media in it; RED needs its Opus, so the first is never RED.
     pub(crate) fn is_usable(&self) -> bool {
         !self.codecs.is_empty()
@@ -181,14 +186,15 @@ fn is_sent(extension: Extension) -> bool {
     [MediaKind::Audio, MediaKind::Video].into_iter().any(|kind| Way::Out.extensions(kind).contains(&extension))
 }
 
-/// What the server offers to a client that named no codec of a kind: Chromium's numbers, the profiles that every browser decodes.
+/// What the server offers to a client that named no codec of a kind: what every browser decodes. The numbers are free in Chromium's and in
+/// Firefox's own lists; Firefox would use one twice.
 const DEFAULTS: [(Codec, u8, Option<u8>, u32); 6] = [
     (Codec::Opus, 111, None, 0),
     (Codec::Red, 63, None, 0),
-    (Codec::Vp8, 96, Some(97), 0),
-    (Codec::Vp9Profile0, 98, Some(99), 0),
-    (Codec::H264ConstrainedBaseline1, 108, Some(109), 0x42_e0_1f),
-    (Codec::Av1, 45, Some(46), 0),
+    (Codec::Vp8, 49, Some(50), 0),
+    (Codec::Vp9Profile0, 51, Some(52), 0),
+    (Codec::H264ConstrainedBaseline1, 53, Some(54), 0x42_e0_1f),
+    (Codec::Av1, 55, Some(56), 0),
 ];
 
 /// What a session's payload types and extension ids already stand for: they mean the same on every m-line of a BUNDLE group.

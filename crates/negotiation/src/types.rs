@@ -42,11 +42,11 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 slots show more people than a screen does. 32 m-lines of its own carry a client's camera, microphone, screen, screen sound
-    /// and its data channels several times over. A slot costs up to 8 KB in Chromium's offers, which list every codec anew, so that the
-    /// largest room makes 0.6 MB and 20,000 lines: 1 MiB, 32,768 lines.
+    /// Firefox reads no more than 128 m-lines from a BUNDLE group: 16 of its own carry a client's camera, microphone, screen, screen sound
+    /// and data channels several times over, and 56 slots are left. Chromium's offers list every codec anew in each of them, some 5 KB a
+    /// slot, 370 KB and 13,000 lines at most: 512 KiB, 16,384 lines.
     fn default() -> Self {
-        Self { slots: 64, client_sections: 32, bytes: 1024 * 1024, lines: 32_768 }
+        Self { slots: 56, client_sections: 16, bytes: 512 * 1024, lines: 16_384 }
     }
 }
 

@@ -71,7 +71,8 @@ pub(super) fn answer(base: &Layout, offer: &Description, limits: &Limits, bodies
     }
 
     let data_channel = layout.lines.iter().any(|line| line.role == Role::Data);
-    match (layout.lines.iter().position(Line::is_used), &mut layout.remote) {
+    layout.tag = tag(&layout.lines, offer);
+    match (layout.tag, &mut layout.remote) {
         (Some(tagged), remote) => {
             let choice = offer.transport(&offer.sections[tagged])?;
             if choice.setup == Some(Setup::Passive) {
@@ -123,6 +124,9 @@ pub(super) fn conclude(offered: &Layout, answer: &Description, bodies: &mut Bodi
                 let body = bodies.agreed(kind, &section.streams, &layout.body_to_send(kind));
                 line.direction = if direction.receives { SENDONLY } else { INACTIVE };
                 set_sender(&mut layout, slot, &line, &body, direction.receives);
+                if body.profile.is_usable() && !std::mem::replace(&mut layout.settled[kind as usize], true) {
+                    layout.to_send[kind as usize] = Some(body);
+                }
             }
             (Role::Client, Some(kind)) => {
                 if direction.receives {
@@ -139,8 +143,9 @@ pub(super) fn conclude(offered: &Layout, answer: &Description, bodies: &mut Bodi
     }
 
     let data_channel = layout.lines.iter().any(|line| line.role == Role::Data);
+    layout.tag = tag(&layout.lines, answer);
     if let Some(remote) = &mut layout.remote {
-        if let Some(tagged) = layout.lines.iter().position(Line::is_used) {
+        if let Some(tagged) = layout.tag {
             let choice = answer.transport(&answer.sections[tagged])?;
             if choice.setup.is_some_and(|setup| setup != Setup::Active) {
                 return Err(NegotiationError::Setup);
@@ -171,8 +176,15 @@ fn start(base: &Layout) -> Layout {
         remote: base.remote.clone(),
         local_ice: base.local_ice.clone(),
         known: base.known.clone(),
+        tag: None,
         to_send: base.to_send.clone(),
+        settled: base.settled,
     }
+}
+
+/// The line that tags the BUNDLE group: the first of the client's group that is in use.
+fn tag(lines: &[Line], description: &Description) -> Option<usize> {
+    description.bundle().find_map(|mid| lines.iter().position(|line| line.is_used() && line.mid == Some(mid)))
 }
 
 /// Learns the payload types and ids of the client's own m-lines, for the slots still to come.
@@ -266,5 +278,5 @@ fn set_sender(layout: &mut Layout, slot: usize, line: &Line, body: &Body, receiv
     sender.codecs = profile.codec_table();
     sender.feedback = profile.feedback();
     sender.extensions = profile.extensions;
-    sender.rtx_ssrc = line.ssrcs.and_then(|ssrcs| ssrcs.rtx).filter(|_| profile.codecs.iter().any(|agreed| agreed.rtx.is_some()));
+    sender.rtx_ssrc = line.ssrcs.and_then(|ssrcs| ssrcs.rtx).filter(|_| profile.has_rtx());
 }
