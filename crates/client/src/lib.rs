@@ -44,3 +44,8 @@ pub use progress::{Latency, Progress};
 pub use sequence::{Stamp, now_micros};
 pub use state::{ClientEvent, DataMessage, DataPayload, Negotiation, Published, State, Transport};
 pub use switchyard_protocol::{Encoding, ErrorCode, Kind, ParticipantId, Source, TrackId};
+
+#[cfg(test)]
+mod double;
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::media_engine::{
     MIME_TYPE_AV1, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MIME_TYPE_VP9,
 };
+use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
 use rtc::peer_connection::transport::RTCDtlsRole;
 use rtc::rtp;
 use rtc::rtp_transceiver::rtp_sender::{
@@ -43,6 +44,9 @@ use crate::tap::{SharedMeter, Tap};
 
 /// The label of the data channel every participant opens.
 const DATA_CHANNEL: &str = "switchyard";
+
+/// Bytes of a message on the data channel, the same as the server takes (`a=max-message-size`).
+const MAX_DATA_MESSAGE: u32 = 256 * 1024;
 
 /// Payload types as Chromium gives them.
 pub(crate) const OPUS: u8 = 111;
@@ -162,6 +166,7 @@ impl Peer {
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
             .with_answering_dtls_role(RTCDtlsRole::Client)
             .with_include_loopback_candidate(true)
+            .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_DATA_MESSAGE))
             .with_srtp_replay_protection_window(0);
         if let Some(profile) = options.srtp {
             settings = settings.with_srtp_protection_profiles(vec![match profile {
