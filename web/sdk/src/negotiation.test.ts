@@ -19,8 +19,9 @@ class Connection implements NegotiatingConnection {
     return { type: "offer", sdp: `client offer ${this.#offers}${options.iceRestart ? " restart" : ""}` };
   }
 
-  async setLocalDescription(description?: RTCLocalSessionDescriptionInit): Promise<void> {
+  async setLocalDescription(description?: RTCSessionDescriptionInit): Promise<void> {
     await turn();
+    if (!description && this.signalingState === "stable") description = await this.createOffer({});
     switch (description?.type ?? "answer") {
       case "offer":
         this.#move(["stable"], "have-local-offer");

@@ -139,8 +139,9 @@ export class Negotiator {
     const restart = this.#restart;
     this.#restart = false;
     try {
-      const offer = await this.#connection.createOffer({ iceRestart: restart });
-      await this.#connection.setLocalDescription(offer);
+      // In one operation, so that no `negotiationneeded` for what this offer contains comes between and makes another.
+      if (restart) await this.#connection.setLocalDescription(await this.#connection.createOffer({ iceRestart: true }));
+      else await this.#connection.setLocalDescription();
       const reply = await this.#actions.offer(this.#localSdp());
       if (this.#closed) return;
       if (reply.kind === "answer") {

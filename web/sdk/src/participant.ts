@@ -85,37 +85,12 @@ export class LocalParticipant {
    * is unmuted for the first time: nobody has to hear of a camera that was never on.
    */
   publish(track: LocalTrack): Promise<void> {
-    return this.#next(async () => {
-      if (this.#publications.has(track.source)) {
-        throw new SwitchyardError("already_published", `A track of the source "${track.source}" is published already.`);
-      }
-      const transceiver = this.#transceiver(track.source);
-      const publication: Publication = { track, transceiver, id: undefined, muted: true, release: () => stop() };
-      const stops = [
-        track.on("mediaChanged", () => void this.#replaceMedia(publication)),
-        track.on("mutedChanged", () => void this.#tellMuted(publication)),
-      ];
-      const stop = () => stops.forEach((each) => each());
-      this.#publications.set(track.source, publication);
-      try {
-        await transceiver.sender.replaceTrack(track.mediaStreamTrack);
-        if (track.mediaStreamTrack) await this.#announce(publication);
-      } catch (cause) {
-        await this.#withdraw(publication);
-        throw SwitchyardError.from(cause, "negotiation_failed");
-      }
-      this.#room.changed();
-    });
+    return this.#next(() => this.#publish([track]));
   }
 
   /** Withdraws a track. Its media goes on: {@link LocalTrack.stop} ends it. */
   unpublish(track: LocalTrack): Promise<void> {
-    return this.#next(async () => {
-      const publication = this.#publications.get(track.source);
-      if (publication?.track !== track) return;
-      await this.#withdraw(publication);
-      this.#room.changed();
-    });
+    return this.#next(() => this.#unpublish([track]));
   }
 
   /**
@@ -124,25 +99,25 @@ export class LocalParticipant {
    */
   async shareScreen(): Promise<void> {
     const tracks = await LocalTrack.screen();
+    for (const track of tracks) {
+      if (track.source === "screen") track.on("ended", () => void this.stopSharing());
+    }
     try {
-      for (const track of tracks) {
-        if (track.source === "screen") track.on("ended", () => void this.stopSharing());
-        await this.publish(track);
-      }
+      await this.#next(() => this.#publish(tracks));
     } catch (cause) {
-      for (const track of tracks) {
-        track.stop();
-        await this.unpublish(track);
-      }
+      for (const track of tracks) track.stop();
       throw cause;
     }
   }
 
   /** Ends the sharing of the screen and of its sound. */
-  async stopSharing(): Promise<void> {
+  stopSharing(): Promise<void> {
     const tracks = [this.track("screen"), this.track("screen_audio")].filter((track) => track !== undefined);
-    for (const track of tracks) track.stop();
-    for (const track of tracks) await this.unpublish(track);
+    for (const track of tracks) {
+      this.#publications.get(track.source)?.release();
+      track.stop();
+    }
+    return this.#next(() => this.#unpublish(tracks));
   }
 
   /** @internal Adds the m-lines of microphone and camera to a fresh connection. */
@@ -177,6 +152,41 @@ export class LocalParticipant {
     return transceiver;
   }
 
+  /** All or none. */
+  async #publish(tracks: readonly LocalTrack[]): Promise<void> {
+    const taken = tracks.find(({ source }) => this.#publications.has(source));
+    if (taken) {
+      throw new SwitchyardError("already_published", `A track of the source "${taken.source}" is published already.`);
+    }
+    try {
+      const publications = tracks.map((track) => this.#start(track));
+      for (const { transceiver, track } of publications) await transceiver.sender.replaceTrack(track.mediaStreamTrack);
+      for (const publication of publications) {
+        if (publication.track.mediaStreamTrack) await this.#announce(publication);
+      }
+    } catch (cause) {
+      await this.#unpublish(tracks);
+      throw SwitchyardError.from(cause, "negotiation_failed");
+    }
+    this.#room.changed();
+  }
+
+  #start(track: LocalTrack): Publication {
+    const stops = [
+      track.on("mediaChanged", () => void this.#replaceMedia(publication)),
+      track.on("mutedChanged", () => void this.#tellMuted(publication)),
+    ];
+    const publication: Publication = {
+      track,
+      transceiver: this.#transceiver(track.source),
+      id: undefined,
+      muted: true,
+      release: () => stops.forEach((stop) => stop()),
+    };
+    this.#publications.set(track.source, publication);
+    return publication;
+  }
+
   async #announce(publication: Publication): Promise<void> {
     const { track, transceiver } = publication;
     // A new m-line has its final mid when it is negotiated, not when it is first offered: an offer may be rolled back.
@@ -192,17 +202,21 @@ export class LocalParticipant {
     await this.#tellMuted(publication);
   }
 
-  async #withdraw(publication: Publication): Promise<void> {
-    const { track, transceiver, id } = publication;
-    publication.release();
-    this.#publications.delete(track.source);
+  async #unpublish(tracks: readonly LocalTrack[]): Promise<void> {
+    const withdrawn = tracks
+      .map(({ source }) => this.#publications.get(source))
+      .filter((publication) => publication !== undefined)
+      .filter(({ track }) => tracks.includes(track));
     try {
-      await transceiver.sender.replaceTrack(null);
-      if (id !== undefined) await this.#room.unpublish(id);
-      if (track.source !== "microphone" && track.source !== "camera") {
-        transceiver.direction = "inactive";
-        await this.#room.negotiated(transceiver);
+      for (const { track, transceiver, release } of withdrawn) {
+        release();
+        this.#publications.delete(track.source);
+        if (track.source === "screen" || track.source === "screen_audio") transceiver.direction = "inactive";
       }
+      this.#room.changed();
+      for (const { transceiver } of withdrawn) await transceiver.sender.replaceTrack(null);
+      await Promise.all(withdrawn.map(({ id }) => (id === undefined ? null : this.#room.unpublish(id))));
+      for (const { transceiver } of withdrawn) await this.#room.negotiated(transceiver);
     } catch (cause) {
       this.#fail(cause);
     }
