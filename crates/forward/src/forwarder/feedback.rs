@@ -122,11 +122,10 @@ impl Forwarder {
         let key = peer.routes.get(usize::from(place)).copied().flatten();
         let Some(track) = key.and_then(|key| self.track_keys.get(&key)).map(|&track| &self.tracks[track]) else { return };
         let (Some(track_clock), Some(true)) = (track.clock, peer.sender_mut(place).map(|sender| sender.is_live())) else { return };
-        let cname = peer.key.0;
         let sent = peer.send_rtcp(&mut self.egress, wire, |peer, writer| {
             peer.write_sender_report(now, &clock, place, &track_clock, writer);
             let ssrc = peer.sender_mut(place).map_or(0, |sender| sender.config.ssrc);
-            let _ = writer.source_description(ssrc, cname_of(cname));
+            let _ = writer.source_description(ssrc, &cname(place));
         });
         if let Err(drop) = sent {
             self.drops.count(drop);
@@ -240,11 +239,10 @@ impl Forwarder {
             if !peer.has_keys() || peer.agent.egress().is_none() {
                 continue;
             }
-            let cname = peer.key.0;
             let _ = peer.send_rtcp(&mut self.egress, wire, |peer, writer| {
                 peer.write_receiver_report(now, writer);
                 if !writer.is_empty() {
-                    let _ = writer.source_description(peer.reporter(), cname_of(cname));
+                    let _ = writer.source_description(peer.reporter(), &cname(0));
                 }
             });
             for place in 0..self.peers[index].senders.len() {
@@ -255,9 +253,9 @@ impl Forwarder {
     }
 }
 
-/// The canonical name of what the server sends (RFC 3550 §6.5.1): one for all of a session's slots, as in their `a=ssrc` lines.
-fn cname_of(_session: u64) -> &'static str {
-    "switchyard"
+/// The canonical name of what a sender sends (RFC 3550 §6.5.1): its slot's, as in the `a=ssrc` lines.
+fn cname(place: u16) -> String {
+    format!("slot-{}", place / 2)
 }
 
 impl crate::peer::Receiver {
