@@ -1,0 +1,76 @@
+// Chromium with a fake camera and microphone, by playwright-core.
+import { chromium } from "playwright-core";
+import { findProgram } from "./programs.mjs";
+import { Tab } from "./tab.mjs";
+
+const PROGRAM = findProgram("CHROMIUM", ["chromium", "chromium-browser", "google-chrome"]);
+const ARGUMENTS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  // A lower rate than a camera's leaves two cores enough for three windows that encode and decode in software.
+  "--use-fake-device-for-media-stream=fps=15",
+  // Answers the permission prompts, and getDisplayMedia with a fake screen.
+  "--use-fake-ui-for-media-stream",
+  "--autoplay-policy=no-user-gesture-required",
+];
+
+/** A fresh Chromium with a profile of its own. `window()` opens another window, which shares nothing with the others. */
+export async function launchChromium() {
+  const browser = await chromium.launch({ executablePath: PROGRAM, args: ARGUMENTS, headless: true });
+  return {
+    name: "Chromium",
+    version: browser.version(),
+    async window(script) {
+      const context = await browser.newContext({ viewport: { width: 960, height: 600 } });
+      if (script) await context.addInitScript(script);
+      return new ChromiumTab(await context.newPage(), context);
+    },
+    close: () => browser.close(),
+  };
+}
+
+class ChromiumTab extends Tab {
+  #page;
+  #context;
+
+  constructor(page, context) {
+    super();
+    this.#page = page;
+    this.#context = context;
+    page.on("console", (message) => this.note(`${message.type()}: ${message.text()}`));
+    page.on("pageerror", (error) => this.note(`uncaught: ${error.message}`));
+  }
+
+  goto(url) {
+    return this.#page.goto(url, { waitUntil: "load" });
+  }
+
+  reload() {
+    return this.#page.reload({ waitUntil: "load" });
+  }
+
+  evaluate(script, argument) {
+    return this.#page.evaluate(script, argument);
+  }
+
+  click(name) {
+    return this.#page.getByRole("button", { name, exact: true }).click();
+  }
+
+  fill(name, text) {
+    return this.#page.getByRole("textbox", { name, exact: true }).fill(text);
+  }
+
+  screenshot(path) {
+    return this.#page.screenshot({ path });
+  }
+
+  close() {
+    return this.#context.close();
+  }
+}

@@ -1,0 +1,103 @@
+// A test with a server, browsers and participants, all of which end with it.
+import { mkdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { Bot } from "./bot.mjs";
+import { launchChromium } from "./chromium.mjs";
+import { launchFirefox } from "./firefox.mjs";
+import { Participant } from "./participant.mjs";
+import { startServer } from "./server.mjs";
+
+/** Milliseconds that a scene may take. */
+const TIMEOUT = 120_000;
+/** Where pictures of the windows of a failed scene go. */
+const PICTURES = join(tmpdir(), "switchyard-browser-tests");
+
+/** Defines a test. `play` gets a {@link Scene}. */
+export function scene(name, play, timeout = TIMEOUT) {
+  test(name, { timeout }, async (context) => {
+    const scene = new Scene((line) => context.diagnostic(line));
+    try {
+      await play(scene);
+    } catch (error) {
+      await scene.explain(name);
+      throw error;
+    } finally {
+      await scene.end();
+    }
+  });
+}
+
+class Scene {
+  /** Adds a line to the report. */
+  report;
+  #servers = [];
+  #browsers = [];
+  #participants = [];
+  #bots = [];
+
+  constructor(report) {
+    this.report = report;
+  }
+
+  async server(...options) {
+    const server = await startServer(...options);
+    this.#servers.push(server);
+    return server;
+  }
+
+  async chromium() {
+    return this.#browser(await launchChromium());
+  }
+
+  async firefox() {
+    return this.#browser(await launchFirefox());
+  }
+
+  #browser(browser) {
+    this.#browsers.push(browser);
+    this.report(`${browser.name} ${browser.version}`);
+    return browser;
+  }
+
+  /** Opens a window of `browser` and joins `room` through the page, as a person would. */
+  async join(browser, server, room, name) {
+    const participant = await Participant.open(browser, server, room, name);
+    this.#participants.push(participant);
+    await participant.enter();
+    return participant;
+  }
+
+  /** A participant that speaks signaling only and has no media. */
+  async bot(server, room, name) {
+    const bot = await Bot.join(server, room, name);
+    this.#bots.push(bot);
+    return bot;
+  }
+
+  /** Says what is known when a test has failed. */
+  async explain(name) {
+    await mkdir(PICTURES, { recursive: true });
+    for (const { tab, name: who } of this.#participants) {
+      const picture = join(PICTURES, `${name} - ${who}.png`.replaceAll(/[^\w.-]+/g, "_"));
+      const taken = await Promise.race([tab.screenshot(picture).then(() => true, () => false), timeout(5_000)]);
+      console.error(`--- console of ${who}${taken ? ` (picture: ${picture})` : ""}\n${tab.console.join("\n")}`);
+    }
+    for (const server of this.#servers) console.error(`--- log of the server\n${server.log.slice(-60).join("\n")}`);
+  }
+
+  /** Ends everything; the server last, so that it sees everybody go. */
+  async end() {
+    const failures = [];
+    for (const group of [this.#bots.map((bot) => () => bot.close()), this.#browsers.map((browser) => () => browser.close()), this.#servers.map((server) => () => server.stop())]) {
+      const results = await Promise.allSettled(group.map((end) => end()));
+      failures.push(...results.filter(({ status }) => status === "rejected").map(({ reason }) => reason));
+    }
+    if (failures.length > 0) throw failures[0];
+  }
+}
+
+function timeout(milliseconds) {
+  return new Promise((resolve) => setTimeout(() => resolve(false), milliseconds).unref());
+}

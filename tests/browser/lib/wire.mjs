@@ -1,0 +1,38 @@
+// What a page says to the server and hears from it.
+
+/**
+ * Runs in a page before anything else: keeps a line in `window.wire` for each message of signaling in JSON that has to do
+ * with negotiation: `{ at, out, type, id?, kind? }`, milliseconds of `performance.now()`. Replies have the type of what they reply to.
+ */
+export function recordWire() {
+  const lines = [];
+  window.wire = lines;
+  const asked = new Map();
+  const note = (out, data) => {
+    if (typeof data !== "string") return;
+    const message = JSON.parse(data);
+    const at = performance.now();
+    if (out) {
+      asked.set(message.id, message.type);
+      if (message.type === "offer" || message.type === "answer") lines.push({ at, out, type: message.type, id: message.id });
+    } else if (message.type === "event") {
+      if (message.event.kind === "offer") lines.push({ at, out, type: "offer", revision: message.event.revision });
+    } else {
+      const type = asked.get(message.id);
+      asked.delete(message.id);
+      if (type === "offer") lines.push({ at, out, type: "reply", id: message.id, kind: message.result?.kind ?? message.error?.code });
+    }
+  };
+  const Native = window.WebSocket;
+  window.WebSocket = class extends Native {
+    constructor(...options) {
+      super(...options);
+      this.addEventListener("message", ({ data }) => note(false, data));
+    }
+
+    send(data) {
+      note(true, data);
+      super.send(data);
+    }
+  };
+}
