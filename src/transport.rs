@@ -18,6 +18,8 @@ use crate::server::Server;
 const CHANNEL: &str = "switchyard";
 /// In a binary relayed message: everybody else, instead of a participant's id.
 const EVERYBODY: u32 = u32::MAX;
+/// Bytes of payload in a relayed message: what every browser's data channel takes.
+const MAX_RELAY_BYTES: usize = 64 * 1024;
 /// What one participant may relay, in KiB: each byte may go to everybody in the room.
 const RELAY_RATE: Rate = Rate { burst: 4096, per_second: 2048 };
 
@@ -224,11 +226,11 @@ impl Transport {
         Ok(())
     }
 
-    /// Gives a client's message to the room. One that names nobody, or comes too fast, is dropped: a data channel has no replies.
+    /// Gives a client's message to the room. One that names nobody, is too long or comes too fast is dropped: a data channel has no replies.
     async fn relay_out(&mut self, now: Instant, text: bool, data: Vec<u8>, seat: &Seat) {
         let Some((to, payload)) = destination(text, &data) else { return };
         let cost = u32::try_from(data.len() / 1024 + 1).unwrap_or(u32::MAX);
-        if self.relay_budget.take(now, cost) {
+        if payload.len() <= MAX_RELAY_BYTES && self.relay_budget.take(now, cost) {
             seat.relay(to, text, payload.to_vec()).await;
         }
     }

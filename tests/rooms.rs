@@ -32,7 +32,7 @@ async fn meet(server: &Server, count: usize, packets_per_second: u32) -> Vec<Cli
 }
 
 /// Lets everybody send for `duration`, then checks that everybody has every packet of everybody else, once and in order.
-async fn exchange(clients: &[Client], duration: Duration) {
+async fn exchange(clients: &[Client], rate: u32, duration: Duration) {
     try_join_all(clients.iter().map(|client| client.set_sending(true))).await.expect("sending");
     tokio::time::sleep(duration).await;
     try_join_all(clients.iter().map(|client| client.set_sending(false))).await.expect("stopped");
@@ -40,6 +40,8 @@ async fn exchange(clients: &[Client], duration: Duration) {
         .iter()
         .map(|client| (client.id(), client.state().published.values().map(|published| published.packets_sent()).sum::<u64>()))
         .collect();
+    let least = u64::from(rate) * duration.as_secs() * 8 / 10;
+    assert!(sent.iter().all(|(_, sent)| *sent >= least), "the senders keep their rate: {sent:?}");
     for client in clients {
         let wanted = sent.iter().filter(|(id, _)| *id != client.id());
         let report = client
@@ -65,7 +67,7 @@ async fn exchange(clients: &[Client], duration: Duration) {
 async fn two_participants_hear_each_other_and_talk_over_the_data_channel() {
     let server = Server::start(&[]).await;
     let clients = meet(&server, 2, 100).await;
-    exchange(&clients, Duration::from_secs(1)).await;
+    exchange(&clients, 100, Duration::from_secs(1)).await;
 
     let mut events = clients[1].events();
     clients[0].send_text(None, "hello\neverybody").await.unwrap();
@@ -87,5 +89,5 @@ async fn two_participants_hear_each_other_and_talk_over_the_data_channel() {
 async fn twelve_participants_over_two_workers_get_every_packet_once_and_in_order() {
     let server = Server::start(&["--span-rooms", "--workers", "2"]).await;
     let clients = meet(&server, 12, 250).await;
-    exchange(&clients, Duration::from_secs(4)).await;
+    exchange(&clients, 250, Duration::from_secs(4)).await;
 }
