@@ -109,6 +109,20 @@ fn sixty_four_kilobytes_cross_a_bad_line_intact_both_ways() {
 }
 
 #[test]
+fn messages_that_become_readable_together_are_all_read() {
+    let mut line = with_channel();
+    let mut lost = false;
+    line.filter = Box::new(move |to, _| to == To::Client || std::mem::replace(&mut lost, true));
+    let messages: Vec<_> = (0..10).map(|index| (0, true, vec![index; 1000])).collect();
+    for (id, text, data) in &messages {
+        line.client.send(line.now, *id, *text, data);
+        line.drain();
+    }
+    assert!(line.run_until(MINUTE, |line| line.messages().len() == 10), "{} messages", line.messages().len());
+    assert_eq!(line.messages(), messages);
+}
+
+#[test]
 fn the_association_comes_up_on_a_line_that_loses_and_repeats_its_first_packets() {
     for seed in 0..100 {
         let mut line = Line::new(seed, Weather { loss: 30, repeat: 30, jitter: 1500 }, Offer::default());
