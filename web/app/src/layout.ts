@@ -12,13 +12,16 @@ export interface Grid {
 
 /** Tiles are at most this wide for their height: what cameras make. */
 const WIDEST = 16 / 9;
-/** Tiles are at most this narrow: a face still fits, and a phone held upright is filled. */
-const NARROWEST = 4 / 5;
+/** Tiles are at most this narrow: of a picture from a camera the middle two thirds are left. */
+const NARROWEST = 6 / 5;
+/** The same in an area that is higher than wide: a face still fits, and a phone held upright is filled. */
+const NARROWEST_UPRIGHT = 4 / 5;
 /** Pixels. Faces in narrower tiles can't be read; the area scrolls instead. */
 const SMALLEST = 132;
 
 /** The number of columns that makes `count` tiles as large as they can be. */
 export function bestGrid(area: { width: number; height: number }, count: number, gap: number): Grid {
+  const narrowest = area.height > area.width ? NARROWEST_UPRIGHT : NARROWEST;
   let best: Grid = { columns: 1, width: 0, height: 0, scrolls: false };
   for (let columns = 1; columns <= count; columns += 1) {
     const rows = Math.ceil(count / columns);
@@ -28,7 +31,7 @@ export function bestGrid(area: { width: number; height: number }, count: number,
     };
     if (cell.width <= 0 || cell.height <= 0) continue;
     const width = Math.floor(Math.min(cell.width, cell.height * WIDEST));
-    const height = Math.floor(Math.min(cell.height, cell.width / NARROWEST));
+    const height = Math.floor(Math.min(cell.height, cell.width / narrowest));
     if (width * height > best.width * best.height) best = { columns, width, height, scrolls: false };
   }
   if (best.width >= SMALLEST || count === 0) return best;

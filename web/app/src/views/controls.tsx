@@ -27,7 +27,8 @@ export function ControlBar(props: { meeting: Meeting; room: Room; chatButton: Re
       <CameraButton meeting={meeting} />
       {canShare && (
         <Control
-          label={sharing ? "Stop sharing" : "Share screen"}
+          label={sharing ? "Stop" : "Share"}
+          rest={sharing ? "sharing" : "screen"}
           tone={sharing ? "on" : "plain"}
           onClick={() => void meeting.toggleScreen()}
         >
@@ -80,6 +81,8 @@ export function CameraButton({ meeting }: { meeting: Meeting }) {
 interface ControlProps {
   /** The accessible name, written below the icon: what pressing it does. */
   label: string;
+  /** More of the name, written only where there is room. */
+  rest?: string;
   tone: "plain" | "on" | "off" | "danger";
   expanded?: boolean;
   buttonRef?: Ref<HTMLButtonElement>;
@@ -87,7 +90,7 @@ interface ControlProps {
   children: ComponentChildren;
 }
 
-function Control({ label, tone, expanded, buttonRef, onClick, children }: ControlProps) {
+function Control({ label, rest, tone, expanded, buttonRef, onClick, children }: ControlProps) {
   return (
     <button
       ref={buttonRef ?? null}
@@ -99,7 +102,10 @@ function Control({ label, tone, expanded, buttonRef, onClick, children }: Contro
       <span class="control-icon" aria-hidden="true">
         {children}
       </span>
-      <span class="control-label">{label}</span>
+      <span class="control-label">
+        {label}
+        {rest !== undefined && <span class="control-label-rest"> {rest}</span>}
+      </span>
     </button>
   );
 }

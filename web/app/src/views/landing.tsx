@@ -22,7 +22,7 @@ export function LandingView({ go, lost }: { go(to: string): void; lost: boolean 
         <p class="brand">
           <Logo /> Switchyard
         </p>
-        <h1>Meet face to face, on your own rails.</h1>
+        <h1>Meet on your own rails.</h1>
         <p class="lead">Pick a room and send its link around. No account, nothing to install.</p>
         {lost && <p class="callout">There is no such page. Pick a room instead.</p>}
         <form class="landing-form" onSubmit={submit}>
@@ -54,13 +54,13 @@ export function LandingView({ go, lost }: { go(to: string): void; lost: boolean 
 /** A yard seen from above, with a few wagons on it. */
 function TrackPlan() {
   return (
-    <svg class="track-plan" viewBox="0 0 1200 800" preserveAspectRatio="xMidYMid slice" aria-hidden="true">
+    <svg class="track-plan" viewBox="0 -70 1200 800" preserveAspectRatio="xMaxYMax slice" aria-hidden="true">
       <g class="track-plan-rails">
         <path d="M-40 640H420C620 640 640 460 840 460H1240" />
         <path d="M-40 640H1240" />
         <path d="M420 640C620 640 640 760 840 760H1240" />
-        <path d="M620 545C700 480 720 300 900 300H1240" />
-        <path d="M780 365C840 310 860 160 1010 160H1240" />
+        <path d="M630 550C740 460 740 300 920 300H1240" />
+        <path d="M749 391C836 268 830 160 1010 160H1240" />
       </g>
       <g class="track-plan-wagons">
         <rect x="900" y="447" width="92" height="26" rx="9" />
@@ -71,8 +71,8 @@ function TrackPlan() {
       </g>
       <g class="track-plan-signals">
         <circle cx="420" cy="606" r="9" />
-        <circle cx="620" cy="510" r="9" />
-        <circle cx="780" cy="330" r="9" />
+        <circle cx="672" cy="560" r="9" />
+        <circle cx="738" cy="346" r="9" />
       </g>
     </svg>
   );

@@ -39,7 +39,7 @@ export function LobbyView({ meeting, go }: { meeting: Meeting; go(to: string): v
         <section class="preview" aria-label="Preview">
           <div class="preview-picture">
             <VideoSurface track={camera} mirrored fit="cover" />
-            {camera.muted && <Avatar name={meeting.name} />}
+            {camera.muted && meeting.name.trim() !== "" && <Avatar name={meeting.name} />}
             {camera.muted && (
               <p class="preview-note">{meeting.asking ? "Waiting for your camera…" : "Camera is off"}</p>
             )}
@@ -77,10 +77,10 @@ export function LobbyView({ meeting, go }: { meeting: Meeting; go(to: string): v
               </p>
             )}
             <DeviceChoice meeting={meeting} />
-            <DeviceGuide meeting={meeting} />
             <button class="button button-primary button-large button-wide" type="submit" aria-disabled={joining}>
               {joining ? "Joining…" : "Join"}
             </button>
+            <DeviceGuide meeting={meeting} />
           </form>
           <div class="lobby-share">
             <CopyLinkButton meeting={meeting} />
