@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn loopback_is_the_last_of_the_machines_own_addresses() {
         let own = candidates(&[], 9).unwrap();
-        assert_eq!(own.last().unwrap().addr, "127.0.0.1:9".parse().unwrap());
+        assert_eq!(own.last().unwrap().addr, SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
         assert!(own[..own.len() - 1].iter().all(|candidate| usable(candidate.addr.ip())));
     }
 }
