@@ -25,6 +25,9 @@ const MAX_CONNECTIONS: usize = 8192;
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Header fields of a request.
 const MAX_HEADERS: usize = 64;
+/// How long a connection lives that does not become a WebSocket, so that a client that reads slowly can't hold it for ever. The whole app takes
+/// a slow telephone a minute.
+const MAX_LIFETIME: Duration = Duration::from_secs(180);
 /// How long to wait after `accept` failed for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -82,7 +85,7 @@ pub async fn accept(listener: TcpListener, router: Router, header_timeout: Durat
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
         let (router, stop) = (router.clone(), stop.clone());
         tokio::spawn(async move {
-            serve(stream, router, header_timeout, stop).await;
+            let _ = tokio::time::timeout(MAX_LIFETIME, serve(stream, router, header_timeout, stop)).await;
             drop(permit);
         });
     }

@@ -22,6 +22,10 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::cli::{Cli, Command};
 
@@ -40,10 +44,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs go to stderr; stdout says where the server listens. No log at any level holds a session description, a password, an address or
-/// what people say.
+/// Logs go to stderr; stdout says where the server listens. No log at any level holds a session description, a password, a client's address or
+/// what people say: that is why only the server's own crates log, whatever the filter asks for.
 fn start_logging(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
     let filter = tracing_subscriber::EnvFilter::builder().parse(filter)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+    let own = FilterFn::new(|metadata| metadata.target().starts_with("switchyard"));
+    let format = tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(format.with_filter(own).with_filter(filter)).init();
     Ok(())
 }

@@ -359,14 +359,37 @@ async fn a_server_that_goes_down_says_so() {
     let mut server = Server::start(&[]).await;
     let (mut ada, _) = server.join("demo", "Ada").await;
     let mut silent = server.connect(Encoding::Json).await;
-    let pid = server.child.id().expect("running").to_string();
-    assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let stopping = tokio::spawn(async move { server.terminate().await });
     match ada.message().await {
         Some(ServerMessage::Event { event: Event::Closing { reason, .. } }) => assert_eq!(reason, CloseReason::ShuttingDown),
         other => panic!("no farewell: {other:?}"),
     }
     assert_eq!(ada.closed().await, Some(1001));
     assert_eq!(silent.closed().await, Some(1001));
-    let status = tokio::time::timeout(SOON, server.child.wait()).await.expect("gone in time").unwrap();
+    let status = stopping.await.unwrap();
     assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn no_log_at_any_level_tells_what_people_say_or_who_and_where_they_are() {
+    use tokio::io::AsyncReadExt;
+    let mut server = Server::start_with(&["--log", "trace"], std::process::Stdio::piped()).await;
+    let (mut ada, _) = server.join("secretroom", "Secretname").await;
+    assert_eq!(ada.request(Request::Chat { text: "secretchat".into(), to: None }).await, Ok(Reply::Done));
+    assert!(ada.request(offer("secretsdp")).await.is_err());
+    let Ok(Reply::Answer(answer)) = ada.request(offer(OFFER)).await else { panic!("answered") };
+    let candidate = "candidate:1 1 udp 2130706431 203.0.113.7 5000 typ host".to_owned();
+    assert_eq!(ada.request(Request::Candidate { candidate, mid: None }).await, Ok(Reply::Done));
+    ada.send(Message::text("secretmalformed")).await;
+    ada.answer().await;
+    drop(ada);
+    let mut stderr = server.child.stderr.take().expect("piped");
+    assert!(server.terminate().await.success());
+    let mut log = String::new();
+    stderr.read_to_string(&mut log).await.unwrap();
+    assert!(log.contains("going down"), "there is a log: {log}");
+    let passwords = [OFFER, &answer.sdp].map(|sdp| sdp.lines().find_map(|line| line.strip_prefix("a=ice-pwd:")).expect("a password"));
+    for secret in ["secret", "Secret", "203.0.113.7", "127.0.0.1"].into_iter().chain(passwords) {
+        assert!(!log.contains(secret), "{secret:?} is in the log: {log}");
+    }
 }

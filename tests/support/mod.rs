@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test target uses a part")]
 
 use std::net::SocketAddr;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -27,9 +27,15 @@ pub struct Server {
 
 impl Server {
     pub async fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, Stdio::inherit()).await
+    }
+
+    pub async fn start_with(arguments: &[&str], stderr: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
-            .args(["serve", "--dev", "--http", "127.0.0.1:0", "--media-port", "0", "--log", "warn"])
+            .args(["serve", "--dev", "--http", "127.0.0.1:0", "--media-port", "0"])
             .args(arguments)
+            .env("SWITCHYARD_LOG", "warn")
+            .stderr(stderr)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -56,6 +62,13 @@ impl Server {
         let mut socket = self.connect(Encoding::Json).await;
         let joined = socket.join(room, name).await;
         (socket, joined)
+    }
+
+    /// Asks the program to stop and waits until it has; how it ended.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        let pid = self.child.id().expect("running").to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill runs").success());
+        tokio::time::timeout(SOON, self.child.wait()).await.expect("gone in time").expect("waited for")
     }
 
     /// One HTTP request, its response with header.
