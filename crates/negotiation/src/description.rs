@@ -2,9 +2,6 @@
 
 mod section;
 
-#[cfg(test)]
-mod tests;
-
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -128,8 +125,9 @@ impl Description {
             }
             seen = [seen[1], Some(&section.streams)];
             for format in &section.streams.formats {
-                let meaning = payload_types[usize::from(format.payload_type)].get_or_insert(format.identity);
-                if *meaning != format.identity {
+                let Some(identity) = format.identity else { continue };
+                let meaning = payload_types[usize::from(format.payload_type)].get_or_insert(identity);
+                if *meaning != identity {
                     return Err(NegotiationError::PayloadType { payload_type: format.payload_type.to_string() });
                 }
             }

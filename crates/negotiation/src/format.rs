@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use switchyard_rtp::codec::{Codec, Payload};
 
-use crate::Feedback;
+use crate::{Feedback, digest};
 
 /// What of `a=fmtp` the server repeats to a client; each number is checked, so that no client writes into a description of ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub(crate) struct Format {
     pub(crate) payload: Option<Payload>,
     /// RTX and RED: the payload type inside.
     pub(crate) inner: u8,
-    /// Equal for equal meanings, also of unknown codecs.
-    pub(crate) identity: u64,
+    /// Equal for equal meanings, also of unknown codecs; `None` where the m-line doesn't say (static payload types).
+    pub(crate) identity: Option<u64>,
     pub(crate) params: Params,
     pub(crate) feedback: Feedback,
 }
@@ -96,9 +96,10 @@ pub(crate) fn describe(payload_type: u8, described: &Described<'_>) -> Format {
         NO_PAYLOAD_TYPE
     };
     // Another codec's retransmissions are another thing, and so is another RED.
-    let identity = match media {
-        Some(codec) => codec as u64,
-        None => rtpmap.bytes().map(|byte| byte.to_ascii_lowercase()).chain([b' ', inner]).fold(crate::digest::START, crate::digest::add),
+    let identity = match (media, described.rtpmap) {
+        (Some(codec), _) => Some(codec as u64),
+        (None, Some(_)) => Some(rtpmap.bytes().map(|byte| byte.to_ascii_lowercase()).chain([b' ', inner]).fold(digest::START, digest::add)),
+        (None, None) => None,
     };
     Format { payload_type, payload: media.map(Payload::Media), inner, identity, params, feedback: described.feedback }
 }

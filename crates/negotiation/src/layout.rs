@@ -218,9 +218,12 @@ impl Layout {
             let name = if line.media == MediaType::Audio { "audio" } else { "video" };
             let _ = write!(out, "a=msid:slot-{index} slot-{index}-{name}\r\n");
             if let Some(rtx) = rtx.filter(|_| body.profile.has_rtx()) {
-                let _ = write!(out, "a=ssrc-group:FID {ssrc} {rtx}\r\na=ssrc:{rtx} cname:slot-{index}\r\n");
+                let _ = write!(out, "a=ssrc-group:FID {ssrc} {rtx}\r\n");
             }
-            let _ = write!(out, "a=ssrc:{ssrc} cname:slot-{index}\r\n");
+            // The media's own comes first: Chromium takes the first line for the primary SSRC, whatever the group says.
+            for ssrc in [Some(ssrc), rtx.filter(|_| body.profile.has_rtx())].into_iter().flatten() {
+                let _ = write!(out, "a=ssrc:{ssrc} cname:slot-{index}\r\n");
+            }
         }
     }
 }

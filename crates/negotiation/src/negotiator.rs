@@ -79,7 +79,8 @@ impl Negotiator {
         }
         let lines = &self.agreed.lines;
         let offer = Description::parse(sdp, &self.config.limits, |index| lines.get(index)?.seen.as_ref())?;
-        let base = self.abandoned.as_ref().filter(|abandoned| agree::shows(&offer, &self.agreed, abandoned)).unwrap_or(&self.agreed);
+        let reconciled = self.abandoned.as_ref().map(|abandoned| agree::reconcile(&offer, &self.agreed, abandoned));
+        let base = reconciled.as_ref().unwrap_or(&self.agreed);
         let mut layout = agree::answer(base, &offer, &self.config.limits, &mut Bodies::default())?;
         let restarted = matches!((&self.agreed.remote, &layout.remote), (Some(old), Some(new)) if old.ice != new.ice);
         if restarted {

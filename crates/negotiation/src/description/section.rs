@@ -106,13 +106,20 @@ pub(crate) enum Setup {
 }
 
 /// The transport attributes of a section or of the session, as written; checked where they are used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Transport {
     pub(crate) ufrag: Option<String>,
     pub(crate) pwd: Option<String>,
     /// The first of SHA-256.
     pub(crate) fingerprint: Option<String>,
     pub(crate) setup: Option<Setup>,
+}
+
+impl std::fmt::Debug for Transport {
+    /// The password stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("ufrag", &self.ufrag).field("setup", &self.setup).finish_non_exhaustive()
+    }
 }
 
 impl Transport {

@@ -32,14 +32,33 @@ impl Bodies {
     }
 }
 
-/// Whether the client's offer shows that it applied the proposals of `abandoned` beyond what is `agreed`.
-pub(super) fn shows(offer: &Description, agreed: &Layout, abandoned: &Layout) -> bool {
-    abandoned.lines.len() <= offer.sections.len()
-        && abandoned.lines.iter().enumerate().all(|(index, line)| {
-            let section = &offer.sections[index];
-            let same = agreed.lines.get(index).is_some_and(|agreed| agreed.mid == line.mid && agreed.role == line.role);
-            same || if line.is_used() { !section.stopped && section.mid == line.mid } else { section.stopped }
-        })
+/// What the m-lines stand for when `offer` comes after an offer was given up: whether the client applied `abandoned` shows in its names,
+/// line by line, since no mid is given out twice.
+pub(super) fn reconcile(offer: &Description, agreed: &Layout, abandoned: &Layout) -> Layout {
+    let mut base = abandoned.clone();
+    let mut applied = 0;
+    for (index, line) in base.lines.iter_mut().enumerate() {
+        let old = agreed.lines.get(index);
+        let is_new = matches!(line.role, Role::Slot(_)) && old.is_none_or(|old| old.mid != line.mid);
+        if !is_new || offer.sections.get(index).is_some_and(|section| section.mid == line.mid) {
+            applied = index + 1;
+            continue;
+        }
+        if let Role::Slot(slot) = line.role {
+            base.slots.truncate(slot);
+        }
+        match old {
+            Some(old) => line.clone_from(old),
+            None => line.stop(),
+        }
+    }
+    base.lines.truncate(applied.max(agreed.lines.len()));
+    for line in &mut base.lines {
+        if matches!(line.role, Role::Slot(slot) if slot >= base.slots.len()) {
+            line.stop();
+        }
+    }
+    base
 }
 
 /// Answers `offer`.
@@ -50,15 +69,18 @@ pub(super) fn answer(base: &Layout, offer: &Description, limits: &Limits, bodies
     let mut layout = start(base);
     learn(&mut layout, offer);
     for (index, section) in offer.sections.iter().enumerate() {
-        let old = base.lines.get(index).filter(|line| line.is_used());
         if section.stopped {
             layout.lines.push(Line::stopped(section));
             continue;
         }
+        let known = |line: &&Line| line.is_used() || line.role == Role::Stopping && line.mid == section.mid;
+        let old = base.lines.get(index).filter(known);
         if let Some(old) = old {
             check_same(index, old, section, offer)?;
         }
         let line = match old.map(|line| (line, line.role)) {
+            // It was offered as stopped before, whether or not the client knows.
+            Some((_, Role::Stopping)) => None,
             Some((line, Role::Slot(slot))) => answer_slot(&mut layout, line.clone(), offer, section, slot, bodies),
             _ if !offer.is_bundled(section) => None,
             _ if section.media.kind().is_some() => answer_client(&mut layout, old, offer, section),
