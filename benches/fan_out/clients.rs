@@ -1,0 +1,167 @@
+//! The real program with real DTLS clients, beside a bare loop with the same pattern.
+
+pub mod child;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::cpu::{self, CpuClock};
+use crate::floor::Floor;
+use crate::{Scale, median};
+
+/// Who receives.
+const SUBSCRIBERS: usize = 50;
+/// Packets a second, …
+const RATE: u32 = 250;
+/// … so many at once, …
+const BURST: u32 = 3;
+/// … each with so many bytes of payload.
+const PAYLOAD: usize = 1150;
+
+pub fn run(scale: Scale) -> anyhow::Result<()> {
+    println!(
+        "Clients: 1 → {SUBSCRIBERS}, {RATE} packets/s of {PAYLOAD} bytes in bursts of {BURST}, {} rounds of {} s",
+        scale.rounds, scale.seconds
+    );
+    let mut server = Server::start()?;
+    let url = format!("ws://{}/v1/ws", server.http);
+    let mut clients = Other::start(&["clients-child", &url, &SUBSCRIBERS.to_string()])?;
+    clients.expect("ready")?;
+    let (mut floor, floor_clock) = start_floor()?;
+
+    let (mut whole, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..scale.rounds {
+        whole.push(measure(&mut clients, CpuClock::of_process(server.child.id()), scale)?);
+        bare.push(measure(&mut floor, floor_clock, scale)?);
+    }
+    anyhow::ensure!(server.child.try_wait()?.is_none(), "the server has ended");
+    println!("  whole server µs   floor µs   ratio   packets/s");
+    let micros = |of: &[(f64, f64)]| median(of.iter().map(|(micros, _)| *micros).collect());
+    println!(
+        "  {:15.2}   {:8.2}   {:5.2}   {:9.0}",
+        micros(&whole),
+        micros(&bare),
+        micros(&whole) / micros(&bare),
+        median(whole.iter().map(|(_, rate)| *rate).collect())
+    );
+    Ok(())
+}
+
+/// One round: CPU by received packet in microseconds, and packets received in a second.
+fn measure(other: &mut Other, clock: CpuClock, scale: Scale) -> anyhow::Result<(f64, f64)> {
+    other.say("start")?;
+    // Keyframes, first reports.
+    std::thread::sleep(Duration::from_secs(1));
+    let (before, cpu) = (other.count()?, clock.read()?);
+    std::thread::sleep(Duration::from_secs(scale.seconds));
+    let (packets, cpu) = (other.count()? - before, clock.read()? - cpu);
+    other.say("stop")?;
+    let wanted = u64::from(RATE) * SUBSCRIBERS as u64 * scale.seconds;
+    anyhow::ensure!(packets > wanted * 9 / 10, "{packets} packets came of about {wanted}");
+    Ok((cpu.as_secs_f64() * 1e6 / packets as f64, packets as f64 / scale.seconds as f64))
+}
+
+/// The program, on free ports. Killed when dropped.
+struct Server {
+    child: Child,
+    http: SocketAddr,
+}
+
+impl Server {
+    fn start() -> anyhow::Result<Self> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+            .args(["serve", "--dev", "--http", "127.0.0.1:0", "--media-port", "0", "--log", "warn"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting the program")?;
+        let mut line = String::new();
+        let mut lines = BufReader::new(child.stdout.take().context("piped")?);
+        lines.read_line(&mut line)?;
+        // It may have more to say: somebody has to read it.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        let http = line.strip_prefix("listening http=").and_then(|rest| rest.split_once(' ')).context("a ready line")?.0;
+        Ok(Self { http: http.parse()?, child })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// This program again in another process: who publishes and receives. It is told lines and tells lines; it ends with its input.
+struct Other {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Other {
+    fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (input, output) = (child.stdin.take(), child.stdout.take().context("piped")?);
+        Ok(Self { child, input, output: BufReader::new(output) })
+    }
+
+    fn say(&mut self, line: &str) -> anyhow::Result<()> {
+        Ok(writeln!(self.input.as_mut().context("open until dropped")?, "{line}")?)
+    }
+
+    fn hear(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        anyhow::ensure!(self.output.read_line(&mut line)? > 0, "the other process has ended");
+        Ok(line.trim_end().to_owned())
+    }
+
+    fn expect(&mut self, wanted: &str) -> anyhow::Result<()> {
+        let line = self.hear()?;
+        anyhow::ensure!(line == wanted, "{line:?} instead of {wanted:?}");
+        Ok(())
+    }
+
+    /// Packets received so far by everyone there.
+    fn count(&mut self) -> anyhow::Result<u64> {
+        self.say("count")?;
+        Ok(self.hear()?.parse()?)
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// The bare loop on a thread of this process, its publisher and sinks in another.
+fn start_floor() -> anyhow::Result<(Other, CpuClock)> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.set_nonblocking(true)?;
+    let mut other = Other::start(&["sinks-child", &socket.local_addr()?.to_string(), &SUBSCRIBERS.to_string()])?;
+    let sinks = (0..SUBSCRIBERS).map(|_| Ok(other.hear()?.parse()?)).collect::<anyhow::Result<Vec<SocketAddr>>>()?;
+    let mut floor = Floor::new(socket, sinks)?;
+    let (tell, told) = channel();
+    // Ends with the process.
+    std::thread::Builder::new().name("floor".into()).spawn(move || {
+        let _ = tell.send(cpu::this_thread());
+        let mut packets = vec![Vec::new(); 64];
+        loop {
+            let received = floor.receive(&mut packets).and_then(|count| {
+                let packets: Vec<&[u8]> = packets[..count].iter().map(Vec::as_slice).collect();
+                floor.send(&packets)
+            });
+            if let Err(error) = received {
+                eprintln!("the floor stops: {error:#}");
+                return;
+            }
+        }
+    })?;
+    Ok((other, CpuClock::of_thread(told.recv().context("the floor's thread")??)))
+}
