@@ -218,17 +218,24 @@ fn a_channel_closed_by_the_server_ends_at_the_client_though_data_was_on_its_way(
 }
 
 #[test]
-fn channels_beyond_the_limit_and_odd_ones_are_refused() {
+fn channels_beyond_the_limit_are_refused() {
     let mut line = Line::established();
-    for index in 0..MAX_CHANNELS as u16 + 1 {
-        line.client.dial(line.now, index * 2, "one of many", ChannelType::Reliable, 0);
+    let over = MAX_CHANNELS as u16 * 2;
+    for id in (0..=over).step_by(2) {
+        line.client.dial(line.now, id, "one of many", ChannelType::Reliable, 0);
     }
-    line.client.dial(line.now, 501, "not the client's", ChannelType::Reliable, 0);
-    line.client.dial(line.now, 502, &"x".repeat(MAX_NAME + 1), ChannelType::Reliable, 0);
-    let refused = [MAX_CHANNELS as u16 * 2, 501, 502];
-    assert!(line.run_until(MINUTE, |line| refused.iter().all(|id| line.client.seen.contains(&Seen::Gone(*id)))));
+    assert!(line.run_until(MINUTE, |line| line.client.seen.contains(&Seen::Gone(over))));
     assert_eq!(opened(&line).len(), MAX_CHANNELS);
     assert_eq!(line.session.open_channel(line.now, "more", "", true, Reliability::Reliable), Err(OpenError::TooMany));
+}
+
+#[test]
+fn channels_with_the_servers_ids_or_endless_names_are_refused() {
+    let mut line = Line::established();
+    line.client.dial(line.now, 501, "not the client's", ChannelType::Reliable, 0);
+    line.client.dial(line.now, 502, &"x".repeat(MAX_NAME + 1), ChannelType::Reliable, 0);
+    assert!(line.run_until(MINUTE, |line| [501, 502].iter().all(|id| line.client.seen.contains(&Seen::Gone(*id)))));
+    assert_eq!(opened(&line), []);
 }
 
 #[test]

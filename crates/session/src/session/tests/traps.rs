@@ -171,6 +171,30 @@ fn a_finished_that_overtakes_the_certificate_is_kept() {
 }
 
 #[test]
+fn sealed_data_before_the_end_of_the_handshake_does_not_disturb_it() {
+    let mut line = good_line();
+    let mut last_flight = None;
+    let second = up_to_certificate(&mut line);
+    line.session.handle_datagram(line.now, &second);
+    while let Some(answer) = line.session.poll_transmit(line.now) {
+        line.client.handle_datagram(line.now, &answer);
+    }
+    while let Some(datagram) = line.client.poll_transmit(line.now) {
+        last_flight = Some(datagram);
+    }
+    // The client's handshake is complete only with the server's Finished, so its data is what a forger could send:
+    // sealed, and without meaning. It must neither disturb the handshake nor stay.
+    let mut sealed = plain_record(APPLICATION_DATA, 5, &[7; 100]);
+    sealed[4] = 1;
+    line.session.handle_datagram(line.now, &sealed);
+    assert_eq!(line.session.kept_bytes(), sealed.len());
+    line.session.handle_datagram(line.now, &last_flight.expect("a flight"));
+    line.drain();
+    assert!(line.has_keys());
+    assert_eq!(line.session.kept_bytes(), 0);
+}
+
+#[test]
 fn one_byte_fragments_are_cut_short() {
     let mut line = good_line();
     let first = line.client.poll_transmit(line.now).expect("a hello");
