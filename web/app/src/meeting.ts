@@ -230,7 +230,10 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
       this.#attempt = 0;
     });
     room.on("disconnected", (error) => {
-      if (room === this.room && error) this.#lost(error);
+      if (room !== this.room) return;
+      if (error) this.#lost(error);
+      // Left by the room itself: the page was put aside, and may be shown again.
+      else if (this.stage === "joined") this.leave();
     });
     room.on("participantJoined", ({ name }) => this.announce(`${name} joined`));
     room.on("participantLeft", ({ name }) => this.announce(`${name} left`));

@@ -184,6 +184,7 @@ export class Room extends Emitter<RoomEvents> {
       }
       this.#negotiator?.negotiate();
       await this.#negotiator?.settled();
+      if (this.#left) throw new SwitchyardError("not_connected", "The room was left while it was being joined.");
       if (this.#failure && !this.#connection?.currentLocalDescription) throw this.#failure;
     } catch (cause) {
       const error = SwitchyardError.from(cause, "connection_failed");

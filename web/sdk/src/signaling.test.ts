@@ -58,6 +58,16 @@ test("a request unanswered for 30 seconds fails with a typed timeout, and its la
   socket.reply(socket.last("ping").id, { kind: "pong" });
 });
 
+test("requests that have timed out don't count as unanswered any more", async () => {
+  const signaling = await connected();
+  const pending = Array.from({ length: MAX_PENDING }, () => signaling.request({ type: "ping" }).catch(() => {}));
+  await vi.advanceTimersByTimeAsync(REQUEST_TIMEOUT);
+  await Promise.all(pending);
+  const ping = signaling.request({ type: "ping" });
+  socket.reply(socket.last("ping").id, { kind: "pong" });
+  await ping;
+});
+
 test("an answered request leaves no timer behind", async () => {
   const signaling = await connected();
   const ping = signaling.request({ type: "ping" });

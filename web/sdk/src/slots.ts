@@ -26,7 +26,7 @@ export class Slots {
       if (previous !== undefined) {
         touched.add(previous);
         this.#trackByMid.delete(mid);
-        if (this.#midByTrack.get(previous) === mid) this.#midByTrack.delete(previous);
+        this.#midByTrack.delete(previous);
       }
       if (track === undefined) continue;
       touched.add(track);

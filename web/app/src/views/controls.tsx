@@ -22,7 +22,7 @@ export function ControlBar(props: { meeting: Meeting; room: Room; chatButton: Re
   const sharing = room.localParticipant.track("screen") !== undefined;
   const canShare = "getDisplayMedia" in (navigator.mediaDevices ?? {});
   return (
-    <div class="control-bar" role="toolbar" aria-label="Meeting">
+    <footer class="control-bar">
       <MicrophoneButton meeting={meeting} />
       <CameraButton meeting={meeting} />
       {canShare && (
@@ -48,7 +48,7 @@ export function ControlBar(props: { meeting: Meeting; room: Room; chatButton: Re
       <Control label="Leave" tone="danger" onClick={() => meeting.leave()}>
         <LeaveIcon />
       </Control>
-    </div>
+    </footer>
   );
 }
 

@@ -100,6 +100,7 @@ function Grid({ tiles }: { tiles: KeyedTile[] }) {
     <div
       ref={area}
       class={grid.scrolls ? "grid grid-scrolls" : "grid"}
+      tabIndex={grid.scrolls ? 0 : undefined}
       style={{
         "--tile-width": `${grid.width}px`,
         "--tile-height": `${grid.height}px`,
@@ -124,11 +125,12 @@ function Stage({ screens, people }: { screens: KeyedTile[]; people: KeyedTile[] 
           <Tile key={key} {...tile} />
         ))}
       </div>
-      <div class="stage-people">
+      {/* It scrolls, so the keyboard has to get there. */}
+      <section class="stage-people" aria-label="People" tabIndex={0}>
         {people.map(({ key, ...tile }) => (
           <Tile key={key} {...tile} />
         ))}
-      </div>
+      </section>
     </div>
   );
 }

@@ -1,0 +1,248 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+
+import type { SwitchyardError } from "./errors.js";
+import type { Participant } from "./protocol.js";
+import { Room } from "./room.js";
+import { FakeConnection } from "./testing/connection.js";
+import { FakeSocket } from "./testing/socket.js";
+
+const GRACE: Participant = {
+  id: 1,
+  name: "Grace",
+  tracks: [{ id: 10, kind: "video", source: "camera", muted: false }],
+};
+
+let socket: FakeSocket;
+let room: Room;
+let connection: FakeConnection;
+
+/** Everything that is waiting for a turn of the loop. */
+const settle = () => vi.advanceTimersByTimeAsync(10);
+
+async function joining(participants: Participant[] = []): Promise<{ connected: Promise<void> }> {
+  room = new Room((_, subprotocol) => {
+    socket = new FakeSocket(subprotocol);
+    return socket as never;
+  });
+  const connected = room.connect("wss://example.org/v1/ws", { room: "demo", name: "Ada" });
+  connected.catch(() => {});
+  socket.fire("open");
+  await settle();
+  socket.reply(socket.last("join").id, {
+    kind: "joined",
+    version: 1,
+    room: "demo",
+    participant: 7,
+    participants,
+    ice_servers: [],
+    limits: { message_bytes: 262_144, chat_bytes: 4_096, tracks: 16, slots: 64 },
+  });
+  await settle();
+  connection = FakeConnection.latest;
+  return { connected };
+}
+
+async function joined(participants: Participant[] = []): Promise<void> {
+  const { connected } = await joining(participants);
+  socket.reply(socket.last("offer").id, { kind: "answer", sdp: "answer" });
+  await connected;
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.stubGlobal("RTCPeerConnection", FakeConnection);
+  vi.stubGlobal("window", new EventTarget());
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+describe("joining", () => {
+  test("is a join, then one offer with a data channel, a microphone and a camera", async () => {
+    await joined([GRACE]);
+    expect(socket.requests.map(({ type }) => type)).toEqual(["join", "offer"]);
+    expect(connection.channels).toEqual(["switchyard"]);
+    expect(connection.getTransceivers().map(({ kind, direction }) => [kind, direction])).toEqual([
+      ["audio", "sendonly"],
+      ["video", "sendonly"],
+    ]);
+    expect(room.state).toBe("connected");
+    expect(room.localParticipant.id).toBe(7);
+    expect([...room.participants.values()].map(({ name }) => name)).toEqual(["Grace"]);
+    expect(room.track(10)?.participant.name).toBe("Grace");
+  });
+
+  test("fails with the server's error, and the room is over", async () => {
+    room = new Room((_, subprotocol) => (socket = new FakeSocket(subprotocol)) as never);
+    const failed = expect(room.connect("wss://example.org/v1/ws", { room: "full", name: "Ada" })).rejects.toMatchObject(
+      {
+        code: "limit_reached",
+      },
+    );
+    socket.fire("open");
+    await settle();
+    socket.refuse(socket.last("join").id, { code: "limit_reached", message: "full", retryable: true });
+    await failed;
+    expect(room.state).toBe("disconnected");
+    expect(socket.closedWith).toBe(1000);
+    await expect(room.connect("wss://example.org", { room: "a", name: "b" })).rejects.toMatchObject({
+      code: "wrong_state",
+    });
+  });
+
+  test("fails if the first offer is refused", async () => {
+    const { connected } = await joining();
+    socket.refuse(socket.last("offer").id, { code: "invalid_sdp", message: "no", retryable: false });
+    await expect(connected).rejects.toMatchObject({ code: "invalid_sdp" });
+    expect(connection.closed).toBe(true);
+  });
+
+  test("can be broken off", async () => {
+    const { connected } = await joining();
+    room.leave();
+    await expect(connected).rejects.toMatchObject({ code: "not_connected" });
+    expect(room.state).toBe("disconnected");
+  });
+
+  test("sends candidates after the offer they belong to, and their end", async () => {
+    await joining();
+    connection.gather("candidate:1 1 udp 1 192.0.2.1 9 typ host", "0");
+    connection.gather(null);
+    await settle();
+    expect(socket.requests.slice(1)).toMatchObject([
+      { type: "offer" },
+      { type: "candidate", candidate: "candidate:1 1 udp 1 192.0.2.1 9 typ host", mid: "0" },
+      { type: "end_of_candidates" },
+    ]);
+  });
+});
+
+describe("a track's media", () => {
+  test("is that of the m-line its slot names, whichever of the two comes first", async () => {
+    await joined([GRACE]);
+    const track = room.track(10);
+    socket.event({ kind: "slots", slots: [{ mid: "s1", track: 10 }] });
+    expect(track?.mediaStreamTrack).toBeNull();
+    socket.event({ kind: "offer", revision: 1, sdp: "recv:s0,s1" });
+    await settle();
+    expect(track?.mediaStreamTrack).toMatchObject({ id: "media of s1" });
+    expect(socket.last("answer").revision).toBe(1);
+    socket.event({ kind: "slots", slots: [{ mid: "s0", track: 10 }, { mid: "s1" }] });
+    expect(track?.mediaStreamTrack).toMatchObject({ id: "media of s0" });
+  });
+
+  test("can be assigned before the track is known", async () => {
+    await joined([{ ...GRACE, tracks: [] }]);
+    socket.event({ kind: "offer", revision: 1, sdp: "recv:s0,s1" });
+    await settle();
+    socket.event({ kind: "slots", slots: [{ mid: "s0", track: 11 }] });
+    const track = { id: 11, kind: "audio", source: "microphone", muted: false } as const;
+    socket.event({ kind: "track_published", participant: 1, track });
+    expect(room.track(11)?.mediaStreamTrack).toMatchObject({ id: "media of s0" });
+  });
+
+  test("goes with its participant", async () => {
+    await joined([GRACE]);
+    socket.event({ kind: "offer", revision: 1, sdp: "recv:s0" });
+    socket.event({ kind: "slots", slots: [{ mid: "s0", track: 10 }] });
+    await settle();
+    const track = room.track(10);
+    socket.event({ kind: "participant_left", participant: 1, reason: "left" });
+    expect(track?.mediaStreamTrack).toBeNull();
+    expect(room.track(10)).toBeUndefined();
+    expect(room.participants.size).toBe(0);
+  });
+});
+
+test("what happens in the room is told in order", async () => {
+  await joined();
+  const told: string[] = [];
+  room.on("participantJoined", ({ name }) => told.push(`${name} joined`));
+  room.on("participantChanged", ({ name }) => told.push(`now ${name}`));
+  room.on("trackPublished", ({ source }) => told.push(`${source} published`));
+  room.on("trackMuted", ({ muted }) => told.push(`muted ${muted}`));
+  room.on("trackUnpublished", ({ source }) => told.push(`${source} unpublished`));
+  room.on("chat", ({ text }) => told.push(text));
+  room.on("participantLeft", ({ name }, reason) => told.push(`${name} left: ${reason}`));
+  socket.event({ kind: "participant_joined", participant: { id: 2, name: "Tim", tracks: [] } });
+  socket.event({ kind: "participant_changed", participant: 2, name: "Timothy" });
+  const track = { id: 20, kind: "video", source: "screen", muted: false } as const;
+  socket.event({ kind: "track_published", participant: 2, track });
+  socket.event({ kind: "track_muted", participant: 2, track: 20, muted: true });
+  socket.event({ kind: "track_unpublished", participant: 2, track: 20 });
+  socket.event({ kind: "chat", message: { from: 2, text: "hello", at: 0 } });
+  socket.event({ kind: "participant_left", participant: 2, reason: "connection_lost" });
+  expect(told).toEqual([
+    "Tim joined",
+    "now Timothy",
+    "screen published",
+    "muted true",
+    "screen unpublished",
+    "hello",
+    "Timothy left: connection_lost",
+  ]);
+});
+
+test("events about strangers and about tracks that are gone change nothing", async () => {
+  await joined();
+  socket.event({ kind: "participant_left", participant: 99, reason: "left" });
+  socket.event({ kind: "participant_changed", participant: 99, name: "x" });
+  socket.event({ kind: "track_muted", participant: 99, track: 99, muted: true });
+  socket.event({ kind: "track_unpublished", participant: 99, track: 99 });
+  const track = { id: 99, kind: "video", source: "screen", muted: false } as const;
+  socket.event({ kind: "track_published", participant: 99, track });
+  expect(room.track(99)).toBeUndefined();
+});
+
+describe("leaving", () => {
+  test("says so, closes everything, and is told without an error", async () => {
+    await joined();
+    const disconnected: (SwitchyardError | null)[] = [];
+    room.on("disconnected", (error) => disconnected.push(error));
+    room.leave();
+    room.leave();
+    expect(socket.requests.at(-1)).toMatchObject({ type: "leave" });
+    expect(socket.closedWith).toBe(1000);
+    expect(connection.closed).toBe(true);
+    expect(disconnected).toEqual([null]);
+  });
+
+  test("happens when the page goes away", async () => {
+    await joined();
+    window.dispatchEvent(new Event("pagehide"));
+    expect(socket.closedWith).toBe(1000);
+    expect(room.state).toBe("disconnected");
+  });
+
+  test("that the server decides is told with its reason", async () => {
+    await joined();
+    const disconnected: (SwitchyardError | null)[] = [];
+    room.on("disconnected", (error) => disconnected.push(error));
+    socket.event({ kind: "closing", reason: "too_slow", message: "read faster" });
+    socket.fire("close", { code: 1008 });
+    expect(disconnected).toMatchObject([{ code: "too_slow" }]);
+  });
+});
+
+test("a media connection that breaks is repaired by an ICE restart, and the state says so", async () => {
+  await joined();
+  const states: string[] = [];
+  room.on("stateChanged", (state) => states.push(state));
+  connection.become("connected");
+  connection.become("disconnected");
+  await vi.advanceTimersByTimeAsync(2_000);
+  await settle();
+  expect(socket.last("offer").sdp).toContain("restart");
+  connection.become("connected");
+  expect(states).toEqual(["reconnecting", "connected"]);
+});
+
+test("requests before joining and after leaving are refused", async () => {
+  room = new Room();
+  await expect(room.sendChat("hello")).rejects.toMatchObject({ code: "not_connected" });
+  expect(() => room.sendData("hello")).toThrow("not open");
+  await joined();
+  room.leave();
+  await expect(room.sendChat("hello")).rejects.toMatchObject({ code: "not_connected" });
+});
