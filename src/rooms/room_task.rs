@@ -201,7 +201,7 @@ impl RoomTask {
                     Kind::Video => MediaKind::Video,
                 };
                 self.tracks.insert(track, Track { key, kind, home });
-                self.command(home, Command::Publish { peer, mid, track: key }).await;
+                self.command(home, Command::Publish { peer, mid, kind, track: key }).await;
                 if !enabled {
                     self.command(home, Command::Enable { track: key, enabled }).await;
                 }

@@ -145,6 +145,8 @@ pub enum Command {
         peer: PeerKey,
         /// `a=mid`
         mid: String,
+        /// Audio or video.
+        kind: MediaKind,
         /// Which.
         track: TrackKey,
     },

@@ -45,7 +45,7 @@ impl Forwarder {
                     self.apply_routes(now, index);
                 }
             }
-            Command::Publish { peer, mid, track } => self.publish(peer, mid, track),
+            Command::Publish { peer, mid, kind, track } => self.publish(peer, mid, kind, track),
             Command::PublishRemote { track, kind, home } => {
                 self.add_track(Track::new(track, kind, Home::Remote(home)));
             }
@@ -141,17 +141,15 @@ impl Forwarder {
         }
     }
 
-    fn publish(&mut self, peer: PeerKey, mid: String, track: TrackKey) {
+    fn publish(&mut self, peer: PeerKey, mid: String, kind: MediaKind, track: TrackKey) {
         let Some(&index) = self.peer_keys.get(&peer) else { return };
         let publisher = &mut self.peers[index];
         publisher.published.retain(|(published, _)| *published != mid);
-        let kind = publisher.receiver_by_mid(&mid).map(|receiver| {
+        if let Some(receiver) = publisher.receiver_by_mid(&mid) {
             receiver.track = Some(track);
-            receiver.config.kind
-        });
+        }
         publisher.published.push((mid, track));
-        // Until the m-line is negotiated its kind is not known; requests for keyframes of audio go nowhere, so video is the safe guess.
-        self.add_track(Track::new(track, kind.unwrap_or(MediaKind::Video), Home::Local { peer: index }));
+        self.add_track(Track::new(track, kind, Home::Local { peer: index }));
     }
 
     fn unpublish(&mut self, key: TrackKey) {

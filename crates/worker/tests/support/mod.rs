@@ -123,7 +123,7 @@ impl Client {
             transport_cc: true,
         };
         command(workers, self.worker, Command::SetReceivers { peer: self.key, receivers: vec![receiver] });
-        command(workers, self.worker, Command::Publish { peer: self.key, mid: "0".into(), track });
+        command(workers, self.worker, Command::Publish { peer: self.key, mid: "0".into(), kind: MediaKind::Video, track });
     }
 
     /// Receives `track` in its first slot, with RTX as browsers negotiate it.

@@ -205,10 +205,11 @@ impl World {
         self.settle(worker, out);
     }
 
-    /// Publishes an m-line of a client's.
+    /// Publishes an m-line of a client's: "0" is audio.
     pub(super) fn publish(&mut self, client: usize, mid: &str, track: u64) {
         let (peer, worker) = (self.clients[client].key, self.clients[client].worker);
-        self.command(worker, Command::Publish { peer, mid: mid.into(), track: TrackKey(track) });
+        let kind = if mid == "0" { MediaKind::Audio } else { MediaKind::Video };
+        self.command(worker, Command::Publish { peer, mid: mid.into(), kind, track: TrackKey(track) });
     }
 
     pub(super) fn route(&mut self, client: usize, sender: u16, track: Option<u64>) {
