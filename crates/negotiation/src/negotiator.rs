@@ -134,7 +134,15 @@ impl Negotiator {
             None if self.wanted == self.agreed.slots.len() => return None,
             None => self.agreed.clone(),
         };
-        self.shrink(&mut layout);
+        // Slots that the client may or may not have taken up are offered once more before they go: Chromium refuses a new name on an m-line
+        // that is stopped and stays so.
+        let unconfirmed = |(line, old): (&Line, Option<&Line>)| match line.role {
+            Role::Slot(slot) if old.is_none_or(|old| old.mid != line.mid) => Some(slot + 1),
+            _ => None,
+        };
+        let old = self.agreed.lines.iter().map(Some).chain(std::iter::repeat(None));
+        let unconfirmed = layout.lines.iter().zip(old).filter_map(unconfirmed).max().unwrap_or(0);
+        shrink(&mut layout, self.wanted.max(unconfirmed));
         self.grow(&mut layout);
         self.repeat(&mut layout);
         if !layout.tag.is_some_and(|tag| layout.lines[tag].is_used()) {
@@ -205,17 +213,6 @@ impl Negotiator {
         }
     }
 
-    /// Drops the highest slots beyond the wanted number.
-    fn shrink(&mut self, layout: &mut Layout) {
-        let wanted = self.wanted;
-        layout.slots.truncate(wanted);
-        for line in &mut layout.lines {
-            if matches!(line.role, Role::Slot(index) if index >= wanted) {
-                line.stop();
-            }
-        }
-    }
-
     /// Adds slots up to the wanted number, on stopped m-lines first (RFC 9429 §5.2.2), but not on one before the tagging m-line: Chromium's
     /// answers order the BUNDLE group by m-line, so that another would come to tag it, with a transport of its own.
     fn grow(&mut self, layout: &mut Layout) {
@@ -282,5 +279,15 @@ impl Negotiator {
         self.events.remote |= old.remote.is_none();
         self.events.receivers |= old.receivers != new.receivers;
         self.events.slots |= old.slots != new.slots;
+    }
+}
+
+/// Drops the highest slots, down to `count`.
+fn shrink(layout: &mut Layout, count: usize) {
+    layout.slots.truncate(count);
+    for line in &mut layout.lines {
+        if matches!(line.role, Role::Slot(index) if index >= count) {
+            line.stop();
+        }
     }
 }

@@ -159,8 +159,7 @@ impl Client {
                     assert_eq!((line.mid.as_str(), line.kind.as_str()), (mid, kind), "what is in use keeps name and kind");
                     line.stopped |= port == "0";
                 }
-                // Recycled by an offer that never arrived, and stopped again since.
-                Some(line) if port == "0" => line.mid = mid.into(),
+                Some(line) if port == "0" => assert_eq!(line.mid, mid, "what is stopped keeps its name until it is recycled"),
                 old => {
                     assert!(self.seen_mids.insert(mid.into()), "{mid} was used before");
                     for ssrc in attributes(block, "ssrc").map(|value| value.split(' ').next().unwrap()) {

@@ -216,6 +216,26 @@ fn an_offer_that_never_arrived_is_made_again() {
 }
 
 #[test]
+fn slots_that_may_never_have_arrived_are_confirmed_before_they_go() {
+    let (mut server, mut client) = meeting();
+    resize(&mut server, &mut client, 1);
+    resize(&mut server, &mut client, 0);
+    for arrives in [false, true] {
+        server.set_slots(1);
+        let lost = server.poll_offer().unwrap();
+        if arrives {
+            client.take_offer(&lost.sdp, |_| false);
+        }
+        server.rollback();
+        server.set_slots(0);
+        server_offers(&mut server, &mut client);
+        assert_eq!(server.slots().len(), 1);
+        resize(&mut server, &mut client, 0);
+        assert_eq!(server.poll_offer(), None);
+    }
+}
+
+#[test]
 fn no_m_line_before_the_tagging_one_is_recycled_by_the_server() {
     let (mut server, mut client) = (negotiator(), Client::default());
     client.add("audio", "sendonly");

@@ -182,6 +182,9 @@ fn a_slot_is_two_m_lines_under_one_stream() {
     let ids = |block: &[&str]| attributes(block, "extmap").map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!((ids(audio), ids(video)), (vec!["4".into(), "1".into(), "9".into()], vec!["4".into(), "9".into(), "12".into()]));
     assert!(!video.iter().any(|line| line.contains("transport-cc") || line.contains("start-bitrate")));
+    let group = attribute(video, "ssrc-group").unwrap().strip_prefix("FID ").unwrap();
+    let ssrcs: Vec<&str> = attributes(video, "ssrc").filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(group, ssrcs.join(" "), "the media's SSRC is the first line: Chromium takes that for the primary");
     assert!(server.slots().is_empty(), "nothing is agreed yet");
 }
 
