@@ -24,10 +24,10 @@ export interface TileProps {
 export function Tile({ label, name, video, audio, silent, mirrored = false, screen = false }: TileProps) {
   const tile = useRef<HTMLDivElement>(null);
   useSpeaking(tile, audio);
-  const dark = !video || video.muted;
+  const off = !video || video.muted;
   return (
     <div ref={tile} class={screen ? "tile tile-screen" : "tile"} role="group" aria-label={label}>
-      {dark && <Avatar name={name} />}
+      {(off || !video.mediaStreamTrack) && <Avatar name={name} />}
       <VideoSurface track={video} mirrored={mirrored} fit={screen ? "contain" : "cover"} />
       <div class="tile-caption">
         {screen && <ScreenIcon />}
@@ -40,7 +40,7 @@ export function Tile({ label, name, video, audio, silent, mirrored = false, scre
         <span class="tile-name" dir="auto">
           {label}
         </span>
-        {dark && <span class="visually-hidden">camera off</span>}
+        {off && <span class="visually-hidden">camera off</span>}
       </div>
     </div>
   );
