@@ -16,14 +16,20 @@ const PICTURES = join(tmpdir(), "switchyard-browser-tests");
 
 /** Defines a test. `play` gets a {@link Scene}. */
 export function scene(name, play, timeout = TIMEOUT) {
-  test(name, { timeout }, async (context) => {
+  test(name, async (context) => {
     const scene = new Scene((line) => context.diagnostic(line));
+    // Not the runner's own timeout, which would leave browsers and server behind.
+    let timer;
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`not over after ${timeout / 1000} s`)), timeout);
+    });
     try {
-      await play(scene);
+      await Promise.race([play(scene), late]);
     } catch (error) {
       await scene.explain(name);
       throw error;
     } finally {
+      clearTimeout(timer);
       await scene.end();
     }
   });
@@ -81,7 +87,7 @@ class Scene {
     await mkdir(PICTURES, { recursive: true });
     for (const { tab, name: who } of this.#participants) {
       const picture = join(PICTURES, `${name} - ${who}.png`.replaceAll(/[^\w.-]+/g, "_"));
-      const taken = await Promise.race([tab.screenshot(picture).then(() => true, () => false), timeout(5_000)]);
+      const taken = await Promise.race([tab.screenshot(picture).then(() => true, () => false), falseAfter(5_000)]);
       console.error(`--- console of ${who}${taken ? ` (picture: ${picture})` : ""}\n${tab.console.join("\n")}`);
     }
     for (const server of this.#servers) console.error(`--- log of the server\n${server.log.slice(-60).join("\n")}`);
@@ -98,6 +104,6 @@ class Scene {
   }
 }
 
-function timeout(milliseconds) {
+function falseAfter(milliseconds) {
   return new Promise((resolve) => setTimeout(() => resolve(false), milliseconds).unref());
 }
