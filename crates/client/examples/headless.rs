@@ -89,10 +89,13 @@ async fn main() -> anyhow::Result<()> {
 async fn publications(args: &Args, number: u32) -> anyhow::Result<Vec<Publish>> {
     let sequence = Sequence { packets_per_second: args.rate, bytes: args.bytes, burst: args.burst };
     Ok(match args.media {
-        Kind::Loop => vec![
-            Publish::new(Source::Microphone, Media::Audio(Arc::new(AudioLoop::test_tone(number).await?))),
-            Publish::new(Source::Camera, Media::Video(Arc::new(VideoLoop::test_pattern(number).await?))),
-        ],
+        Kind::Loop => {
+            let (audio, video) = tokio::try_join!(AudioLoop::test_tone(number), VideoLoop::test_pattern(number))?;
+            vec![
+                Publish::new(Source::Microphone, Media::Audio(Arc::new(audio))),
+                Publish::new(Source::Camera, Media::Video(Arc::new(video))),
+            ]
+        }
         Kind::Sequence => vec![Publish::new(Source::Camera, Media::Sequence(sequence))],
         Kind::None => Vec::new(),
     })

@@ -11,12 +11,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rtc::ice::mdns::MulticastDnsMode;
+use rtc::interceptor::{ReceiverReportBuilder, Slot};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::media_engine::{
     MIME_TYPE_AV1, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MIME_TYPE_VP9,
 };
 use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
 use rtc::peer_connection::transport::RTCDtlsRole;
+use rtc::rtcp::sender_report::SenderReport;
 use rtc::rtp;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpHeaderExtensionCapability,
@@ -31,14 +33,14 @@ use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCPeerConnectionIceEvent,
     RTCPeerConnectionState, RTCSessionDescription, Registry, SettingEngineBuilder, SrtpProtectionProfile, configure_nack,
-    configure_rtcp_reports, configure_twcc_receiver_only, configure_twcc_sender_only,
+    configure_twcc_receiver_only, configure_twcc_sender_only,
 };
 use webrtc::rtp_transceiver::RtpTransceiver;
 
 use crate::client::{Feedback, SrtpProfile};
 use crate::error::ClientError;
 use crate::runtime::LoadRuntime;
-use crate::sdp;
+use crate::sdp::{self, Fate};
 use crate::state::{DataPayload, Transport};
 use crate::tap::{SharedMeter, Tap};
 
@@ -98,9 +100,10 @@ pub(crate) struct Peer {
     server: IpAddr,
     /// The receiving ends of the server's last description.
     incoming: Vec<sdp::Incoming>,
-    media_lines: usize,
-    /// Whether an answer of the server's has been applied: from then on m-lines have their places.
-    established: bool,
+    /// The m-lines of the server's last description.
+    remote: Vec<sdp::MediaLine>,
+    /// The m-lines added here.
+    own: Vec<Arc<dyn RtpTransceiver>>,
 }
 
 struct Handler(mpsc::UnboundedSender<PeerEvent>);
@@ -150,7 +153,8 @@ impl Peer {
         at("extensions", register_extensions(&mut engine))?;
         let mut registry = Registry::new();
         if options.feedback.reports {
-            registry = configure_rtcp_reports(registry);
+            // Sender reports are the publisher's own: it knows when what it sends was due.
+            registry = registry.with(Slot::ReceiverReport, ReceiverReportBuilder::new().build());
         }
         if options.feedback.nack {
             registry = configure_nack(registry, &mut engine);
@@ -193,13 +197,13 @@ impl Peer {
             data,
             server: options.server,
             incoming: Vec::new(),
-            media_lines: 0,
-            established: false,
+            remote: Vec::new(),
+            own: Vec::new(),
         })
     }
 
     /// A new m-line; the next offer contains it.
-    pub(crate) async fn add_line(&self, kind: Kind, ssrc: u32) -> Result<Line, ClientError> {
+    pub(crate) async fn add_line(&mut self, kind: Kind, ssrc: u32) -> Result<Line, ClientError> {
         let (codec_kind, codec) = match kind {
             Kind::Audio => (RtpCodecKind::Audio, opus()),
             Kind::Video => (RtpCodecKind::Video, vp8()),
@@ -219,6 +223,7 @@ impl Peer {
         let transceiver = at("transceiver", self.connection.add_transceiver_from_track(track.clone(), Some(init)).await)?;
         // The track's codec alone would be offered, and the session would know no other ever after.
         at("codec preferences", transceiver.set_codec_preferences(Vec::new()).await)?;
+        self.own.push(transceiver.clone());
         Ok(Line { kind, ssrc, track, transceiver })
     }
 
@@ -233,7 +238,16 @@ impl Peer {
             at("ICE restart", self.connection.restart_ice().await)?;
         }
         let offer = at("offer", self.connection.create_offer(None).await)?;
-        let sdp = if self.established { offer.sdp.clone() } else { sdp::data_first(&offer.sdp) };
+        let mut own = Vec::new();
+        for transceiver in &self.own {
+            own.extend(transceiver.mid().await.ok().flatten());
+        }
+        let sdp = sdp::for_server(&offer.sdp, |mid| match self.remote.iter().find(|line| line.mid == mid) {
+            Some(line) if line.rejected => Fate::Reject,
+            Some(_) => Fate::Keep,
+            None if own.iter().any(|own| own == mid) => Fate::Keep,
+            None => Fate::Drop,
+        });
         at("local offer", self.connection.set_local_description(offer).await)?;
         Ok(sdp)
     }
@@ -242,7 +256,6 @@ impl Peer {
     pub(crate) async fn apply_answer(&mut self, sdp: &str) -> Result<(), ClientError> {
         let answer = at("answer", RTCSessionDescription::answer(sdp::for_peer_connection(sdp, self.server)))?;
         at("remote answer", self.connection.set_remote_description(answer).await)?;
-        self.established = true;
         self.applied(sdp);
         Ok(())
     }
@@ -281,7 +294,7 @@ impl Peer {
 
     fn applied(&mut self, remote: &str) {
         self.incoming = sdp::incoming(remote);
-        self.media_lines = sdp::media_lines(remote);
+        self.remote = sdp::media_lines(remote);
     }
 
     /// The m-lines on which the server sends.
@@ -291,7 +304,7 @@ impl Peer {
 
     /// m-lines in the server's last description.
     pub(crate) fn media_lines(&self) -> usize {
-        self.media_lines
+        self.remote.len()
     }
 
     pub(crate) fn data(&self) -> &Arc<dyn DataChannel> {
@@ -339,6 +352,16 @@ pub(crate) fn packet(line: &Line, sequence_number: u16, timestamp: u32, marker: 
 /// Sends a packet; waits while the connection is behind.
 pub(crate) async fn send(line: &Line, packet: rtp::Packet) -> bool {
     line.track.write_rtp(packet).await.is_ok()
+}
+
+/// A sender report of a line.
+pub(crate) fn sender_report(line: &Line, ntp_time: u64, rtp_time: u32, packet_count: u32, octet_count: u32) -> SenderReport {
+    SenderReport { ssrc: line.ssrc, ntp_time, rtp_time, packet_count, octet_count, ..Default::default() }
+}
+
+/// Sends a sender report; waits while the connection is behind.
+pub(crate) async fn send_report(line: &Line, report: SenderReport) -> bool {
+    line.track.write_rtcp(vec![Box::new(report)]).await.is_ok()
 }
 
 fn opus() -> RTCRtpCodec {

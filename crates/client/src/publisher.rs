@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::media::{AudioLoop, Media, Sequence, VideoLoop, Vp8Packetizer};
 use crate::peer::{self, Line};
-use crate::sequence::{Stamp, now_micros};
+use crate::sequence::{Stamp, micros_at, now_micros};
 
 /// A publication's task and how it is told what to do. Dropping it ends the task.
 pub(crate) struct Publisher {
@@ -31,6 +31,8 @@ pub(crate) struct Publication {
     pub(crate) sent: Arc<AtomicU64>,
     /// Keyframes asked for.
     pub(crate) keyframe_requests: Arc<AtomicU64>,
+    /// Whether to send sender reports.
+    pub(crate) reports: bool,
 }
 
 impl Publisher {
@@ -92,13 +94,21 @@ async fn run(publication: Publication, mut open: watch::Receiver<bool>, rests: w
     }
 }
 
+/// Between two sender reports (RFC 3550 §6.2 asks for at least as much by default; browsers send video's as often).
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The RTP side of a publication: numbers, clock, counters.
 struct Wire {
     publication: Publication,
     clock_rate: u32,
     started: Instant,
+    /// When what is sent now is due, after the start. It goes by the media's own time, not by that of sending, and so do the
+    /// sender reports: sound and picture fit together however late a busy machine sends them.
+    due: Duration,
     sequence_number: u16,
-    timestamp: u32,
+    octets: u32,
+    /// When the next sender report is due.
+    report_due: Duration,
 }
 
 impl Wire {
@@ -107,26 +117,61 @@ impl Wire {
             Kind::Audio => 48_000,
             Kind::Video => 90_000,
         };
-        // Any start will do (RFC 3550 §5.1); near the wrap, so that everybody meets it soon.
-        Self { publication, clock_rate, started: Instant::now(), sequence_number: 0xff00, timestamp: 0 }
+        Self {
+            publication,
+            clock_rate,
+            started: Instant::now(),
+            due: Duration::ZERO,
+            // Any start will do (RFC 3550 §5.1); near the wrap, so that everybody meets it soon.
+            sequence_number: 0xff00,
+            octets: 0,
+            report_due: Duration::ZERO,
+        }
     }
 
     /// The clock has gone on while nothing was sent.
     fn resume(&mut self) {
-        self.timestamp = ticks(self.started.elapsed(), self.clock_rate);
+        self.due = self.started.elapsed();
+        self.report_due = self.due;
+    }
+
+    fn timestamp(&self) -> u32 {
+        ticks(self.due, self.clock_rate)
     }
 
     async fn send(&mut self, payload: Bytes, marker: bool) -> bool {
-        let packet = peer::packet(&self.publication.line, self.sequence_number, self.timestamp, marker, payload);
+        self.octets = self.octets.wrapping_add(payload.len() as u32);
+        let packet = peer::packet(&self.publication.line, self.sequence_number, self.timestamp(), marker, payload);
         self.sequence_number = self.sequence_number.wrapping_add(1);
         let sent = peer::send(&self.publication.line, packet).await;
         self.publication.sent.fetch_add(u64::from(sent), Ordering::Relaxed);
         sent
     }
 
-    fn advance(&mut self, time: Duration) {
-        self.timestamp = self.timestamp.wrapping_add(ticks(time, self.clock_rate));
+    /// Sends a sender report when it is time for one: with the first packet, so that receivers know the clock at once, and then
+    /// every second.
+    async fn report(&mut self) -> bool {
+        if !self.publication.reports || self.due < self.report_due {
+            return true;
+        }
+        self.report_due = self.due + REPORT_INTERVAL;
+        let packets = self.publication.sent.load(Ordering::Relaxed) as u32;
+        let report = peer::sender_report(&self.publication.line, ntp(self.started + self.due), self.timestamp(), packets, self.octets);
+        peer::send_report(&self.publication.line, report).await
     }
+
+    fn advance(&mut self, time: Duration) {
+        self.due += time;
+    }
+}
+
+/// An instant as NTP time in 32.32 bits (RFC 3550 §4).
+fn ntp(instant: Instant) -> u64 {
+    /// Seconds from 1900 to 1970.
+    const TO_1970: u64 = 2_208_988_800;
+    let micros = micros_at(instant);
+    let fraction = (micros % 1_000_000 << 32) / 1_000_000;
+    (micros / 1_000_000 + TO_1970) << 32 | fraction
 }
 
 /// A duration on an RTP clock.
@@ -201,8 +246,9 @@ impl Stream {
                 }
             }
         }
+        let reported = wire.report().await;
         wire.advance(self.period);
-        true
+        reported
     }
 }
 
@@ -215,6 +261,13 @@ mod tests {
         assert_eq!(ticks(Duration::from_millis(40), 90_000), 3_600);
         assert_eq!(ticks(Duration::from_millis(20), 48_000), 960);
         assert_eq!(ticks(Duration::from_secs(86_400), 90_000), (86_400_u64 * 90_000) as u32, "and wrap");
+    }
+
+    #[test]
+    fn ntp_time_goes_on_like_any_other() {
+        let now = Instant::now();
+        let half_a_second = ntp(now + Duration::from_millis(500)) - ntp(now);
+        assert!(half_a_second.abs_diff(1 << 31) < 1 << 14, "{half_a_second}");
     }
 
     #[test]

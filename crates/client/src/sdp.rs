@@ -34,20 +34,27 @@ fn has_flag(section: &str, name: &str) -> bool {
 
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
 
-/// Puts the data section first, in the m-lines and in BUNDLE.
+/// Makes an offer of `rtc` one for the wire:
 ///
-/// `rtc` writes the data section of a first offer last; everybody in a Switchyard room has it first. Sections are matched by mid
-/// from then on, so the peer connection takes the answer in its new order and keeps to it.
-pub(crate) fn data_first(sdp: &str) -> String {
+/// * The data section is first, in the m-lines and in BUNDLE. `rtc` writes that of a first offer last; everybody in a Switchyard
+///   room has it first. Sections are matched by mid from then on, so the peer connection takes the answer in its new order and
+///   keeps to it.
+/// * When the server has used a rejected m-line again under a new mid, `rtc` goes on offering the old mid, as one m-line more at
+///   the end: [`Fate::Drop`].
+/// * An m-line that the server has rejected is alive again in the next offer of `rtc`: [`Fate::Reject`] rejects it again.
+pub(crate) fn for_server(sdp: &str, fate: impl Fn(&str) -> Fate) -> String {
     let sections = Sections::of(sdp);
     let (data, media): (Vec<&str>, Vec<&str>) = sections.media.iter().partition(|section| section.starts_with("m=application "));
-    let mids: Vec<&str> = data.iter().chain(&media).filter_map(|section| attribute(section, "mid")).collect();
+    let data = data.into_iter().map(|section| (section, Fate::Keep));
+    let media = media.into_iter().map(|section| (section, attribute(section, "mid").map_or(Fate::Keep, &fate)));
+    let fated: Vec<(&str, Fate)> = data.chain(media).filter(|(_, fate)| *fate != Fate::Drop).collect();
     let mut out = String::with_capacity(sdp.len());
     for line in sections.session.split_inclusive('\n') {
         if line.starts_with("a=group:BUNDLE ") {
             let bundled: Vec<&str> = line.split_whitespace().skip(1).collect();
             out.push_str("a=group:BUNDLE");
-            for mid in mids.iter().filter(|mid| bundled.contains(mid)) {
+            let kept = fated.iter().filter(|(_, fate)| *fate == Fate::Keep).filter_map(|(section, _)| attribute(section, "mid"));
+            for mid in kept.filter(|mid| bundled.contains(mid)) {
                 out.push(' ');
                 out.push_str(mid);
             }
@@ -56,15 +63,32 @@ pub(crate) fn data_first(sdp: &str) -> String {
             out.push_str(line);
         }
     }
-    // The candidates of a bundle stand in its first section, which is another one now; trickling sends them anyway.
-    data.iter().chain(&media).for_each(|section| out.push_str(section));
+    // The candidates of a bundle stand in its first section, which may be another one now; trickling sends them anyway.
+    for (section, fate) in fated {
+        match fate {
+            Fate::Reject => out.push_str(&section.replacen(" 9 ", " 0 ", 1)),
+            _ => out.push_str(section),
+        }
+    }
     out
+}
+
+/// What becomes of a section of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is offered.
+    Keep,
+    /// It stays in its place with port 0 and outside of BUNDLE.
+    Reject,
+    /// It is left out.
+    Drop,
 }
 
 /// Makes a remote description one that `rtc` takes as it is meant:
 ///
 /// * A rejected section (port 0) gets `a=inactive` if it has no direction: `rtc` leaves a section without one out of its answer,
-///   and an answer that is a section short fits no offer.
+///   and an answer that is a section short fits no offer. And its formats become `0`, the only one `rtc` takes without an
+///   `a=rtpmap`.
 /// * Of the candidates only those at `server` stay, if there are any: the client has one socket, bound to the address
 ///   from which it reached the server, and every other pair would only be tried in vain.
 pub(crate) fn for_peer_connection(sdp: &str, server: IpAddr) -> String {
@@ -73,12 +97,19 @@ pub(crate) fn for_peer_connection(sdp: &str, server: IpAddr) -> String {
     let narrow = sdp.lines().any(at_server);
     let mut out = String::with_capacity(sdp.len() + 64);
     for section in std::iter::once(&sections.session).chain(&sections.media) {
+        let rejected = is_rejected(section);
         for line in section.split_inclusive('\n') {
-            if !narrow || candidate_address(line).is_none() || at_server(line) {
+            if rejected && line.starts_with("m=") && !line.starts_with("m=application ") {
+                line.split(' ').take(3).for_each(|part| {
+                    out.push_str(part);
+                    out.push(' ');
+                });
+                out.push_str("0\r\n");
+            } else if !narrow || candidate_address(line).is_none() || at_server(line) {
                 out.push_str(line);
             }
         }
-        if is_rejected(section) && !DIRECTIONS.iter().any(|direction| has_flag(section, direction)) {
+        if rejected && !DIRECTIONS.iter().any(|direction| has_flag(section, direction)) {
             out.push_str("a=inactive\r\n");
         }
     }
@@ -134,14 +165,27 @@ pub(crate) fn incoming(sdp: &str) -> Vec<Incoming> {
         .collect()
 }
 
-/// How many m-lines a description has.
-pub(crate) fn media_lines(sdp: &str) -> usize {
-    Sections::of(sdp).media.len()
+/// One m-line of a description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MediaLine {
+    pub(crate) mid: String,
+    /// Whether it has port 0.
+    pub(crate) rejected: bool,
+}
+
+/// The m-lines of a description, in order.
+pub(crate) fn media_lines(sdp: &str) -> Vec<MediaLine> {
+    let line = |section: &&str| MediaLine { mid: attribute(section, "mid").unwrap_or_default().to_owned(), rejected: is_rejected(section) };
+    Sections::of(sdp).media.iter().map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mids(sdp: &str) -> Vec<String> {
+        media_lines(sdp).into_iter().map(|line| line.mid).collect()
+    }
 
     const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1 2\r\n\
         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=sendonly\r\n\
@@ -150,20 +194,34 @@ mod tests {
 
     #[test]
     fn the_data_section_comes_first_and_nothing_is_lost() {
-        let offer = data_first(OFFER);
-        let sections = Sections::of(&offer);
-        let mids: Vec<_> = sections.media.iter().map(|section| attribute(section, "mid").unwrap()).collect();
-        assert_eq!(mids, ["2", "0", "1"]);
-        assert!(sections.session.contains("a=group:BUNDLE 2 0 1\r\n"));
+        let offer = for_server(OFFER, |_| Fate::Keep);
+        assert_eq!(mids(&offer), ["2", "0", "1"]);
+        assert!(offer.contains("a=group:BUNDLE 2 0 1\r\n"));
         assert_eq!(offer.len(), OFFER.len());
-        assert_eq!(data_first(&offer), offer, "what is in order already stays as it is");
+        assert_eq!(for_server(&offer, |_| Fate::Keep), offer, "what is in order already stays as it is");
     }
 
     #[test]
-    fn a_rejected_section_without_a_direction_is_inactive_to_the_peer_connection() {
+    fn a_mid_that_is_in_use_no_more_is_not_offered() {
+        let offer = for_server(OFFER, |mid| if mid == "1" { Fate::Keep } else { Fate::Drop });
+        assert_eq!(mids(&offer), ["2", "1"], "data always is");
+        assert!(offer.contains("a=group:BUNDLE 2 1\r\n"));
+    }
+
+    #[test]
+    fn what_the_server_rejected_stays_rejected_in_its_place() {
+        let offer = for_server(OFFER, |mid| if mid == "0" { Fate::Reject } else { Fate::Keep });
+        let lines = media_lines(&offer);
+        assert_eq!(lines.iter().map(|line| line.rejected).collect::<Vec<_>>(), [false, true, false]);
+        assert!(offer.contains("a=group:BUNDLE 2 1\r\n"));
+    }
+
+    #[test]
+    fn a_rejected_section_is_inactive_and_without_formats_to_the_peer_connection() {
         let rejected = OFFER.replace("m=audio 9", "m=audio 0").replace("a=mid:0\r\na=sendonly", "a=mid:0");
         let sdp = for_peer_connection(&rejected, "127.0.0.1".parse().unwrap());
         assert!(has_flag(Sections::of(&sdp).media[0], "inactive"));
+        assert!(Sections::of(&sdp).media[0].starts_with("m=audio 0 UDP/TLS/RTP/SAVPF 0\r\n"));
         assert!(!has_flag(Sections::of(&sdp).media[1], "inactive"));
         assert_eq!(for_peer_connection(OFFER, "127.0.0.1".parse().unwrap()), OFFER);
     }
@@ -194,6 +252,6 @@ mod tests {
             Incoming { mid: "s0v".into(), kind: Kind::Video, ssrc: 11, rtx: Some(12) },
         ];
         assert_eq!(incoming(sdp), expected);
-        assert_eq!(media_lines(sdp), 5);
+        assert_eq!(mids(sdp), ["0", "1", "s0a", "s0v", "s1v"]);
     }
 }

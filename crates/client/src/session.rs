@@ -30,6 +30,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often unanswered requests are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// Before an offer is made again that the server ignored for one of its own that can't be answered.
+const OFFER_PAUSE: Duration = Duration::from_secs(1);
+
 /// Events a slow reader may fall behind before it misses some.
 const EVENTS: usize = 1024;
 
@@ -102,6 +105,7 @@ pub(crate) async fn start(options: Options, commands: mpsc::Receiver<Command>) -
         state,
         events: events.clone(),
         sending: options.sending,
+        reports: options.feedback.reports,
         lines: Vec::new(),
         publications: Vec::new(),
         next_publication: 0,
@@ -110,6 +114,7 @@ pub(crate) async fn start(options: Options, commands: mpsc::Receiver<Command>) -
         pending: HashMap::new(),
         offer: None,
         wanted: Some(Wanted::default()),
+        offer_after: None,
         ready: None,
     };
     // Both kinds are in the first offer, whether they are used or not: the first m-line of a kind fixes the session's codecs.
@@ -192,6 +197,7 @@ struct Session {
     state: watch::Sender<State>,
     events: broadcast::Sender<ClientEvent>,
     sending: bool,
+    reports: bool,
     lines: Vec<Arc<Line>>,
     publications: Vec<Entry>,
     next_publication: u16,
@@ -200,6 +206,8 @@ struct Session {
     pending: HashMap<u32, Pending>,
     offer: Option<Offer>,
     wanted: Option<Wanted>,
+    /// No offer before that; looked at with every sweep.
+    offer_after: Option<Instant>,
     ready: Option<Done<()>>,
 }
 
@@ -329,10 +337,12 @@ impl Session {
             (Answer::Offer, Reply::Answer(answered)) => self.handle_answer(id, &answered.sdp).await,
             (Answer::Offer, Reply::Ignored) => {
                 self.state.send_modify(|state| state.negotiation.ignored += 1);
-                // The server's offer was there before, unless the server forgot about it since: then this one is still pending.
+                // The server's offer comes before this reply and has rolled this one back, unless it could not be answered: then
+                // the server takes offers again when it has given up waiting.
                 if let Some(offer) = self.offer.take_if(|offer| offer.request == id) {
                     self.roll_back().await;
                     self.offer_again(offer.made_for);
+                    self.offer_after = Some(Instant::now() + OFFER_PAUSE);
                 }
             }
             (Answer::Published { publication }, Reply::Published(published)) => self.go_live(publication, published.track),
@@ -394,7 +404,8 @@ impl Session {
 
     /// Does what has become possible: an offer that is wanted, a publication whose m-line is there.
     async fn advance(&mut self) -> Result<(), Closed> {
-        if self.offer.is_none() {
+        self.offer_after.take_if(|after| *after <= Instant::now());
+        if self.offer.is_none() && self.offer_after.is_none() {
             if let Some(wanted) = self.wanted.take() {
                 match self.peer.offer(wanted.restart_ice).await {
                     Ok(sdp) => {
@@ -411,7 +422,7 @@ impl Session {
                 }
             }
         }
-        let stable = self.offer.is_none();
+        let stable = self.offer.is_none() && self.wanted.is_none();
         self.state.send_if_modified(|state| std::mem::replace(&mut state.negotiation.stable, stable) != stable);
         Ok(())
     }
@@ -438,8 +449,7 @@ impl Session {
     async fn handle_answer(&mut self, request: u32, sdp: &str) {
         // An answer to an offer that was rolled back means that the two sides disagree about who won.
         let Some(offer) = self.offer.take_if(|offer| offer.request == request) else {
-            warn!("an answer to an offer that was rolled back");
-            self.state.send_modify(|state| state.negotiation.failed += 1);
+            self.failed("an answer to an offer that was rolled back");
             return;
         };
         let result = self.peer.apply_answer(sdp).await;
@@ -450,8 +460,7 @@ impl Session {
         match result {
             Ok(()) => self.described(|negotiation| negotiation.answered += 1),
             Err(error) => {
-                warn!(%error, "the server's answer does not fit");
-                self.state.send_modify(|state| state.negotiation.failed += 1);
+                self.failed(&format!("the server's answer: {error}"));
                 if let Some(ready) = self.ready.take() {
                     let _ = ready.send(Err(error));
                 }
@@ -460,6 +469,7 @@ impl Session {
     }
 
     async fn handle_offer(&mut self, revision: u32, sdp: &str) -> Result<(), Closed> {
+        self.offer_after = None;
         if let Some(offer) = self.offer.take() {
             self.roll_back().await;
             self.state.send_modify(|state| state.negotiation.rolled_back += 1);
@@ -470,12 +480,17 @@ impl Session {
                 self.described(|negotiation| negotiation.server_offers += 1);
                 self.request(Request::Answer { revision, sdp }, Answer::Nobody).await?;
             }
-            Err(error) => {
-                warn!(%error, revision, "the server's offer can't be answered");
-                self.state.send_modify(|state| state.negotiation.failed += 1);
-            }
+            Err(error) => self.failed(&format!("the server's offer {revision}: {error}")),
         }
         Ok(())
+    }
+
+    fn failed(&self, failure: &str) {
+        warn!(failure, "negotiation failed");
+        self.state.send_modify(|state| {
+            state.negotiation.failed += 1;
+            state.negotiation_failure = Some(failure.to_owned());
+        });
     }
 
     async fn roll_back(&self) {
@@ -549,6 +564,7 @@ impl Session {
             number,
             sent: entry.sent.clone(),
             keyframe_requests,
+            reports: self.reports,
         });
         let asked = std::mem::replace(&mut entry.progress, Progress::Live(track, publisher));
         if let Progress::Asked(mid, done) = asked {

@@ -27,6 +27,8 @@ pub struct State {
     pub data_channel_open: bool,
     /// What negotiation did so far.
     pub negotiation: Negotiation,
+    /// What was wrong with the last of [`Negotiation::failed`], if there is one.
+    pub negotiation_failure: Option<String>,
     /// Why the session is over, if it is.
     pub closed: Option<Closed>,
 }
@@ -83,7 +85,7 @@ pub struct Negotiation {
     pub rolled_back: u32,
     /// The server's offers the client answered.
     pub server_offers: u32,
-    /// The server's offers that the peer connection did not take.
+    /// Descriptions of the server's that the peer connection did not take.
     pub failed: u32,
     /// Whether neither side waits for an answer.
     pub stable: bool,
@@ -131,6 +133,7 @@ impl State {
             transport: Transport::New,
             data_channel_open: false,
             negotiation: Negotiation::default(),
+            negotiation_failure: None,
             closed: None,
         }
     }
