@@ -189,10 +189,10 @@ impl Peer {
 
     /// Replaces the receiving m-lines; those that keep their SSRC keep their state.
     pub(crate) fn set_senders(&mut self, configs: Vec<Option<SenderConfig>>) {
-        let Some(sealer) = &mut self.sealer else {
+        if self.sealer.is_none() {
             self.waiting_senders = Some(configs);
             return;
-        };
+        }
         let mut before = std::mem::take(&mut self.senders);
         for (place, config) in configs.into_iter().enumerate() {
             let kept = before
@@ -203,14 +203,18 @@ impl Peer {
                     sender.config = config;
                     Some(sender)
                 }
-                (None, Some(config)) => Sender::new(config, sealer).ok().map(|mut sender| {
-                    sender.switch(self.routes.get(place).copied().flatten().is_some());
-                    sender
-                }),
+                (None, Some(config)) => Some(Sender::new(config)),
                 (_, None) => None,
             };
             self.senders.push(sender);
         }
+    }
+
+    /// Has a sender carry a track from its next starting point on; `None` if it isn't negotiated.
+    pub(crate) fn start_sender(&mut self, place: u16) -> Option<Result<&mut Sender, Drop>> {
+        let sealer = self.sealer.as_mut()?;
+        let sender = self.senders.get_mut(usize::from(place))?.as_mut()?;
+        Some(sender.start(sealer).map(|()| sender))
     }
 
     pub(crate) fn sender_mut(&mut self, place: u16) -> Option<&mut Sender> {

@@ -63,12 +63,19 @@ enum State {
     Live,
 }
 
+/// The sealer's streams of one sender.
+#[derive(Clone, Copy, Debug)]
+struct Streams {
+    media: StreamIndex,
+    rtx: Option<StreamIndex>,
+}
+
 /// One receiving m-line of a participant's.
 #[derive(Debug)]
 pub(crate) struct Sender {
     pub(crate) config: SenderConfig,
-    media: StreamIndex,
-    rtx: Option<StreamIndex>,
+    /// What it is sealed as; from the first time on that it carries something, because a sealer never forgets a stream.
+    streams: Option<Streams>,
     state: State,
     /// The newest last.
     segments: Vec<Segment>,
@@ -89,21 +96,12 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// A sender that carries nothing. Its indices continue where the sealer has got to under the same SSRCs.
-    pub(crate) fn new(config: SenderConfig, sealer: &mut Sealer) -> Result<Self, Drop> {
-        let mut begin = |ssrc: u32| {
-            let stream = sealer.add_stream(ssrc).map_err(|_| Drop::TooManyStreams)?;
-            // Below 2^14: a receiver that misses the first packets still guesses rollover counter 0 (RFC 3711 §3.3.1).
-            let first = u64::from(ssrc & 0x3fff);
-            Ok::<_, Drop>((stream, sealer.highest(stream).map_or(first, |highest| highest + 1)))
-        };
-        let (media, next) = begin(config.ssrc)?;
-        let rtx = config.rtx_ssrc.map(&mut begin).transpose()?;
-        Ok(Self {
-            media,
-            next,
-            rtx: rtx.map(|(stream, _)| stream),
-            next_rtx: rtx.map_or(0, |(_, next)| next),
+    /// A sender that carries nothing.
+    pub(crate) fn new(config: SenderConfig) -> Self {
+        Self {
+            streams: None,
+            next: 0,
+            next_rtx: 0,
             config,
             state: State::Off,
             segments: Vec::with_capacity(SEGMENTS),
@@ -116,12 +114,30 @@ impl Sender {
             report_due: false,
             resent: Vec::new(),
             ciphertext: None,
-        })
+        }
     }
 
-    /// Carries a track from its next starting point on, or nothing.
-    pub(crate) fn switch(&mut self, on: bool) {
-        self.state = if on { State::Waiting } else { State::Off };
+    /// Carries a track from its next starting point on. The first time its indices begin where the sealer has got to under the same SSRCs.
+    pub(crate) fn start(&mut self, sealer: &mut Sealer) -> Result<(), Drop> {
+        if self.streams.is_none() {
+            let mut begin = |ssrc: u32| {
+                let stream = sealer.add_stream(ssrc).map_err(|_| Drop::TooManyStreams)?;
+                // Below 2^14: a receiver that misses the first packets still guesses rollover counter 0 (RFC 3711 §3.3.1).
+                let first = u64::from(ssrc & 0x3fff);
+                Ok::<_, Drop>((stream, sealer.highest(stream).map_or(first, |highest| highest + 1)))
+            };
+            let (media, next) = begin(self.config.ssrc)?;
+            let rtx = self.config.rtx_ssrc.map(&mut begin).transpose()?;
+            (self.next, self.next_rtx) = (next, rtx.map_or(0, |(_, next)| next));
+            self.streams = Some(Streams { media, rtx: rtx.map(|(stream, _)| stream) });
+        }
+        self.state = State::Waiting;
+        Ok(())
+    }
+
+    /// Carries nothing.
+    pub(crate) fn stop(&mut self) {
+        self.state = State::Off;
     }
 
     /// The publisher's stream has begun anew: its numbers and times have nothing to do with those before.
@@ -175,7 +191,8 @@ impl Sender {
         if packet.pad > 0 {
             len = pad(room, len, packet.pad).map_err(|_| Drop::TooLarge)?;
         }
-        let sealed = sealer.seal_rtp(self.media, index, room, header_len, len).map_err(Drop::from)?;
+        let stream = self.streams.ok_or(Drop::NotRouted)?.media;
+        let sealed = sealer.seal_rtp(stream, index, room, header_len, len).map_err(Drop::from)?;
         self.next = self.next.max(index + 1);
         if self.last_sent.is_none() || sequence::is_later(timestamp, self.last_timestamp) {
             self.last_timestamp = timestamp;
@@ -244,7 +261,7 @@ impl Sender {
     }
 
     fn rtx_for(&self, codec: Codec) -> Option<(StreamIndex, u8)> {
-        self.rtx.zip(self.config.codecs.rtx(codec))
+        self.streams?.rtx.zip(self.config.codecs.rtx(codec))
     }
 
     /// Which packet of which track was sent as `sequence`; `None` if it is too long ago.

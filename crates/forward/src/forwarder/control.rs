@@ -169,7 +169,7 @@ impl Forwarder {
                 *route = None;
             }
             if let Some(sender) = peer.sender_mut(subscriber.sender) {
-                sender.switch(false);
+                sender.stop();
             }
         }
         self.keyframes.retain(|&track| track != index);
@@ -184,8 +184,8 @@ impl Forwarder {
         track.enabled = enabled;
         // Subscribers begin again where a decoder can.
         for subscriber in &track.subscribers {
-            if let Some(sender) = self.peers.get_mut(subscriber.peer).and_then(|peer| peer.sender_mut(subscriber.sender)) {
-                sender.switch(true);
+            if let Some(Err(drop)) = self.peers.get_mut(subscriber.peer).and_then(|peer| peer.start_sender(subscriber.sender)) {
+                self.drops.count(drop);
             }
         }
         if enabled && !(track.subscribers.is_empty() && track.trunks.is_empty()) {
@@ -226,7 +226,7 @@ impl Forwarder {
         let Some(peer) = self.peers.get_mut(index) else { return };
         let Some(key) = peer.routes.get_mut(usize::from(sender)).and_then(Option::take) else { return };
         if let Some(sender) = peer.sender_mut(sender) {
-            sender.switch(false);
+            sender.stop();
         }
         if let Some(&track) = self.track_keys.get(&key) {
             self.tracks[track].subscribers.retain(|subscriber| *subscriber != Subscriber { peer: index, sender });
@@ -246,8 +246,11 @@ impl Forwarder {
     }
 
     fn start_sender(&mut self, now: Instant, peer: usize, sender: u16, track: usize) {
-        let Some(sender) = self.peers[peer].sender_mut(sender) else { return };
-        sender.switch(true);
+        let sender = match self.peers[peer].start_sender(sender) {
+            Some(Ok(sender)) => sender,
+            Some(Err(drop)) => return self.drops.count(drop),
+            None => return,
+        };
         if sender.config.nack && sender.config.kind == MediaKind::Video && self.tracks[track].history.is_none() {
             self.tracks[track].history = Some(History::new(Depth::ENCODING));
         }

@@ -6,9 +6,9 @@ use super::{MAX_RTCP_INDEX, MAX_RTP_INDEX, MasterKey, Profile};
 use crate::replay::ReplayWindow;
 use crate::rtp::FIXED_HEADER_LEN;
 
-/// Streams of a session, for its whole life: three (audio, video, retransmission) for each of some 300 slots. They
-/// take 64 KiB at most.
-pub const MAX_STREAMS: usize = 1024;
+/// Streams of a session, for its whole life: what a [`StreamIndex`] can count. Three (audio, video, retransmission) for each of
+/// 20,000 slots that ever carried something; they take 3 MiB at most.
+pub const MAX_STREAMS: usize = u16::MAX as usize;
 
 /// Words of the window behind each stream's highest index: 192 indices or more, so that what is paced or sent again out
 /// of order finds its place.

@@ -431,3 +431,19 @@ fn an_ice_restart_moves_media_only_when_the_new_path_is_nominated() {
     world.command(0, Command::RemovePeer { peer });
     assert_eq!(world.forwarders[0].ufrags.len(), 1);
 }
+
+#[test]
+fn a_slot_that_is_negotiated_anew_thousands_of_times_still_carries_what_it_is_told_to() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    let peer = world.clients[1].key;
+    for generation in 1..=3_000 {
+        let senders = vec![None, Some(sender(MediaKind::Video, 10_000 + 10 * generation, true))];
+        world.command(0, Command::SetSenders { peer, senders });
+        if generation % 100 == 0 {
+            world.clients[1].rtp.clear();
+            let first = 70 + u64::from(generation);
+            world.send(0, &frame(first, 3, true));
+            assert_eq!(world.clients[1].rtp.len(), 3, "generation {generation}");
+        }
+    }
+}
