@@ -10,7 +10,7 @@ use rtc_sdp::SessionDescription;
 use crate::{IceCredentials, Limits, NegotiationError, candidate, digest};
 pub(crate) use section::{Direction, MediaType, Mid, Section, Setup, Streams, Transport};
 
-/// Longest line. The longest that are needed are a BUNDLE group of 160 mids of 16 bytes (2.7 KB) and H.264 parameter sets.
+/// Longest line. The longest that are needed are a BUNDLE group of 128 mids of 16 bytes (2.2 KB) and H.264 parameter sets.
 const MAX_LINE_BYTES: usize = 4096;
 
 /// What stands in front of an m-line for `rtc-sdp`, which parses whole descriptions only.
