@@ -9,7 +9,7 @@
 //! A participant receives on *slots*, each an audio and a video m-line. Camera and microphone of one publisher share a slot, screen and
 //! screen audio another: such a pair is a *group*. Every group of somebody else's is subscribed by itself. A participant is given
 //! one slot for each group and at least one to spare, in steps of four, so that most joins find a slot that is negotiated already;
-//! slots are taken away only when more than a whole step too many are there. At most 64 slots are made; what does not fit waits, and
+//! slots are taken away only when more than a whole step too many are there. At most 56 slots are made; what does not fit waits, and
 //! whenever a slot falls free the oldest waiting group gets it.
 //!
 //! Tracks are shown and routed only on m-lines that are negotiated, which [`Room::slots_changed`] says.

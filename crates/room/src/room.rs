@@ -33,11 +33,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             participants: 1000,
-            slots: 64,
+            slots: 56,
             slot_step: 4,
             spare_slots: 1,
             chat: Rate { burst: 20, per_second: 2 },
-            roster_bytes: switchyard_protocol::MAX_MESSAGE_BYTES / 2,
+            roster_bytes: switchyard_protocol::MAX_MESSAGE_BYTES / 4,
         }
     }
 }
