@@ -1,38 +1,25 @@
 // The same meeting with one Firefox among the windows.
+import * as does from "./lib/conduct.mjs";
 import { scene } from "./lib/scene.mjs";
 import { inSync } from "./lib/sync.mjs";
-import * as does from "./lib/conduct.mjs";
 
-/** Firefox is the third. */
-async function meet(scene) {
+scene("a Firefox and two Chromium windows meet: they see and hear each other", async (scene) => {
   const [chromium, firefox] = await Promise.all([scene.chromium(), scene.firefox()]);
-  return does.threeMeet(scene, [chromium, chromium, firefox]);
-}
-
-scene("Firefox and Chromium see and hear each other, with sound and picture together", async (scene) => {
-  const [ada, ben, eve] = await meet(scene);
+  const people = await does.threeMeet(scene, [chromium, chromium, firefox]);
+  const [ada, ben, eve] = people;
   // Firefox doesn't report estimatedPlayoutTimestamp, so what it sends is measured and what it plays is not.
-  await inSync(scene, [
-    [ada, eve],
-    [ada, ben],
-  ]);
-});
-
-scene("Firefox leaves, comes back, reloads", async (scene) => {
-  const people = await meet(scene);
-  await does.leaveAndReturn(people);
-  await does.reload(people);
-});
-
-scene("Firefox chats, mutes, turns its camera off and on", async (scene) => {
-  const [ada, ben, eve] = await meet(scene);
-  await does.chat(eve, [ada, ben]);
-  await does.chat(ada, [ben, eve]);
-  await does.muteAndUnmute(eve, [ada, ben]);
-  await does.turnCameraOffAndOn(eve, [ada, ben]);
-  await does.turnCameraOffAndOn(ada, [ben, eve]);
-});
-
-scene("Firefox shows a screen that Chromium shares", async (scene) => {
-  await does.shareScreen(await meet(scene));
+  await scene.step("sound and picture of Firefox come out together", () =>
+    inSync(scene, [
+      [ada, eve],
+      [ben, eve],
+    ]),
+  );
+  await scene.step("Firefox leaves and comes back", () => does.leaveAndReturn(people));
+  await scene.step("a reloaded Firefox leaves no ghost", () => does.reload(people));
+  await scene.step("Firefox shows a screen that Chromium shares", () => does.shareScreen(people));
+  await scene.step("what Firefox says all others read", () => does.chat(eve, [ada, ben]));
+  await scene.step("Firefox reads what others say", () => does.chat(ada, [ben, eve]));
+  await scene.step("a muted Firefox is not heard", () => does.muteAndUnmute(eve, [ada, ben]));
+  await scene.step("Firefox turns its camera off and on", () => does.turnCameraOffAndOn(eve, [ada, ben]));
+  await scene.step("Firefox sees a camera go and come back", () => does.turnCameraOffAndOn(ada, [ben, eve]));
 });

@@ -75,6 +75,7 @@ async function glare(scene, browser) {
   const started = performance.now();
   let round = 0;
   for (; gaps.length < ROUNDS && round < MOST_ROUNDS; round += 1) {
+    scene.progress = `round ${round}, ${JSON.stringify(outcomes)}, lead ${lead} ms, ${Math.round(performance.now() - started)} ms`;
     const swing = async () => {
       await pause(Math.max(0, -lead));
       await Promise.all(bots.map((bot) => (round % 2 === 0 ? bot.publish() : bot.unpublish())));

@@ -7,12 +7,6 @@ const NAMES = ["Ada", "Ben", "Eve"];
 /** Milliseconds until a tile is gone after whoever it shows has left. */
 const GONE = 1_000;
 
-/** One Chromium for three windows. */
-export async function threeChromiums(scene) {
-  const chromium = await scene.chromium();
-  return [chromium, chromium, chromium];
-}
-
 /** Ada, Ben and Eve join a room, each by a browser of `browsers`, and see and hear each other. */
 export async function threeMeet(scene, browsers) {
   const server = await scene.server();

@@ -14,19 +14,19 @@ const TIMEOUT = 120_000;
 /** Where pictures of the windows of a failed scene go. */
 const PICTURES = join(tmpdir(), "switchyard-browser-tests");
 
-/** Defines a test. `play` gets a {@link Scene}. */
+/** Defines a test. `play` gets a {@link Scene}; its steps are tests of their own, in the same rooms with the same people. */
 export function scene(name, play, timeout = TIMEOUT) {
   test(name, async (context) => {
-    const scene = new Scene((line) => context.diagnostic(line));
+    const scene = new Scene(name, context);
     // Not the runner's own timeout, which would leave browsers and server behind.
     let timer;
     const late = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`not over after ${timeout / 1000} s`)), timeout);
+      timer = setTimeout(() => reject(new Error(`not over after ${timeout / 1000} s${scene.progress && ` (${scene.progress})`}`)), timeout);
     });
     try {
       await Promise.race([play(scene), late]);
     } catch (error) {
-      await scene.explain(name);
+      await scene.explain();
       throw error;
     } finally {
       clearTimeout(timer);
@@ -36,15 +36,35 @@ export function scene(name, play, timeout = TIMEOUT) {
 }
 
 class Scene {
-  /** Adds a line to the report. */
-  report;
+  /** How far a long part has come, to be said when it takes too long. */
+  progress = "";
+  #name;
+  #context;
   #servers = [];
   #browsers = [];
   #participants = [];
   #bots = [];
 
-  constructor(report) {
-    this.report = report;
+  constructor(name, context) {
+    this.#name = name;
+    this.#context = context;
+  }
+
+  /** Adds a line to the report. */
+  report(line) {
+    this.#context.diagnostic(line);
+  }
+
+  /** A part of the scene that can fail by itself; the next ones are played nevertheless. */
+  step(name, play) {
+    return this.#context.test(name, async () => {
+      try {
+        await play();
+      } catch (error) {
+        await this.explain(name);
+        throw error;
+      }
+    });
   }
 
   async server(...options) {
@@ -83,10 +103,10 @@ class Scene {
   }
 
   /** Says what is known when a test has failed. */
-  async explain(name) {
+  async explain(step = "") {
     await mkdir(PICTURES, { recursive: true });
     for (const { tab, name: who } of this.#participants) {
-      const picture = join(PICTURES, `${name} - ${who}.png`.replaceAll(/[^\w.-]+/g, "_"));
+      const picture = join(PICTURES, `${this.#name} ${step} ${who}.png`.replaceAll(/[^\w.-]+/g, "_"));
       const taken = await Promise.race([tab.screenshot(picture).then(() => true, () => false), falseAfter(5_000)]);
       console.error(`--- console of ${who}${taken ? ` (picture: ${picture})` : ""}\n${tab.console.join("\n")}`);
     }
