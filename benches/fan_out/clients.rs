@@ -40,14 +40,18 @@ pub fn run(scale: Scale) -> anyhow::Result<()> {
         bare.push(measure(&mut floor, floor_clock, scale)?);
     }
     anyhow::ensure!(server.child.try_wait()?.is_none(), "the server has ended");
-    println!("  whole server µs   floor µs   ratio   packets/s");
-    let micros = |of: &[(f64, f64)]| median(of.iter().map(|(micros, _)| *micros).collect());
+    println!("  whole server µs   floor µs   ratio (min … max)      packets/s, of {}", RATE as usize * SUBSCRIBERS);
+    let of = |rounds: &[(f64, f64)], what: fn(&(f64, f64)) -> f64| median(rounds.iter().map(what).collect());
+    let ratios: Vec<f64> = whole.iter().zip(&bare).map(|(whole, bare)| whole.0 / bare.0).collect();
     println!(
-        "  {:15.2}   {:8.2}   {:5.2}   {:9.0}",
-        micros(&whole),
-        micros(&bare),
-        micros(&whole) / micros(&bare),
-        median(whole.iter().map(|(_, rate)| *rate).collect())
+        "  {:15.2}   {:8.2}   {:5.2} ({:.2} … {:.2})     {:.0} / {:.0}",
+        of(&whole, |round| round.0),
+        of(&bare, |round| round.0),
+        median(ratios.clone()),
+        ratios.iter().copied().fold(f64::INFINITY, f64::min),
+        ratios.iter().copied().fold(0.0, f64::max),
+        of(&whole, |round| round.1),
+        of(&bare, |round| round.1),
     );
     Ok(())
 }
@@ -61,8 +65,7 @@ fn measure(other: &mut Other, clock: CpuClock, scale: Scale) -> anyhow::Result<(
     std::thread::sleep(Duration::from_secs(scale.seconds));
     let (packets, cpu) = (other.count()? - before, clock.read()? - cpu);
     other.say("stop")?;
-    let wanted = u64::from(RATE) * SUBSCRIBERS as u64 * scale.seconds;
-    anyhow::ensure!(packets > wanted * 9 / 10, "{packets} packets came of about {wanted}");
+    anyhow::ensure!(packets > 0, "nothing came");
     Ok((cpu.as_secs_f64() * 1e6 / packets as f64, packets as f64 / scale.seconds as f64))
 }
 

@@ -159,6 +159,7 @@ impl Through {
             .collect();
         let expected = frames.iter().map(Vec::len).sum::<usize>() * self.subscribers.len();
 
+        self.consent()?;
         let (before, cpu) = (self.workers.counters(), self.clock.read()?);
         let mut taken = Taken::default();
         let (mut target, mut waiting) = (before.datagrams_out, 0);
@@ -182,6 +183,18 @@ impl Through {
             calls: (after.send_calls - before.send_calls) as f64,
         };
         Ok((cost, taken))
+    }
+
+    /// Consent to receive lasts 30 s (RFC 7675), which a busy machine may need for one repetition.
+    fn consent(&self) -> anyhow::Result<()> {
+        let clients = || std::iter::once(&self.publisher).chain(&self.subscribers);
+        let sent = self.workers.counters().datagrams_out;
+        for client in clients() {
+            client.send(&client.binding_request());
+        }
+        self.await_sent(sent + clients().count() as u64)?;
+        drain(clients().map(|client| &client.socket), &mut Taken::default());
+        Ok(())
     }
 
     fn await_sent(&self, target: u64) -> anyhow::Result<()> {
