@@ -6,9 +6,11 @@
 //! * A rollback takes the mids of new m-lines away; the next offer gives them others. So a mid is only told to anybody once it
 //!   is negotiated.
 //! * Tracks of incoming media are not read: [`crate::tap`] counts before them.
+//! * Its SCTP takes its next step with the next timer: a data channel opens 400 ms after the transport is connected.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::{ReceiverReportBuilder, Slot};
@@ -49,6 +51,11 @@ const DATA_CHANNEL: &str = "switchyard";
 
 /// Bytes of a message on the data channel, the same as the server takes (`a=max-message-size`).
 const MAX_DATA_MESSAGE: u32 = 256 * 1024;
+
+/// Between two connectivity checks. Joining takes two of them, which by default are 200 ms apart.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// Checks of a pair before it is given up: ten seconds, for a server on a busy machine.
+const CHECKS: u16 = 500;
 
 /// Payload types as Chromium gives them.
 pub(crate) const OPUS: u8 = 111;
@@ -171,6 +178,7 @@ impl Peer {
             .with_answering_dtls_role(RTCDtlsRole::Client)
             .with_include_loopback_candidate(true)
             .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_DATA_MESSAGE))
+            .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS))
             .with_srtp_replay_protection_window(0);
         if let Some(profile) = options.srtp {
             settings = settings.with_srtp_protection_profiles(vec![match profile {
