@@ -170,7 +170,7 @@ fn ntp(instant: Instant) -> u64 {
     /// Seconds from 1900 to 1970.
     const TO_1970: u64 = 2_208_988_800;
     let micros = micros_at(instant);
-    let fraction = (micros % 1_000_000 << 32) / 1_000_000;
+    let fraction = ((micros % 1_000_000) << 32) / 1_000_000;
     (micros / 1_000_000 + TO_1970) << 32 | fraction
 }
 

@@ -4,9 +4,11 @@
 //! the own one is rolled back and made again. The server sees its own offer in flight and ignores the other, and both know it
 //! from the order of messages alone.
 
+mod negotiation;
+mod publications;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use switchyard_protocol::{ClientMessage, Event, Joined, Kind, ParticipantId, Reply, Request, ServerMessage, TrackId};
@@ -15,13 +17,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 use webrtc::data_channel::DataChannel;
 
+use negotiation::{Offer, Wanted};
+use publications::{Entry, Progress};
+
 use crate::client::{Options, Renegotiated};
 use crate::error::{ClientError, Closed};
 use crate::media::Publish;
 use crate::peer::{Line, Peer, PeerEvent, PeerOptions};
-use crate::publisher::{Publication, Publisher};
 use crate::signaling::Signaling;
-use crate::state::{ClientEvent, DataMessage, DataPayload, Published, State, Transport};
+use crate::state::{ClientEvent, DataMessage, DataPayload, State, Transport};
 use crate::tap::SharedMeter;
 
 /// How long a request may stay unanswered.
@@ -158,38 +162,6 @@ enum Answer {
     Muted { track: TrackId, muted: bool, done: Done<()> },
 }
 
-/// An offer that is to be made, and who waits for its answer.
-#[derive(Default)]
-struct Wanted {
-    restart_ice: bool,
-    collided: bool,
-    waiting: Vec<Done<Renegotiated>>,
-}
-
-/// An offer in flight.
-struct Offer {
-    request: u32,
-    made_for: Wanted,
-}
-
-/// One publication, from the wish to the end.
-struct Entry {
-    number: u16,
-    line: Arc<Line>,
-    publish: Publish,
-    sent: Arc<AtomicU64>,
-    progress: Progress,
-}
-
-enum Progress {
-    /// Its m-line is not negotiated yet.
-    Waiting(Done<TrackId>),
-    /// `publish` is under way.
-    Asked(String, Done<TrackId>),
-    /// The room knows it.
-    Live(TrackId, Publisher),
-}
-
 struct Session {
     signaling: Signaling,
     peer: Peer,
@@ -247,7 +219,7 @@ impl Session {
                     None => return Closed::WebSocket("the peer connection ended".into()),
                 },
                 _ = sweep.tick() => {
-                    self.expire();
+                    self.expire().await;
                     Ok(())
                 }
             };
@@ -267,18 +239,18 @@ impl Session {
         Ok(id)
     }
 
-    fn expire(&mut self) {
+    async fn expire(&mut self) {
         let now = Instant::now();
         let late: Vec<u32> = self.pending.iter().filter(|(_, pending)| pending.deadline <= now).map(|(id, _)| *id).collect();
         for id in late {
             if let Some(pending) = self.pending.remove(&id) {
-                self.refuse(id, pending.answer, ClientError::Timeout(REQUEST_TIMEOUT));
+                self.refuse(id, pending.answer, ClientError::Timeout(REQUEST_TIMEOUT)).await;
             }
         }
     }
 
     /// Tells whoever waits that a request failed.
-    fn refuse(&mut self, request: u32, answer: Answer, error: ClientError) {
+    async fn refuse(&mut self, request: u32, answer: Answer, error: ClientError) {
         match answer {
             Answer::Nobody => warn!(%error, "a request failed"),
             Answer::Caller(done) => drop(done.send(Err(error))),
@@ -292,6 +264,7 @@ impl Session {
             }
             Answer::Offer => {
                 if let Some(offer) = self.offer.take_if(|offer| offer.request == request) {
+                    self.roll_back().await;
                     offer.made_for.waiting.into_iter().for_each(|done| drop(done.send(Err(error.clone()))));
                     if let Some(ready) = self.ready.take() {
                         let _ = ready.send(Err(error));
@@ -317,10 +290,7 @@ impl Session {
             ServerMessage::Error { id, error } => {
                 match id.and_then(|id| self.pending.remove(&id).map(|pending| (id, pending.answer))) {
                     Some((id, answer)) => {
-                        if matches!(answer, Answer::Offer) && self.offer.as_ref().is_some_and(|offer| offer.request == id) {
-                            self.roll_back().await;
-                        }
-                        self.refuse(id, answer, ClientError::Refused(error));
+                        self.refuse(id, answer, ClientError::Refused(error)).await;
                     }
                     None => warn!(code = ?error.code, message = error.message, "an error nobody asked for"),
                 }
@@ -362,7 +332,7 @@ impl Session {
                     Answer::Unpublished { .. } => ClientError::UnexpectedReply("unpublish"),
                     _ => ClientError::UnexpectedReply("mute"),
                 };
-                self.refuse(id, answer, error);
+                self.refuse(id, answer, error).await;
             }
         }
         Ok(())
@@ -398,226 +368,6 @@ impl Session {
                 meter.set_slot(mid, Some((*track, publisher)));
             }
         }
-    }
-
-    // ---- negotiation
-
-    /// Does what has become possible: an offer that is wanted, a publication whose m-line is there.
-    async fn advance(&mut self) -> Result<(), Closed> {
-        self.offer_after.take_if(|after| *after <= Instant::now());
-        if self.offer.is_none() && self.offer_after.is_none() {
-            if let Some(wanted) = self.wanted.take() {
-                match self.peer.offer(wanted.restart_ice).await {
-                    Ok(sdp) => {
-                        let request = self.request(Request::Offer { sdp }, Answer::Offer).await?;
-                        self.offer = Some(Offer { request, made_for: wanted });
-                        self.state.send_modify(|state| state.negotiation.offers += 1);
-                    }
-                    Err(error) => wanted.waiting.into_iter().for_each(|done| drop(done.send(Err(error.clone())))),
-                }
-            } else {
-                self.ask_to_publish().await?;
-                if let Some(ready) = self.ready.take() {
-                    let _ = ready.send(Ok(()));
-                }
-            }
-        }
-        let stable = self.offer.is_none() && self.wanted.is_none();
-        self.state.send_if_modified(|state| std::mem::replace(&mut state.negotiation.stable, stable) != stable);
-        Ok(())
-    }
-
-    /// Publishes on m-lines that are negotiated by now.
-    async fn ask_to_publish(&mut self) -> Result<(), Closed> {
-        for index in 0..self.publications.len() {
-            if !matches!(self.publications[index].progress, Progress::Waiting(_)) {
-                continue;
-            }
-            let Some(mid) = self.peer.mid(&self.publications[index].line).await else { continue };
-            let entry = &mut self.publications[index];
-            let (number, source, muted) = (entry.number, entry.publish.source, entry.publish.muted);
-            // The placeholder stands for no longer than this statement.
-            let waiting = std::mem::replace(&mut entry.progress, Progress::Asked(mid.clone(), oneshot::channel().0));
-            if let Progress::Waiting(done) = waiting {
-                entry.progress = Progress::Asked(mid.clone(), done);
-            }
-            self.request(Request::Publish { mid, source, muted }, Answer::Published { publication: number }).await?;
-        }
-        Ok(())
-    }
-
-    async fn handle_answer(&mut self, request: u32, sdp: &str) {
-        // An answer to an offer that was rolled back means that the two sides disagree about who won.
-        let Some(offer) = self.offer.take_if(|offer| offer.request == request) else {
-            self.failed("an answer to an offer that was rolled back");
-            return;
-        };
-        let result = self.peer.apply_answer(sdp).await;
-        let outcome = if offer.made_for.collided { Renegotiated::AfterCollision } else { Renegotiated::Answered };
-        for done in offer.made_for.waiting {
-            let _ = done.send(result.clone().map(|()| outcome));
-        }
-        match result {
-            Ok(()) => self.described(|negotiation| negotiation.answered += 1),
-            Err(error) => {
-                self.failed(&format!("the server's answer: {error}"));
-                if let Some(ready) = self.ready.take() {
-                    let _ = ready.send(Err(error));
-                }
-            }
-        }
-    }
-
-    async fn handle_offer(&mut self, revision: u32, sdp: &str) -> Result<(), Closed> {
-        self.offer_after = None;
-        if let Some(offer) = self.offer.take() {
-            self.roll_back().await;
-            self.state.send_modify(|state| state.negotiation.rolled_back += 1);
-            self.offer_again(offer.made_for);
-        }
-        match self.peer.answer(sdp).await {
-            Ok(sdp) => {
-                self.described(|negotiation| negotiation.server_offers += 1);
-                self.request(Request::Answer { revision, sdp }, Answer::Nobody).await?;
-            }
-            Err(error) => self.failed(&format!("the server's offer {revision}: {error}")),
-        }
-        Ok(())
-    }
-
-    fn failed(&self, failure: &str) {
-        warn!(failure, "negotiation failed");
-        self.state.send_modify(|state| {
-            state.negotiation.failed += 1;
-            state.negotiation_failure = Some(failure.to_owned());
-        });
-    }
-
-    async fn roll_back(&self) {
-        if let Err(error) = self.peer.roll_back().await {
-            warn!(%error, "the offer can't be rolled back");
-        }
-    }
-
-    /// Makes an offer again that collided.
-    fn offer_again(&mut self, made_for: Wanted) {
-        let wanted = self.wanted.get_or_insert_default();
-        wanted.restart_ice |= made_for.restart_ice;
-        wanted.collided = true;
-        wanted.waiting.extend(made_for.waiting);
-    }
-
-    /// A description of the server's is in force.
-    fn described(&self, count: impl FnOnce(&mut crate::state::Negotiation)) {
-        self.meter.lock().set_incoming(self.peer.incoming());
-        self.state.send_modify(|state| {
-            state.negotiation.media_lines = self.peer.media_lines();
-            count(&mut state.negotiation);
-        });
-    }
-
-    // ---- publications
-
-    async fn add_line(&mut self, kind: Kind) -> Result<Arc<Line>, ClientError> {
-        let line = Arc::new(self.peer.add_line(kind, self.next_ssrc).await?);
-        self.next_ssrc += 1;
-        self.lines.push(line.clone());
-        Ok(line)
-    }
-
-    /// An m-line of this kind that no publication uses; a new one if there is none.
-    async fn free_line(&mut self, kind: Kind) -> Result<Arc<Line>, ClientError> {
-        let used = |line: &&Arc<Line>| self.publications.iter().any(|entry| Arc::ptr_eq(&entry.line, line));
-        if let Some(line) = self.lines.iter().find(|line| line.kind == kind && !used(line)) {
-            return Ok(line.clone());
-        }
-        let line = self.add_line(kind).await?;
-        self.wanted.get_or_insert_default();
-        Ok(line)
-    }
-
-    async fn publish(&mut self, publish: Publish, done: Done<TrackId>) {
-        let kind = publish.source.kind();
-        if publish.media.kind().is_some_and(|media| media != kind) {
-            let _ = done.send(Err(ClientError::WrongKind(publish.source)));
-            return;
-        }
-        match self.free_line(kind).await {
-            Ok(line) => {
-                let number = self.next_publication;
-                self.next_publication = number.wrapping_add(1);
-                self.publications.push(Entry { number, line, publish, sent: Arc::default(), progress: Progress::Waiting(done) });
-            }
-            Err(error) => drop(done.send(Err(error))),
-        }
-    }
-
-    fn go_live(&mut self, number: u16, track: TrackId) {
-        let me = self.state.borrow().me;
-        let Some(entry) = self.publications.iter_mut().find(|entry| entry.number == number) else { return };
-        let keyframe_requests = Arc::new(AtomicU64::new(0));
-        self.meter.lock().count_keyframe_requests(entry.line.ssrc, keyframe_requests.clone());
-        let publisher = Publisher::start(Publication {
-            line: entry.line.clone(),
-            media: entry.publish.media.clone(),
-            publisher: me,
-            number,
-            sent: entry.sent.clone(),
-            keyframe_requests,
-            reports: self.reports,
-        });
-        let asked = std::mem::replace(&mut entry.progress, Progress::Live(track, publisher));
-        if let Progress::Asked(mid, done) = asked {
-            let (source, muted, sent) = (entry.publish.source, entry.publish.muted, entry.sent.clone());
-            self.state.send_modify(|state| {
-                state.published.insert(track, Published { mid, source, muted, publication: number, sent });
-            });
-            let _ = done.send(Ok(track));
-        }
-        self.open_gates();
-    }
-
-    /// Lets those publications send that may.
-    fn open_gates(&self) {
-        let connected = self.state.borrow().transport == Transport::Connected;
-        for entry in &self.publications {
-            if let Progress::Live(_, publisher) = &entry.progress {
-                publisher.set_open(connected && self.sending && !entry.publish.muted);
-            }
-        }
-    }
-
-    fn set_muted(&mut self, track: TrackId, muted: bool) {
-        for entry in &mut self.publications {
-            if matches!(entry.progress, Progress::Live(live, _) if live == track) {
-                entry.publish.muted = muted;
-            }
-        }
-        self.state.send_modify(|state| {
-            if let Some(published) = state.published.get_mut(&track) {
-                published.muted = muted;
-            }
-        });
-        self.open_gates();
-    }
-
-    /// Stops or starts everything, and answers when the last packet is counted.
-    fn set_sending(&mut self, sending: bool, done: Done<()>) {
-        self.sending = sending;
-        self.open_gates();
-        let mut resting: Vec<watch::Receiver<bool>> = Vec::new();
-        if !sending {
-            resting.extend(self.publications.iter().filter_map(|entry| match &entry.progress {
-                Progress::Live(_, publisher) => Some(publisher.resting()),
-                _ => None,
-            }));
-        }
-        tokio::spawn(async move {
-            for publisher in &mut resting {
-                let _ = publisher.wait_for(|resting| *resting).await;
-            }
-            let _ = done.send(Ok(()));
-        });
     }
 
     // ---- commands and events of the peer connection

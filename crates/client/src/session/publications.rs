@@ -1,0 +1,155 @@
+//! Publications: from the wish to publish over the m-line and the request to the task that sends.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use switchyard_protocol::{Kind, Request, TrackId};
+use tokio::sync::{oneshot, watch};
+
+use super::{Answer, Done, Session};
+use crate::error::{ClientError, Closed};
+use crate::media::Publish;
+use crate::peer::Line;
+use crate::publisher::{Publication, Publisher};
+use crate::state::{Published, Transport};
+
+/// One publication, from the wish to the end.
+pub(super) struct Entry {
+    pub(super) number: u16,
+    pub(super) line: Arc<Line>,
+    pub(super) publish: Publish,
+    pub(super) sent: Arc<AtomicU64>,
+    pub(super) progress: Progress,
+}
+
+pub(super) enum Progress {
+    /// Its m-line is not negotiated yet.
+    Waiting(Done<TrackId>),
+    /// `publish` is under way.
+    Asked(String, Done<TrackId>),
+    /// The room knows it.
+    Live(TrackId, Publisher),
+}
+
+impl Session {
+    /// Publishes on m-lines that are negotiated by now.
+    pub(super) async fn ask_to_publish(&mut self) -> Result<(), Closed> {
+        for index in 0..self.publications.len() {
+            if !matches!(self.publications[index].progress, Progress::Waiting(_)) {
+                continue;
+            }
+            let Some(mid) = self.peer.mid(&self.publications[index].line).await else { continue };
+            let entry = &mut self.publications[index];
+            let (number, source, muted) = (entry.number, entry.publish.source, entry.publish.muted);
+            // The placeholder stands for no longer than this statement.
+            let waiting = std::mem::replace(&mut entry.progress, Progress::Asked(mid.clone(), oneshot::channel().0));
+            if let Progress::Waiting(done) = waiting {
+                entry.progress = Progress::Asked(mid.clone(), done);
+            }
+            self.request(Request::Publish { mid, source, muted }, Answer::Published { publication: number }).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn add_line(&mut self, kind: Kind) -> Result<Arc<Line>, ClientError> {
+        let line = Arc::new(self.peer.add_line(kind, self.next_ssrc).await?);
+        self.next_ssrc += 1;
+        self.lines.push(line.clone());
+        Ok(line)
+    }
+
+    /// An m-line of this kind that no publication uses; a new one if there is none.
+    pub(super) async fn free_line(&mut self, kind: Kind) -> Result<Arc<Line>, ClientError> {
+        let used = |line: &&Arc<Line>| self.publications.iter().any(|entry| Arc::ptr_eq(&entry.line, line));
+        if let Some(line) = self.lines.iter().find(|line| line.kind == kind && !used(line)) {
+            return Ok(line.clone());
+        }
+        let line = self.add_line(kind).await?;
+        self.wanted.get_or_insert_default();
+        Ok(line)
+    }
+
+    pub(super) async fn publish(&mut self, publish: Publish, done: Done<TrackId>) {
+        let kind = publish.source.kind();
+        if publish.media.kind().is_some_and(|media| media != kind) {
+            let _ = done.send(Err(ClientError::WrongKind(publish.source)));
+            return;
+        }
+        match self.free_line(kind).await {
+            Ok(line) => {
+                let number = self.next_publication;
+                self.next_publication = number.wrapping_add(1);
+                self.publications.push(Entry { number, line, publish, sent: Arc::default(), progress: Progress::Waiting(done) });
+            }
+            Err(error) => drop(done.send(Err(error))),
+        }
+    }
+
+    pub(super) fn go_live(&mut self, number: u16, track: TrackId) {
+        let me = self.state.borrow().me;
+        let Some(entry) = self.publications.iter_mut().find(|entry| entry.number == number) else { return };
+        let keyframe_requests = Arc::new(AtomicU64::new(0));
+        self.meter.lock().count_keyframe_requests(entry.line.ssrc, keyframe_requests.clone());
+        let publisher = Publisher::start(Publication {
+            line: entry.line.clone(),
+            media: entry.publish.media.clone(),
+            publisher: me,
+            number,
+            sent: entry.sent.clone(),
+            keyframe_requests,
+            reports: self.reports,
+        });
+        let asked = std::mem::replace(&mut entry.progress, Progress::Live(track, publisher));
+        if let Progress::Asked(mid, done) = asked {
+            let (source, muted, sent) = (entry.publish.source, entry.publish.muted, entry.sent.clone());
+            self.state.send_modify(|state| {
+                state.published.insert(track, Published { mid, source, muted, publication: number, sent });
+            });
+            let _ = done.send(Ok(track));
+        }
+        self.open_gates();
+    }
+
+    /// Lets those publications send that may.
+    pub(super) fn open_gates(&self) {
+        let connected = self.state.borrow().transport == Transport::Connected;
+        for entry in &self.publications {
+            if let Progress::Live(_, publisher) = &entry.progress {
+                publisher.set_open(connected && self.sending && !entry.publish.muted);
+            }
+        }
+    }
+
+    pub(super) fn set_muted(&mut self, track: TrackId, muted: bool) {
+        for entry in &mut self.publications {
+            if matches!(entry.progress, Progress::Live(live, _) if live == track) {
+                entry.publish.muted = muted;
+            }
+        }
+        self.state.send_modify(|state| {
+            if let Some(published) = state.published.get_mut(&track) {
+                published.muted = muted;
+            }
+        });
+        self.open_gates();
+    }
+
+    /// Stops or starts everything, and answers when the last packet is counted.
+    pub(super) fn set_sending(&mut self, sending: bool, done: Done<()>) {
+        self.sending = sending;
+        self.open_gates();
+        let mut resting: Vec<watch::Receiver<bool>> = Vec::new();
+        if !sending {
+            resting.extend(self.publications.iter().filter_map(|entry| match &entry.progress {
+                Progress::Live(_, publisher) => Some(publisher.resting()),
+                _ => None,
+            }));
+        }
+        tokio::spawn(async move {
+            for publisher in &mut resting {
+                let _ = publisher.wait_for(|resting| *resting).await;
+            }
+            let _ = done.send(Ok(()));
+        });
+    }
+}
