@@ -31,6 +31,8 @@ use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCSessionDescription, SettingEngineBuilder,
 };
 
+use crate::runtime::LoadRuntime;
+
 /// The client's id at the double, and that of the participant it pretends to have.
 pub(crate) const CLIENT: ParticipantId = ParticipantId(3);
 pub(crate) const OTHER: ParticipantId = ParticipantId(9);
@@ -143,6 +145,7 @@ async fn connection(slots: Slots) -> Box<dyn PeerConnection> {
     let connection = PeerConnectionBuilder::new()
         .with_media_engine(engine)
         .with_setting_engine(settings.build())
+        .with_runtime(Arc::new(LoadRuntime))
         .with_handler(Arc::new(Echo { slots }))
         .with_udp_addrs(vec!["127.0.0.1:0"])
         .build()

@@ -30,13 +30,13 @@ async fn obeyed(double: &Double, client: &Client, order: Order) {
 async fn every_packet_that_is_sent_comes_back_once_and_in_order_in_either_encoding() {
     for encoding in [Encoding::Json, Encoding::MessagePack] {
         let double = Double::start().await;
-        let client = Client::connect(Options { encoding, sending: false, ..options(&double).publish(video(1000)) }).await.unwrap();
+        let client = Client::connect(Options { encoding, sending: false, ..options(&double).publish(video(200)) }).await.unwrap();
         double.order(Order::Grow(2));
         client.wait_connected(LONG).await.unwrap();
         client.wait_until(LONG, |state| state.negotiation.server_offers == 1 && !state.slots.is_empty()).await.unwrap();
         client.set_sending(true).await.unwrap();
         let received = |report: &Report| report.sequences.get(&(CLIENT, 0)).map_or(0, |sequence| sequence.progress.received);
-        client.wait_for_report(LONG, |report| received(report) >= 300).await.unwrap();
+        client.wait_for_report(LONG, |report| received(report) >= 150).await.unwrap();
         client.set_sending(false).await.unwrap();
         let sent = client.state().published.values().next().unwrap().packets_sent();
         let report = client.wait_for_report(LONG, |report| received(report) == sent).await.unwrap();
