@@ -83,8 +83,6 @@ pub(super) struct World {
     pub(super) clients: Vec<Client>,
     pub(super) runs: Vec<Run>,
     pub(super) events: Vec<Event>,
-    /// What the path to the clients loses: called with (client, datagram).
-    pub(super) lose: Box<dyn FnMut(usize, &[u8]) -> bool>,
 }
 
 fn keys(seed: u8, profile: Profile) -> (SrtpKeys, Sealer, Opener) {
@@ -147,14 +145,7 @@ impl World {
     pub(super) fn new(workers: u8) -> Self {
         let now = Instant::now();
         let forwarder = |worker| Forwarder::new(Config { worker: WorkerIndex(worker), workers, epoch: now, epoch_ntp: 0xe000_0000 << 32 });
-        Self {
-            now,
-            forwarders: (0..workers).map(forwarder).collect(),
-            clients: Vec::new(),
-            runs: Vec::new(),
-            events: Vec::new(),
-            lose: Box::new(|_, _| false),
-        }
+        Self { now, forwarders: (0..workers).map(forwarder).collect(), clients: Vec::new(), runs: Vec::new(), events: Vec::new() }
     }
 
     /// A participant with a nominated path and keys.
@@ -235,9 +226,7 @@ impl World {
         self.events.append(&mut out.events);
         for (path, datagram) in out.datagrams {
             let Some(index) = self.clients.iter().position(|client| client.path.remote == path.remote) else { continue };
-            if !(self.lose)(index, &datagram) {
-                self.clients[index].receive(datagram);
-            }
+            self.clients[index].receive(datagram);
         }
         for (to, message) in out.told {
             let mut out = Out::default();
