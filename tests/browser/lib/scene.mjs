@@ -21,7 +21,7 @@ export function scene(name, play, timeout = TIMEOUT) {
     // Not the runner's own timeout, which would leave browsers and server behind.
     let timer;
     const late = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`not over after ${timeout / 1000} s${scene.progress && ` (${scene.progress})`}`)), timeout);
+      timer = setTimeout(() => reject(new Error(`not over after ${timeout / 1000} s`)), timeout);
     });
     try {
       await Promise.race([play(scene), late]);
@@ -105,6 +105,7 @@ class Scene {
   /** Says what is known when a test has failed. */
   async explain(step = "") {
     await mkdir(PICTURES, { recursive: true });
+    if (this.progress) console.error(`--- ${this.progress}`);
     for (const { tab, name: who } of this.#participants) {
       const picture = join(PICTURES, `${this.#name} ${step} ${who}.png`.replaceAll(/[^\w.-]+/g, "_"));
       const taken = await Promise.race([tab.screenshot(picture).then(() => true, () => false), falseAfter(5_000)]);
