@@ -64,7 +64,8 @@ pub fn run(scale: Scale) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Splits what one sink took from one round of [`FRAMES`] into frames of plaintext of the same lengths.
+/// Splits what one sink took from one round of [`FRAMES`] into frames of plaintext of the same lengths. Where the worker woke in the middle
+/// of a frame, and did not level all of its packets, the floor has them level: it never has shorter runs than the frames allow.
 fn frames_of(lengths: &[usize]) -> Vec<Vec<Vec<u8>>> {
     let mut rest = lengths;
     FRAMES
@@ -73,7 +74,8 @@ fn frames_of(lengths: &[usize]) -> Vec<Vec<Vec<u8>>> {
             let (frame, after) = rest.split_at(count);
             rest = after;
             // Less the tag, which sealing adds.
-            frame.iter().map(|len| vec![0x5a; len - 16]).collect()
+            let len = frame.iter().max().map_or(0, |len| len - 16);
+            vec![vec![0x5a; len]; count]
         })
         .collect()
 }
