@@ -1,4 +1,4 @@
-//! One worker's state machine: it demultiplexes, opens, and fans out what arrives; [`control`](self) is beside it.
+//! One worker's state machine: it demultiplexes, opens and fans out what arrives. What it is told is in `control`, RTCP and timers in `feedback`.
 
 mod control;
 mod feedback;
