@@ -4,8 +4,8 @@ import { setTimeout as pause } from "node:timers/promises";
 import { scene } from "./lib/scene.mjs";
 import { percentile } from "./lib/statistics.mjs";
 
-/** Rounds in which both sides offer, in each of two browsers: 300 together, in less than two minutes on two cores. */
-const ROUNDS = 150;
+/** Times that both sides offer at once in each of two browsers, where two pages take part in each round. */
+const GLARES = 300;
 /** Rounds at most, those included in which the server had nothing to offer: it folds what comes and goes while it waits. */
 const MOST_ROUNDS = 200;
 /** Milliseconds that the server's offer may come after the page's was answered. */
@@ -16,8 +16,8 @@ const TIMEOUT = 300_000;
 const RESTART_EVERY = 10;
 /** Bots that publish and withdraw two groups of tracks each: eight groups more or less are eight slots more or less. */
 const BOTS = 4;
-/** Of the rounds, so many must end in each of the two ways. */
-const LEAST_OF_EACH = ROUNDS / 10;
+/** Of the glares, so many must end in each of the two ways. */
+const LEAST_OF_EACH = GLARES / 10;
 /** Milliseconds by which the two sides' beginnings are moved against each other at most. */
 const MAX_LEAD = 500;
 /** Milliseconds by which they are moved after each round. */
@@ -78,8 +78,9 @@ class Subject {
     this.participant = participant;
   }
 
-  async offer(round) {
-    const delay = Math.max(0, this.lead);
+  /** One offer; the bots begin `wait` milliseconds after this is called. */
+  async offer(round, wait) {
+    const delay = wait + this.lead;
     const restart = round % RESTART_EVERY === RESTART_EVERY - 1;
     const { outcome, gap } = await this.participant.evaluate(offerInPage, { delay, restart, late: LATE });
     assert.ok(outcome in this.outcomes, `round ${round}: the server replied ${outcome}`);
@@ -102,8 +103,8 @@ class Subject {
 
 async function glare(scene, browser) {
   const server = await scene.server();
-  const ada = await scene.join(browser, server, "demo", "Ada");
-  const ben = await scene.join(await scene.chromium(), server, "demo", "Ben");
+  const ada = await scene.join(await browser(), server, "demo", "Ada");
+  const ben = await scene.join(await browser(), server, "demo", "Ben");
   const bothReceive = () => Promise.all([ada.receives(ben), ben.receives(ada)]);
   await bothReceive();
   const bots = await Promise.all(Array.from({ length: BOTS }, (_, index) => scene.bot(server, "demo", `Bot ${index + 1}`)));
@@ -111,20 +112,25 @@ async function glare(scene, browser) {
   const show = (shown) => Promise.all([ada, ben].map((person) => person.evaluate(showPage, shown)));
   await show(false);
 
-  const subject = new Subject(ada);
+  const subjects = [new Subject(ada), new Subject(ben)];
+  const total = (of) => subjects.reduce((sum, subject) => sum + of(subject), 0);
+  const glares = () => total(({ gaps }) => gaps.length);
   const started = performance.now();
+  const seconds = () => ((performance.now() - started) / 1000).toFixed(1);
   let round = 0;
-  for (; subject.gaps.length < ROUNDS && round < MOST_ROUNDS; round += 1) {
-    scene.progress = `round ${round} after ${Math.round(performance.now() - started)} ms: ${subject}`;
+  for (; glares() < GLARES && round < MOST_ROUNDS; round += 1) {
+    scene.progress = `round ${round} after ${seconds()} s: ${subjects.join("; ")}`;
+    // The two pages swing against the bots each with a lead of its own; the bots begin when the later of those that lead has led.
+    const wait = Math.max(0, ...subjects.map(({ lead }) => -lead));
     const swing = async () => {
-      await pause(Math.max(0, -subject.lead));
+      await pause(wait);
       await Promise.all(bots.map((bot) => (round % 2 === 0 ? bot.publish() : bot.unpublish())));
     };
-    await Promise.all([swing(), subject.offer(round)]);
+    await Promise.all([swing(), ...subjects.map((subject) => subject.offer(round, wait))]);
   }
-  scene.report(`${round} rounds in ${((performance.now() - started) / 1000).toFixed(1)} s: ${subject}`);
-  const { outcomes, gaps } = subject;
-  assert.ok(gaps.length >= ROUNDS, "enough rounds in which both sides offered");
+  for (const subject of subjects) scene.report(`${subject.participant.name}, ${round} rounds in ${seconds()} s: ${subject}`);
+  const outcomes = { answer: total(({ outcomes }) => outcomes.answer), ignored: total(({ outcomes }) => outcomes.ignored) };
+  assert.ok(glares() >= GLARES, "enough rounds in which both sides offered");
   assert.ok(outcomes.ignored >= LEAST_OF_EACH && outcomes.answer >= LEAST_OF_EACH, `both ends of a glare: ${JSON.stringify(outcomes)}`);
 
   await show(true);
@@ -144,5 +150,5 @@ async function glare(scene, browser) {
   await bothReceive();
 }
 
-scene(`Chromium survives ${ROUNDS} offers from both sides at once`, async (scene) => glare(scene, await scene.chromium()), TIMEOUT);
-scene(`Firefox survives ${ROUNDS} offers from both sides at once`, async (scene) => glare(scene, await scene.firefox()), TIMEOUT);
+scene(`Chromium survives ${GLARES} offers from both sides at once`, (scene) => glare(scene, () => scene.chromium()), TIMEOUT);
+scene(`Firefox survives ${GLARES} offers from both sides at once`, (scene) => glare(scene, () => scene.firefox()), TIMEOUT);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchyard_protocol::{CloseReason, DecodeError, ProtocolError, Source};
+use switchyard_protocol::{CloseReason, DecodeError, ProtocolError, Source, TrackId};
 use tokio_tungstenite::tungstenite;
 
 /// Why a request of the client, joining included, did not succeed.
@@ -37,6 +37,9 @@ pub enum ClientError {
     /// What is to be published has not the kind of its source.
     #[error("{0:?} can't be made of that")]
     WrongKind(Source),
+    /// The track is none of this client's, or its packets pass through the peer connection.
+    #[error("track {} has no direct sender", .0.0)]
+    NotDirect(TrackId),
     /// The data channel is not open, or can't take the message.
     #[error("data channel: {0}")]
     Data(String),

@@ -22,6 +22,7 @@
 //! ```
 
 mod client;
+mod direct;
 mod error;
 mod media;
 mod meter;
@@ -37,6 +38,7 @@ mod state;
 mod tap;
 
 pub use client::{Client, Feedback, Options, Renegotiated, SrtpProfile};
+pub use direct::{Arrival, Outgoing, Sender, Sink};
 pub use error::{ClientError, Closed, WaitError};
 pub use media::{AudioLoop, Media, MediaError, Publish, Sequence, VideoLoop};
 pub use meter::{Report, RtcpReport, SequenceReport, StreamReport, TrackReport};

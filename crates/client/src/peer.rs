@@ -40,6 +40,7 @@ use webrtc::peer_connection::{
 use webrtc::rtp_transceiver::RtpTransceiver;
 
 use crate::client::{Feedback, SrtpProfile};
+use crate::direct::Lane;
 use crate::error::ClientError;
 use crate::runtime::LoadRuntime;
 use crate::sdp::{self, Fate};
@@ -61,6 +62,8 @@ const CHECKS: u16 = 500;
 pub(crate) const OPUS: u8 = 111;
 /// See [`OPUS`].
 pub(crate) const VP8: u8 = 96;
+/// What tells the SSRC of a source's retransmissions from its own.
+const RTX_BIT: u32 = 0x8000_0000;
 
 /// What the peer connection tells the session.
 #[derive(Debug)]
@@ -80,6 +83,8 @@ pub(crate) struct PeerOptions {
     pub(crate) server: IpAddr,
     pub(crate) feedback: Feedback,
     pub(crate) srtp: Option<SrtpProfile>,
+    /// Where media goes instead of through the peer connection.
+    pub(crate) lane: Option<Arc<Lane>>,
 }
 
 /// An m-line on which the client can send.
@@ -97,6 +102,11 @@ impl Line {
             Kind::Audio => OPUS,
             Kind::Video => VP8,
         }
+    }
+
+    /// The SSRC and the payload type of its retransmissions.
+    pub(crate) fn rtx(&self) -> Option<(u32, u8)> {
+        (self.kind == Kind::Video).then_some((self.ssrc ^ RTX_BIT, VP8 + 1))
     }
 }
 
@@ -159,16 +169,20 @@ impl Peer {
         at("codecs", register_codecs(&mut engine))?;
         at("extensions", register_extensions(&mut engine))?;
         let mut registry = Registry::new();
-        if options.feedback.reports {
+        if options.lane.is_some() {
+            at("extensions", register_direct(&mut engine))?;
+        }
+        let feedback_of_library = if options.lane.is_some() { Feedback::NONE } else { options.feedback };
+        if feedback_of_library.reports {
             // Sender reports are the publisher's own: it knows when what it sends was due.
             registry = registry.with(Slot::ReceiverReport, ReceiverReportBuilder::new().build());
         }
-        if options.feedback.nack {
+        if feedback_of_library.nack {
             registry = configure_nack(registry, &mut engine);
         } else {
             engine.register_feedback(feedback("nack", "pli"), RtpCodecKind::Video);
         }
-        if options.feedback.transport_wide {
+        if feedback_of_library.transport_wide {
             registry = at("transport-wide feedback", configure_twcc_sender_only(registry, &mut engine))?;
             registry = at("transport-wide feedback", configure_twcc_receiver_only(registry, &mut engine))?;
         }
@@ -186,13 +200,17 @@ impl Peer {
                 SrtpProfile::AesCm128HmacSha1 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
             }]);
         }
+        let mut settings = settings.build();
+        if let Some(lane) = &options.lane {
+            settings.set_crypto_provider(lane.provider());
+        }
         let connection = at(
             "creation",
             PeerConnectionBuilder::new()
                 .with_media_engine(engine)
-                .with_setting_engine(settings.build())
+                .with_setting_engine(settings)
                 .with_interceptor_registry(registry)
-                .with_runtime(Arc::new(LoadRuntime))
+                .with_runtime(Arc::new(LoadRuntime { lane: options.lane }))
                 .with_handler(Arc::new(Handler(events.clone())))
                 .with_udp_addrs(vec![SocketAddr::new(options.local, 0)])
                 .build()
@@ -216,7 +234,7 @@ impl Peer {
             Kind::Audio => (RtpCodecKind::Audio, opus()),
             Kind::Video => (RtpCodecKind::Video, vp8()),
         };
-        let rtx = (kind == Kind::Video).then_some(RTCRtpRtxParameters { ssrc: ssrc ^ 0x8000_0000 });
+        let rtx = (kind == Kind::Video).then_some(RTCRtpRtxParameters { ssrc: ssrc ^ RTX_BIT });
         let encoding = RTCRtpEncodingParameters {
             rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), rtx, ..Default::default() },
             active: true,
@@ -405,6 +423,17 @@ fn register_codecs(engine: &mut MediaEngine) -> webrtc::error::Result<()> {
         engine.register_codec(RTCRtpCodecParameters { rtp_codec: media, payload_type }, RtpCodecKind::Video)?;
         let rtx = codec(MIME_TYPE_RTX, 90_000, 0, &format!("apt={payload_type}"), &[]);
         engine.register_codec(RTCRtpCodecParameters { rtp_codec: rtx, payload_type: payload_type + 1 }, RtpCodecKind::Video)?;
+    }
+    Ok(())
+}
+
+/// What a browser negotiates besides, for media that doesn't pass through the peer connection.
+fn register_direct(engine: &mut MediaEngine) -> webrtc::error::Result<()> {
+    engine.register_feedback(feedback("nack", ""), RtpCodecKind::Video);
+    for kind in [RtpCodecKind::Audio, RtpCodecKind::Video] {
+        engine.register_feedback(feedback("transport-cc", ""), kind);
+        let uri = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01".to_owned();
+        engine.register_header_extension(RTCRtpHeaderExtensionCapability { uri }, kind, None)?;
     }
     Ok(())
 }

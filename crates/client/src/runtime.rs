@@ -13,12 +13,16 @@ use webrtc::runtime::{
     UdpSocketState,
 };
 
+use crate::direct::{Lane, MediaSocket};
+
 /// Bytes of a socket's receive buffer: a second of 2,750 packets of 1,200 bytes. The kernel grants `net.core.rmem_max` at most.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
-/// [`TokioRuntime`] whose sockets have a large receive buffer and don't fail.
+/// [`TokioRuntime`] whose sockets have a large receive buffer and don't fail, and which keep the media for its lane if there is one.
 #[derive(Debug)]
-pub(crate) struct LoadRuntime;
+pub(crate) struct LoadRuntime {
+    pub(crate) lane: Option<Arc<Lane>>,
+}
 
 /// A socket whose failures to send are losses: an address that can't be reached is for ICE to find out, not for the log.
 #[derive(Debug)]
@@ -54,6 +58,9 @@ impl Runtime for LoadRuntime {
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        if let Some(lane) = &self.lane {
+            return Ok(Arc::new(MediaSocket::new(socket, RECEIVE_BUFFER, lane.clone())?));
+        }
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         state.set_recv_buffer_size(UdpSockRef::from(&socket), RECEIVE_BUFFER)?;
         Ok(Arc::new(Lossy(TokioRuntime.wrap_udp_socket(socket)?)))

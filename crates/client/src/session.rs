@@ -21,6 +21,7 @@ use negotiation::{Offer, Wanted};
 use publications::{Entry, Progress};
 
 use crate::client::{Options, Renegotiated};
+use crate::direct::{Lane, Sender};
 use crate::error::{ClientError, Closed};
 use crate::media::Publish;
 use crate::peer::{Line, Peer, PeerEvent, PeerOptions};
@@ -65,6 +66,10 @@ pub(crate) enum Command {
         muted: bool,
         done: Done<()>,
     },
+    Sender {
+        track: TrackId,
+        done: Done<Sender>,
+    },
     SetSending {
         sending: bool,
         done: Done<()>,
@@ -86,7 +91,7 @@ pub(crate) struct Started {
 }
 
 /// Joins, makes the peer connection and starts the session's task, which ends when `commands` does.
-pub(crate) async fn start(options: Options, commands: mpsc::Receiver<Command>) -> Result<Started, ClientError> {
+pub(crate) async fn start(options: Options, lane: Option<Arc<Lane>>, commands: mpsc::Receiver<Command>) -> Result<Started, ClientError> {
     let mut signaling = Signaling::connect(&options.url, options.encoding).await?;
     let joined = join(&mut signaling, &options).await?;
     let meter = Arc::new(SharedMeter::default());
@@ -96,6 +101,7 @@ pub(crate) async fn start(options: Options, commands: mpsc::Receiver<Command>) -
         server: signaling.server,
         feedback: options.feedback,
         srtp: options.srtp,
+        lane: lane.clone(),
     };
     let peer = Peer::new(peer_options, meter.clone(), peer_events).await?;
     let me = joined.participant;
@@ -105,6 +111,7 @@ pub(crate) async fn start(options: Options, commands: mpsc::Receiver<Command>) -
     let mut session = Session {
         signaling,
         peer,
+        lane,
         meter: meter.clone(),
         state,
         events: events.clone(),
@@ -165,6 +172,7 @@ enum Answer {
 struct Session {
     signaling: Signaling,
     peer: Peer,
+    lane: Option<Arc<Lane>>,
     meter: Arc<SharedMeter>,
     state: watch::Sender<State>,
     events: broadcast::Sender<ClientEvent>,
@@ -385,6 +393,7 @@ impl Session {
             Command::Mute { track, muted, done } => {
                 self.request(Request::Mute { track, muted }, Answer::Muted { track, muted, done }).await?;
             }
+            Command::Sender { track, done } => drop(done.send(self.sender(track))),
             Command::SetSending { sending, done } => self.set_sending(sending, done),
             Command::Negotiate { restart_ice, done } => {
                 let wanted = self.wanted.get_or_insert_default();

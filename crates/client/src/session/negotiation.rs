@@ -66,7 +66,7 @@ impl Session {
             let _ = done.send(result.clone().map(|()| outcome));
         }
         match result {
-            Ok(()) => self.described(|negotiation| negotiation.answered += 1),
+            Ok(()) => self.described(sdp, |negotiation| negotiation.answered += 1),
             Err(error) => {
                 self.failed(&format!("the server's answer: {error}"));
                 if let Some(ready) = self.ready.take() {
@@ -84,9 +84,9 @@ impl Session {
             self.offer_again(offer.made_for);
         }
         match self.peer.answer(sdp).await {
-            Ok(sdp) => {
-                self.described(|negotiation| negotiation.server_offers += 1);
-                self.request(Request::Answer { revision, sdp }, Answer::Nobody).await?;
+            Ok(answer) => {
+                self.described(sdp, |negotiation| negotiation.server_offers += 1);
+                self.request(Request::Answer { revision, sdp: answer }, Answer::Nobody).await?;
             }
             Err(error) => self.failed(&format!("the server's offer {revision}: {error}")),
         }
@@ -116,7 +116,10 @@ impl Session {
     }
 
     /// A description of the server's is in force.
-    pub(super) fn described(&self, count: impl FnOnce(&mut Negotiation)) {
+    pub(super) fn described(&self, sdp: &str, count: impl FnOnce(&mut Negotiation)) {
+        if let Some(lane) = &self.lane {
+            lane.describe(self.peer.incoming(), sdp);
+        }
         self.meter.lock().set_incoming(self.peer.incoming());
         self.state.send_modify(|state| {
             state.negotiation.media_lines = self.peer.media_lines();

@@ -7,6 +7,7 @@ use switchyard_protocol::{Kind, Request, TrackId};
 use tokio::sync::{oneshot, watch};
 
 use super::{Answer, Done, Session};
+use crate::direct::Sender;
 use crate::error::{ClientError, Closed};
 use crate::media::Publish;
 use crate::peer::Line;
@@ -132,6 +133,14 @@ impl Session {
             }
         });
         self.open_gates();
+    }
+
+    /// What sends the packets of a track of this client's past the peer connection.
+    pub(super) fn sender(&self, track: TrackId) -> Result<Sender, ClientError> {
+        let live = |entry: &&Entry| matches!(entry.progress, Progress::Live(live, _) if live == track);
+        let line = self.publications.iter().find(live).map(|entry| &entry.line).ok_or(ClientError::NotDirect(track))?;
+        let lane = self.lane.clone().ok_or(ClientError::NotDirect(track))?;
+        Ok(Sender::new(lane, line.kind, line.ssrc, line.payload_type(), line.rtx()))
     }
 
     /// Stops or starts everything, and answers when the last packet is counted.

@@ -1,0 +1,194 @@
+//! Media at the socket, past the peer connection: for load, where one process is thousands of participants.
+//!
+//! The peer connection of `webrtc` negotiates, checks paths, does the DTLS handshake and carries data channels. RTP and RTCP, which it would
+//! pass through a dozen queues and allocations a packet, are opened and sealed here, with the keys that the handshake exported ([`keys`]), in
+//! batches as the kernel gives and takes them ([`socket`]). A receiver behaves as a browser does: it reports every second, asks for
+//! what is missing and for keyframes ([`reception`]). A sender answers such requests ([`sending`]). None of it is the server's code but SRTP
+//! itself and the formats of RTP and RTCP.
+
+mod keys;
+mod reception;
+mod sending;
+mod socket;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rtc::crypto::RTCCryptoProvider;
+use switchyard_rtp::rtcp::{Packet, Packets, RtcpWriter};
+use switchyard_rtp::srtp::{Opener, Sealer};
+
+use crate::sdp;
+use keys::KeyTap;
+use reception::Reception;
+use sending::Transmission;
+pub use sending::{Outgoing, Sender};
+pub(crate) use socket::MediaSocket;
+use socket::Port;
+
+/// Bytes of a compound RTCP packet: what fits into a datagram on any line.
+const MAX_RTCP: usize = 1200;
+
+/// An RTP packet, decrypted.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Whose it is; of a retransmission (RFC 4588), the original's.
+    pub ssrc: u32,
+    /// Its number; of a retransmission, the original's.
+    pub sequence: u16,
+    /// On the media's clock.
+    pub timestamp: u32,
+    /// The last of a video frame, the first of a talk spurt.
+    pub marker: bool,
+    /// Without padding; of a retransmission, without the original's number.
+    pub payload: &'a [u8],
+    /// When the kernel received it, on the clock of [`crate::now_micros`].
+    pub at_micros: u64,
+    /// Whether it came as a retransmission.
+    pub retransmitted: bool,
+}
+
+/// Who looks at a participant's packets.
+pub trait Sink: Send {
+    /// Takes a packet; returns whether its source has to send a keyframe for decoding to go on. Called on the way of every packet, with the
+    /// connection's lock held: it counts, and does nothing that waits.
+    fn handle_packet(&mut self, arrival: &Arrival<'_>) -> bool;
+
+    /// Told when packets of this process' own were late in being read, in microseconds, once for a batch.
+    fn handle_lag(&mut self, micros: u64);
+}
+
+/// One participant's media.
+pub(crate) struct Lane {
+    keys: Arc<KeyTap>,
+    port: OnceLock<Arc<Port>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Once the handshake is done.
+    crypto: Option<(Opener, Sealer)>,
+    /// Where the peer connection sends what it sends.
+    remote: Option<SocketAddr>,
+    reception: Reception,
+    transmission: Transmission,
+}
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").finish_non_exhaustive()
+    }
+}
+
+impl Lane {
+    pub(crate) fn new(sink: Box<dyn Sink>) -> Arc<Self> {
+        let state = State { crypto: None, remote: None, reception: Reception::new(sink), transmission: Transmission::default() };
+        Arc::new(Self { keys: Arc::new(KeyTap::new()), port: OnceLock::new(), state: Mutex::new(state) })
+    }
+
+    /// What the peer connection has to use.
+    pub(crate) fn provider(&self) -> Arc<dyn RTCCryptoProvider> {
+        self.keys.clone()
+    }
+
+    /// Takes what the server's description says of its streams and of what it accepts.
+    pub(crate) fn describe(&self, incoming: &[sdp::Incoming], sdp: &str) {
+        let mut state = self.lock();
+        state.reception.describe(incoming);
+        state.transmission.describe(sdp);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A sink that panicked has lost count; the others go on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The socket the participant's media goes through.
+    fn attach(&self, port: Arc<Port>) {
+        let _ = self.port.set(port);
+    }
+
+    /// The peer connection sends to `remote`, which is therefore where media goes too.
+    fn set_remote(&self, remote: SocketAddr) {
+        self.lock().remote = Some(remote);
+    }
+
+    /// Takes a batch of SRTP and SRTCP datagrams with the time of their arrival in microseconds, and sends what they ask for.
+    fn handle_batch<'a>(&self, datagrams: impl Iterator<Item = (&'a mut [u8], u64)>) {
+        let now = crate::now_micros();
+        let mut state = self.lock();
+        state.prepare(&self.keys);
+        let mut first = None;
+        // Whether there are keys or not: the iterator puts aside what is not media as it goes.
+        for (datagram, at) in datagrams {
+            first.get_or_insert(at);
+            state.handle_datagram(datagram, at);
+        }
+        if let Some(first) = first {
+            state.reception.handle_lag(now.saturating_sub(first));
+        }
+        if let Some(port) = self.port.get() {
+            state.feed_back(now, port);
+        }
+    }
+}
+
+impl State {
+    /// Whether there are keys.
+    fn prepare(&mut self, keys: &KeyTap) -> bool {
+        if self.crypto.is_none()
+            && let Some(keys) = keys.keys()
+        {
+            self.crypto = Some((Opener::new(keys.profile, &keys.remote), Sealer::new(keys.profile, &keys.local)));
+        }
+        self.crypto.is_some()
+    }
+
+    fn handle_datagram(&mut self, datagram: &mut [u8], at_micros: u64) {
+        let Some((opener, _)) = &mut self.crypto else { return };
+        // RFC 5761 §4: the packet types of RTCP are told from payload types by the second byte.
+        if datagram.get(1).is_some_and(|second| (192..224).contains(second)) {
+            let Ok(len) = opener.open_rtcp(datagram) else { return };
+            for packet in Packets::parse(&datagram[..len]).map_while(Result::ok) {
+                self.handle_rtcp(&packet, at_micros);
+            }
+            return;
+        }
+        match opener.open_rtp(datagram) {
+            Ok(opened) => {
+                let payload = &datagram[opened.header.payload(opened.len)];
+                self.reception.handle_rtp(&opened.header, payload, at_micros);
+            }
+            Err(error) => self.reception.refuse(error),
+        }
+    }
+
+    fn handle_rtcp(&mut self, packet: &Packet<'_>, at_micros: u64) {
+        match packet {
+            Packet::SenderReport(report) => self.reception.handle_sender_report(report.ssrc, report.ntp, at_micros),
+            Packet::Nack(nack) => self.transmission.handle_nack(nack.media, nack.sequences(), at_micros),
+            Packet::PictureLossIndication { media, .. } => self.transmission.keyframe_requested(*media),
+            Packet::FullIntraRequest(request) => {
+                for (ssrc, _) in request.entries() {
+                    self.transmission.keyframe_requested(ssrc);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends what is asked for, missing or due.
+    fn feed_back(&mut self, now: u64, port: &Port) {
+        let (Some((_, sealer)), Some(remote)) = (&mut self.crypto, self.remote) else { return };
+        self.transmission.retransmit(now, sealer, |datagram| port.send(remote, datagram));
+        let mut buffer = [0; MAX_RTCP + 32];
+        let mut writer = RtcpWriter::new(&mut buffer[..MAX_RTCP]);
+        self.reception.write_feedback(now, &mut writer);
+        let len = writer.len();
+        if len > 0
+            && let Ok(len) = sealer.seal_rtcp(&mut buffer, len)
+        {
+            port.send(remote, &buffer[..len]);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Receiving: what came of each source, and what a receiver says about it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use switchyard_rtp::rtcp::{MAX_REPORTS, ReportBlock, RtcpWriter, middle};
+use switchyard_rtp::rtp::{Header, original_sequence};
+use switchyard_rtp::sequence::SequenceExtender;
+use switchyard_rtp::srtp::OpenError;
+
+use super::{Arrival, Sink};
+use crate::sdp::Incoming;
+
+/// Between two receiver reports, in microseconds: what browsers do for video.
+const REPORT_INTERVAL: u64 = 1_000_000;
+/// Before a packet is asked for again; a round trip and then some.
+const ASK_AGAIN: u64 = 100_000;
+/// How often one packet is asked for: as often as browsers do.
+const ASK_TIMES: u8 = 10;
+/// How long a missing packet is of use.
+const MISSING_PATIENCE: u64 = 1_000_000;
+/// Missing packets of one source that are remembered: a burst that is longer is not repaired but needs a keyframe.
+const MAX_MISSING: usize = 250;
+/// Between two requests for a keyframe of one source, in microseconds.
+const KEYFRAME_INTERVAL: u64 = 500_000;
+/// Sources of one participant; the server announces them all, so that more are a fault.
+const MAX_SOURCES: usize = 1024;
+/// The SSRC that feedback is sent under, as browsers do that send nothing.
+const REPORTER: u32 = 1;
+
+pub(super) struct Reception {
+    sink: Box<dyn Sink>,
+    /// Retransmissions' SSRCs, with the media's.
+    repairs: HashMap<u32, u32>,
+    /// Whether a source's losses are asked for: video's are.
+    video: HashMap<u32, bool>,
+    sources: BTreeMap<u32, Source>,
+    report_due: u64,
+    /// Packets that could not be opened because they came before.
+    pub(super) replayed: u64,
+    /// Packets that could not be opened for another reason.
+    pub(super) refused: u64,
+}
+
+#[derive(Default)]
+struct Source {
+    numbers: SequenceExtender,
+    base: u64,
+    received: u64,
+    /// Of the last report.
+    expected_before: u64,
+    received_before: u64,
+    /// In sixteenths of clock ticks (RFC 3550 §A.8).
+    jitter: u32,
+    transit: Option<i64>,
+    sender_report: Option<(u64, u64)>,
+    missing: VecDeque<Missing>,
+    wants_keyframe: bool,
+    keyframe_asked: Option<u64>,
+    video: bool,
+}
+
+struct Missing {
+    index: u64,
+    since: u64,
+    asked: Option<u64>,
+    times: u8,
+}
+
+impl Reception {
+    pub(super) fn new(sink: Box<dyn Sink>) -> Self {
+        Self { sink, repairs: HashMap::new(), video: HashMap::new(), sources: BTreeMap::new(), report_due: 0, replayed: 0, refused: 0 }
+    }
+
+    pub(super) fn describe(&mut self, incoming: &[Incoming]) {
+        self.repairs = incoming.iter().filter_map(|line| Some((line.rtx?, line.ssrc))).collect();
+        self.video = incoming.iter().map(|line| (line.ssrc, line.kind == switchyard_protocol::Kind::Video)).collect();
+        self.sources.retain(|ssrc, _| self.video.contains_key(ssrc));
+    }
+
+    pub(super) fn refuse(&mut self, error: OpenError) {
+        match error {
+            OpenError::Replayed | OpenError::TooOld => self.replayed += 1,
+            _ => self.refused += 1,
+        }
+    }
+
+    pub(super) fn handle_lag(&mut self, micros: u64) {
+        self.sink.handle_lag(micros);
+    }
+
+    pub(super) fn handle_rtp(&mut self, header: &Header, payload: &[u8], at_micros: u64) {
+        let repaired = self.repairs.get(&header.ssrc).copied();
+        let (ssrc, sequence, payload) = match repaired {
+            // A retransmission without an original's number is padding, which probes the line.
+            Some(media) => match original_sequence(payload) {
+                Some(original) => (media, original, &payload[2..]),
+                None => return,
+            },
+            None => (header.ssrc, header.sequence, payload),
+        };
+        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&ssrc) {
+            return;
+        }
+        let source = self
+            .sources
+            .entry(ssrc)
+            .or_insert_with(|| Source { video: self.video.get(&ssrc).copied().unwrap_or(false), ..Source::default() });
+        source.handle(sequence, header.timestamp, at_micros, repaired.is_some());
+        if payload.is_empty() {
+            return;
+        }
+        let arrival = Arrival {
+            ssrc,
+            sequence,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            payload,
+            at_micros,
+            retransmitted: repaired.is_some(),
+        };
+        source.wants_keyframe |= self.sink.handle_packet(&arrival);
+    }
+
+    pub(super) fn handle_sender_report(&mut self, ssrc: u32, ntp: u64, at_micros: u64) {
+        if let Some(source) = self.sources.get_mut(&ssrc) {
+            source.sender_report = Some((ntp, at_micros));
+        }
+    }
+
+    /// Writes reports that are due, and requests for what is missing and for keyframes.
+    pub(super) fn write_feedback(&mut self, now: u64, writer: &mut RtcpWriter<'_>) {
+        if now >= self.report_due {
+            self.report_due = now + REPORT_INTERVAL;
+            let mut blocks: Vec<ReportBlock> = self.sources.iter_mut().map(|(ssrc, source)| source.report(*ssrc, now)).collect();
+            // What does not fit into one datagram is left out this time: it never is, below some forty sources.
+            blocks.truncate(writer.remaining().saturating_sub(64) / 24);
+            for blocks in blocks.chunks(MAX_REPORTS) {
+                let _ = writer.receiver_report(REPORTER, blocks.iter().copied());
+            }
+        }
+        for (ssrc, source) in &mut self.sources {
+            if source.wants_keyframe && source.keyframe_asked.is_none_or(|at| now >= at + KEYFRAME_INTERVAL) {
+                source.wants_keyframe = false;
+                source.keyframe_asked = Some(now);
+                let _ = writer.picture_loss_indication(REPORTER, *ssrc);
+            }
+            let lost = source.ask(now);
+            if !lost.is_empty() {
+                let _ = writer.nack(REPORTER, *ssrc, lost);
+            }
+        }
+    }
+}
+
+impl Source {
+    fn handle(&mut self, sequence: u16, timestamp: u32, at_micros: u64, repaired: bool) {
+        let highest = self.numbers.highest();
+        let index = if repaired { self.numbers.index(sequence) } else { self.numbers.extend(sequence) };
+        let Some(highest) = highest else {
+            self.base = index;
+            self.received = 1;
+            return;
+        };
+        self.received += u64::from(!repaired);
+        if index <= highest {
+            self.missing.retain(|missing| missing.index != index);
+            return;
+        }
+        if self.video {
+            for skipped in (highest + 1)..index.min(highest + 1 + MAX_MISSING as u64) {
+                if self.missing.len() == MAX_MISSING {
+                    self.missing.pop_front();
+                }
+                self.missing.push_back(Missing { index: skipped, since: at_micros, asked: None, times: 0 });
+            }
+        }
+        let clock = if self.video { 90 } else { 48 };
+        let transit = (at_micros * clock / 1000) as i64 - i64::from(timestamp);
+        if let Some(before) = self.transit.replace(transit) {
+            let difference = (transit.wrapping_sub(before) as i32).unsigned_abs();
+            // Retimed at a slot's change, the clock jumps: that is no jitter.
+            if difference < 90_000 {
+                self.jitter = self.jitter.saturating_add(difference) - ((self.jitter + 8) >> 4);
+            }
+        }
+    }
+
+    fn report(&mut self, ssrc: u32, now: u64) -> ReportBlock {
+        let highest = self.numbers.highest().unwrap_or(self.base);
+        let expected = highest + 1 - self.base;
+        let (expected_now, received_now) = (expected - self.expected_before, self.received - self.received_before);
+        (self.expected_before, self.received_before) = (expected, self.received);
+        let lost_now = expected_now.saturating_sub(received_now);
+        ReportBlock {
+            ssrc,
+            fraction_lost: (lost_now * 256).checked_div(expected_now).unwrap_or(0).min(255) as u8,
+            cumulative_lost: (expected as i64 - self.received as i64).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32,
+            highest_sequence: highest as u32,
+            jitter: self.jitter >> 4,
+            last_sender_report: self.sender_report.map_or(0, |(ntp, _)| middle(ntp)),
+            delay_since_last_sender_report: self.sender_report.map_or(0, |(_, at)| (now.saturating_sub(at) * 65536 / 1_000_000) as u32),
+        }
+    }
+
+    /// The numbers to ask for now; gives up what is too old.
+    fn ask(&mut self, now: u64) -> Vec<u16> {
+        let before = self.missing.len();
+        self.missing.retain(|missing| missing.times < ASK_TIMES && now < missing.since + MISSING_PATIENCE);
+        self.wants_keyframe |= self.missing.len() < before;
+        self.missing
+            .iter_mut()
+            .filter(|missing| missing.asked.is_none_or(|at| now >= at + ASK_AGAIN))
+            .map(|missing| {
+                missing.asked = Some(now);
+                missing.times += 1;
+                missing.index as u16
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,155 @@
+//! The socket of one participant: what is media goes to its lane, the rest to the peer connection.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use webrtc::runtime::{AsyncUdpSocket, BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+
+use super::Lane;
+
+/// Bytes of one message as the kernel gives it: a run of datagrams.
+const MESSAGE: usize = 64 * 1024;
+/// Datagrams that wait for the peer connection: a handshake's flights; what is lost comes again.
+const MAX_WAITING: usize = 64;
+
+/// What is sent and received through.
+#[derive(Debug)]
+pub(crate) struct Port {
+    io: UdpSocket,
+    batch: UdpSocketState,
+}
+
+impl Port {
+    pub(super) fn send(&self, to: SocketAddr, datagram: &[u8]) {
+        self.send_run(to, datagram, datagram.len());
+    }
+
+    /// Sends `run` as datagrams of `segment` bytes, the last shorter. A full socket buffer is a loss, as on any line.
+    pub(super) fn send_run(&self, to: SocketAddr, run: &[u8], segment: usize) {
+        let segment_size = (run.len() > segment).then_some(segment);
+        let transmit = Transmit { destination: to, ecn: None, contents: run, segment_size, src_ip: None };
+        let _ = self.io.try_io(Interest::WRITABLE, || self.batch.try_send(UdpSockRef::from(&self.io), &transmit));
+    }
+}
+
+/// The socket that the peer connection is given.
+#[derive(Debug)]
+pub(crate) struct MediaSocket {
+    port: Arc<Port>,
+    lane: Arc<Lane>,
+    /// Datagrams for the peer connection.
+    waiting: Mutex<VecDeque<(Vec<u8>, SocketAddr)>>,
+}
+
+thread_local! {
+    /// Where a batch is received: a megabyte for each thread rather than for each participant.
+    static SLAB: RefCell<Vec<u8>> = RefCell::new(vec![0; BATCH_SIZE * MESSAGE]);
+}
+
+impl MediaSocket {
+    pub(crate) fn new(socket: std::net::UdpSocket, receive_buffer: usize, lane: Arc<Lane>) -> io::Result<Self> {
+        let batch = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        batch.set_recv_buffer_size(UdpSockRef::from(&socket), receive_buffer)?;
+        socket.set_nonblocking(true)?;
+        let port = Arc::new(Port { io: UdpSocket::from_std(socket)?, batch });
+        lane.attach(port.clone());
+        Ok(Self { port, lane, waiting: Mutex::default() })
+    }
+
+    fn take(&self, buffer: &mut [u8], meta: &mut RecvMeta) -> bool {
+        let Some((datagram, from)) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return false };
+        let len = datagram.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&datagram[..len]);
+        *meta = RecvMeta::default();
+        (meta.addr, meta.len, meta.stride) = (from, len, len.max(1));
+        true
+    }
+
+    /// Receives a batch; an error of the kind `WouldBlock` when there is nothing.
+    fn receive(&self) -> io::Result<()> {
+        SLAB.with_borrow_mut(|slab| {
+            let mut meta = [RecvMeta::default(); BATCH_SIZE];
+            let count = self.port.io.try_io(Interest::READABLE, || {
+                let mut buffers = slab.chunks_exact_mut(MESSAGE).map(IoSliceMut::new);
+                let mut buffers: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| buffers.next().expect("one for each"));
+                self.port.batch.recv(UdpSockRef::from(&self.port.io), &mut buffers, &mut meta)
+            })?;
+            let datagrams = slab.chunks_exact_mut(MESSAGE).zip(&meta[..count]).flat_map(|(bytes, meta)| {
+                let at = meta.timestamp.map_or_else(crate::now_micros, |at| u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
+                bytes[..meta.len].chunks_mut(meta.stride.max(1)).map(move |datagram| (datagram, at, meta.addr))
+            });
+            let media = datagrams.filter_map(|(datagram, at, from)| match datagram.first() {
+                // RFC 7983 §7.
+                Some(128..=191) => Some((datagram, at)),
+                _ => {
+                    let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                    if waiting.len() < MAX_WAITING {
+                        waiting.push_back((datagram.to_vec(), from));
+                    }
+                    None
+                }
+            });
+            self.lane.handle_batch(media);
+            Ok(())
+        })
+    }
+}
+
+impl AsyncUdpSocket for MediaSocket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.port.io.local_addr()
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        // DTLS goes where the connection has decided to send; checks go everywhere.
+        if transmit.contents.first().is_some_and(|first| (20..64).contains(first)) {
+            self.lane.set_remote(transmit.destination);
+        }
+        loop {
+            match self.port.io.poll_send_ready(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            match self.port.io.try_io(Interest::WRITABLE, || self.port.batch.try_send(UdpSockRef::from(&self.port.io), transmit)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // An address that can't be reached is for ICE to find out.
+                _ => return Poll::Ready(Ok(transmit.contents.len())),
+            }
+        }
+    }
+
+    fn poll_recv(&self, cx: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> Poll<io::Result<usize>> {
+        let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut()) else { return Poll::Ready(Ok(0)) };
+        loop {
+            if self.take(buffer, meta) {
+                return Poll::Ready(Ok(1));
+            }
+            // Yields by itself when this task has had its share.
+            match self.port.io.poll_recv_ready(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            match self.receive() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn max_gso_segments(&self) -> usize {
+        1
+    }
+
+    fn max_gro_segments(&self) -> usize {
+        1
+    }
+}
