@@ -145,7 +145,7 @@ async fn connection(slots: Slots) -> Box<dyn PeerConnection> {
     let connection = PeerConnectionBuilder::new()
         .with_media_engine(engine)
         .with_setting_engine(settings.build())
-        .with_runtime(Arc::new(LoadRuntime))
+        .with_runtime(Arc::new(LoadRuntime { lane: None }))
         .with_handler(Arc::new(Echo { slots }))
         .with_udp_addrs(vec!["127.0.0.1:0"])
         .build()
