@@ -142,9 +142,13 @@ async function glare(scene, browser) {
   }
   await bothReceive();
   // What was negotiated is still good for something new.
-  await ben.tab.click("Share screen");
-  await ada.seesTile("Ben's screen", { picture: true });
-  await ada.sees("Ben", "screen");
+  const cai = await scene.join(await scene.chromium(), server, "demo", "Cai");
+  await cai.tab.click("Share screen");
+  for (const person of [ada, ben]) {
+    await person.seesTile("Cai's screen", { picture: true });
+    await person.sees("Cai", "screen");
+    await person.receives(cai);
+  }
   await Promise.all(bots.map((bot) => bot.close()));
   await Promise.all(bots.map((_, index) => ada.misses(`Bot ${index + 1}`)));
   await bothReceive();
