@@ -51,6 +51,11 @@ fn burst_loss_has_its_share_and_length() {
     let length = gaps.iter().sum::<u64>() as f64 / gaps.len() as f64;
     assert!((length / 8.0 - 1.0).abs() < 0.06, "{length}");
 
+    let mut world = World::new("burst_loss=40%,burst_length=3");
+    world.run(PACKETS, 1_200, MILLISECOND);
+    let lost = share(world.dropped(Drop::BurstLoss));
+    assert!((lost - 0.4).abs() < 0.01, "{lost}");
+
     let mut world = World::new("burst_loss=5%,burst_length=20,burst_density=50%,loss=1%");
     world.run(PACKETS, 1_200, MILLISECOND);
     let (burst, single) = (share(world.dropped(Drop::BurstLoss)), share(world.dropped(Drop::Loss)));
@@ -87,6 +92,7 @@ fn jitter_keeps_the_order_and_never_makes_a_packet_early() {
     let apart = Duration::from_micros(500);
     let out = World::new("delay=10ms,jitter=20ms,coherence=5ms").run(PACKETS, 1_200, apart);
     assert!(out.iter().map(|(_, number)| *number).eq(0..PACKETS));
+    assert!(out.is_sorted(), "none is due before the one in front of it");
     assert!(delays(&out, apart).iter().all(|delay| *delay >= 0.0));
 }
 
