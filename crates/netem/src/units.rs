@@ -68,6 +68,11 @@ impl Ratio {
         if percent >= 100 { Self::ONE } else { Self(percent * 10_000_000) }
     }
 
+    /// The nearest to a number, which counts as 0 below that and as 1 above.
+    pub fn from_fraction(fraction: f64) -> Self {
+        Self((fraction.clamp(0.0, 1.0) * 1e9).round() as u32)
+    }
+
     /// So many in 10^9; at most 10^9.
     pub const fn billionths(self) -> u32 {
         self.0
