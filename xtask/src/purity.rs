@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 mod tests;
 
 /// The crates without IO, below `crates/`.
-pub const PURE: [&str; 6] = ["protocol", "rtp", "forward", "room", "negotiation", "session"];
+pub const PURE: [&str; 7] = ["protocol", "rtp", "forward", "room", "negotiation", "session", "netem"];
 
 /// What no pure crate depends on, at any depth: runtimes, sockets, servers, and the crates with IO.
 const NO_DEPENDENCY: [&str; 13] = [

@@ -1,0 +1,4 @@
+//!
+//! socket, thread or environment, and a seed replays.
+
+pub mod traffic;
