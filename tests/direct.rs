@@ -42,7 +42,7 @@ async fn join(server: &Server, name: &str, publishes: bool, srtp: Option<SrtpPro
     if publishes {
         options = options.publish(Publish::new(Source::Camera, Media::Silent));
     }
-    (Client::connect_direct(options, Box::new(seen.clone())).await.expect("joined"), seen)
+    (Client::connect_direct(options, Box::new(seen.clone()), None).await.expect("joined"), seen)
 }
 
 /// Pushes one frame of stamped packets; false while the transport is not there yet.

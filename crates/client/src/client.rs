@@ -10,7 +10,7 @@ use switchyard_protocol::{Encoding, Participant, ParticipantId, Reply, Request, 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use webrtc::data_channel::DataChannel;
 
-use crate::direct::{Lane, Sender, Sink};
+use crate::direct::{Lane, Lines, Sender, Sink};
 use crate::error::{ClientError, Closed, WaitError};
 use crate::media::Publish;
 use crate::meter::Report;
@@ -139,9 +139,9 @@ impl Client {
 
     /// Joins with media that goes directly to `sink` and comes from [`Client::sender`]s, past the peer connection: a tenth of the cost, for load.
     /// What is published has to be [`Media::Silent`](crate::Media::Silent). A receiver gives the feedback a browser gives, whatever
-    /// [`Options::feedback`] says, and [`Client::report`] stays empty.
-    pub async fn connect_direct(options: Options, sink: Box<dyn Sink>) -> Result<Client, ClientError> {
-        Self::start(options, Some(Lane::new(sink))).await
+    /// [`Options::feedback`] says, and [`Client::report`] stays empty. `lines`: a bad line that everything but signaling goes over.
+    pub async fn connect_direct(options: Options, sink: Box<dyn Sink>, lines: Option<Lines>) -> Result<Client, ClientError> {
+        Self::start(options, Some(Lane::new(sink, lines))).await
     }
 
     async fn start(options: Options, lane: Option<Arc<Lane>>) -> Result<Client, ClientError> {

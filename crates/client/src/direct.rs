@@ -12,7 +12,7 @@ mod sending;
 mod socket;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use rtc::crypto::RTCCryptoProvider;
 use switchyard_rtp::rtcp::{Packet, Packets, RtcpWriter};
@@ -58,10 +58,23 @@ pub trait Sink: Send {
     fn handle_lag(&mut self, micros: u64);
 }
 
+/// A bad line for one participant.
+#[derive(Clone, Debug)]
+pub struct Lines {
+    /// From the participant to the server.
+    pub up: switchyard_netem::Config,
+    /// From the server to the participant.
+    pub down: switchyard_netem::Config,
+    /// Of what happens by chance.
+    pub seed: u64,
+}
+
 /// One participant's media.
 pub(crate) struct Lane {
     keys: Arc<KeyTap>,
-    port: OnceLock<Arc<Port>>,
+    lines: Option<Lines>,
+    /// The socket it goes through, which belongs to the peer connection.
+    port: OnceLock<Weak<Port>>,
     state: Mutex<State>,
 }
 
@@ -81,9 +94,9 @@ impl std::fmt::Debug for Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(sink: Box<dyn Sink>) -> Arc<Self> {
+    pub(crate) fn new(sink: Box<dyn Sink>, lines: Option<Lines>) -> Arc<Self> {
         let state = State { crypto: None, remote: None, reception: Reception::new(sink), transmission: Transmission::default() };
-        Arc::new(Self { keys: Arc::new(KeyTap::new()), port: OnceLock::new(), state: Mutex::new(state) })
+        Arc::new(Self { keys: Arc::new(KeyTap::new()), lines, port: OnceLock::new(), state: Mutex::new(state) })
     }
 
     /// What the peer connection has to use.
@@ -104,8 +117,16 @@ impl Lane {
     }
 
     /// The socket the participant's media goes through.
-    fn attach(&self, port: Arc<Port>) {
-        let _ = self.port.set(port);
+    fn attach(&self, port: &Arc<Port>) {
+        let _ = self.port.set(Arc::downgrade(port));
+    }
+
+    fn port(&self) -> Option<Arc<Port>> {
+        self.port.get()?.upgrade()
+    }
+
+    fn lines(&self) -> Option<&Lines> {
+        self.lines.as_ref()
     }
 
     /// The peer connection sends to `remote`, which is therefore where media goes too.
@@ -127,8 +148,8 @@ impl Lane {
         if let Some(first) = first {
             state.reception.handle_lag(now.saturating_sub(first));
         }
-        if let Some(port) = self.port.get() {
-            state.feed_back(now, port);
+        if let Some(port) = self.port() {
+            state.feed_back(now, &port);
         }
     }
 }

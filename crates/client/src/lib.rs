@@ -38,7 +38,7 @@ mod state;
 mod tap;
 
 pub use client::{Client, Feedback, Options, Renegotiated, SrtpProfile};
-pub use direct::{Arrival, Outgoing, Sender, Sink};
+pub use direct::{Arrival, Lines, Outgoing, Sender, Sink};
 pub use error::{ClientError, Closed, WaitError};
 pub use media::{AudioLoop, Media, MediaError, Publish, Sequence, VideoLoop};
 pub use meter::{Report, RtcpReport, SequenceReport, StreamReport, TrackReport};

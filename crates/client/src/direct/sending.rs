@@ -267,7 +267,7 @@ impl Sender {
     /// Sends the burst: a run for each stretch of packets of one length, of which the last may be shorter.
     pub fn flush(&mut self) {
         let remote = self.lane.lock().remote;
-        if let (Some(remote), Some(port)) = (remote, self.lane.port.get()) {
+        if let (Some(remote), Some(port)) = (remote, self.lane.port()) {
             let (mut at, mut next) = (0, 0);
             while next < self.lengths.len() {
                 let segment = self.lengths[next];
@@ -299,7 +299,7 @@ impl Sender {
             return;
         }
         let len = writer.len();
-        if let (Ok(len), Some(port)) = (sealer.seal_rtcp(&mut buffer, len), self.lane.port.get()) {
+        if let (Ok(len), Some(port)) = (sealer.seal_rtcp(&mut buffer, len), self.lane.port()) {
             port.send(*remote, &buffer[..len]);
         }
     }

@@ -1,17 +1,20 @@
 //! The socket of one participant: what is media goes to its lane, the rest to the peer connection.
 
+mod impaired;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use webrtc::runtime::{AsyncUdpSocket, BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
 use super::Lane;
+use impaired::Impaired;
 
 /// Bytes of one message as the kernel gives it: a run of datagrams.
 const MESSAGE: usize = 64 * 1024;
@@ -23,6 +26,8 @@ const MAX_WAITING: usize = 64;
 pub(crate) struct Port {
     io: UdpSocket,
     batch: UdpSocketState,
+    /// A bad line, on the way out and in.
+    impaired: Option<Impaired>,
 }
 
 impl Port {
@@ -32,6 +37,13 @@ impl Port {
 
     /// Sends `run` as datagrams of `segment` bytes, the last shorter. A full socket buffer is a loss, as on any line.
     pub(super) fn send_run(&self, to: SocketAddr, run: &[u8], segment: usize) {
+        match &self.impaired {
+            Some(impaired) => run.chunks(segment.max(1)).for_each(|datagram| impaired.push_out(datagram, to)),
+            None => self.send_now(to, run, segment),
+        }
+    }
+
+    fn send_now(&self, to: SocketAddr, run: &[u8], segment: usize) {
         let segment_size = (run.len() > segment).then_some(segment);
         let transmit = Transmit { destination: to, ecn: None, contents: run, segment_size, src_ip: None };
         let _ = self.io.try_io(Interest::WRITABLE, || self.batch.try_send(UdpSockRef::from(&self.io), &transmit));
@@ -43,8 +55,30 @@ impl Port {
 pub(crate) struct MediaSocket {
     port: Arc<Port>,
     lane: Arc<Lane>,
-    /// Datagrams for the peer connection.
-    waiting: Mutex<VecDeque<(Vec<u8>, SocketAddr)>>,
+    waiting: Arc<Waiting>,
+}
+
+/// Datagrams for the peer connection.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    datagrams: Mutex<VecDeque<(Vec<u8>, SocketAddr)>>,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Waiting {
+    fn push(&self, datagram: &[u8], from: SocketAddr) {
+        let mut waiting = self.datagrams.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < MAX_WAITING {
+            waiting.push_back((datagram.to_vec(), from));
+        }
+    }
+
+    /// Has the peer connection look.
+    fn wake(&self) {
+        if let Some(waker) = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            waker.wake();
+        }
+    }
 }
 
 thread_local! {
@@ -53,17 +87,23 @@ thread_local! {
 }
 
 impl MediaSocket {
+    /// To be called within a tokio runtime.
     pub(crate) fn new(socket: std::net::UdpSocket, receive_buffer: usize, lane: Arc<Lane>) -> io::Result<Self> {
         let batch = UdpSocketState::new(UdpSockRef::from(&socket))?;
         batch.set_recv_buffer_size(UdpSockRef::from(&socket), receive_buffer)?;
         socket.set_nonblocking(true)?;
-        let port = Arc::new(Port { io: UdpSocket::from_std(socket)?, batch });
-        lane.attach(port.clone());
-        Ok(Self { port, lane, waiting: Mutex::default() })
+        let impaired = lane.lines().map(Impaired::new).transpose().map_err(io::Error::other)?;
+        let port = Arc::new(Port { io: UdpSocket::from_std(socket)?, batch, impaired });
+        let waiting = Arc::new(Waiting::default());
+        if port.impaired.is_some() {
+            tokio::spawn(impaired::run(Arc::downgrade(&port), Arc::downgrade(&lane), waiting.clone()));
+        }
+        lane.attach(&port);
+        Ok(Self { port, lane, waiting })
     }
 
     fn take(&self, buffer: &mut [u8], meta: &mut RecvMeta) -> bool {
-        let Some((datagram, from)) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return false };
+        let Some((datagram, from)) = self.waiting.datagrams.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return false };
         let len = datagram.len().min(buffer.len());
         buffer[..len].copy_from_slice(&datagram[..len]);
         *meta = RecvMeta::default();
@@ -84,21 +124,25 @@ impl MediaSocket {
                 let at = meta.timestamp.map_or_else(crate::now_micros, |at| u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
                 bytes[..meta.len].chunks_mut(meta.stride.max(1)).map(move |datagram| (datagram, at, meta.addr))
             });
-            let media = datagrams.filter_map(|(datagram, at, from)| match datagram.first() {
-                // RFC 7983 §7.
-                Some(128..=191) => Some((datagram, at)),
-                _ => {
-                    let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                    if waiting.len() < MAX_WAITING {
-                        waiting.push_back((datagram.to_vec(), from));
-                    }
-                    None
-                }
-            });
-            self.lane.handle_batch(media);
+            match &self.port.impaired {
+                Some(impaired) => datagrams.for_each(|(datagram, _, from)| impaired.push_in(datagram, from)),
+                None => deliver(&self.lane, &self.waiting, datagrams),
+            }
             Ok(())
         })
     }
+}
+
+/// Gives media to the lane and the rest to the peer connection.
+fn deliver<'a>(lane: &Lane, waiting: &Waiting, datagrams: impl Iterator<Item = (&'a mut [u8], u64, SocketAddr)>) {
+    lane.handle_batch(datagrams.filter_map(|(datagram, at, from)| match datagram.first() {
+        // RFC 7983 §7.
+        Some(128..=191) => Some((datagram, at)),
+        _ => {
+            waiting.push(datagram, from);
+            None
+        }
+    }));
 }
 
 impl AsyncUdpSocket for MediaSocket {
@@ -110,6 +154,10 @@ impl AsyncUdpSocket for MediaSocket {
         // DTLS goes where the connection has decided to send; checks go everywhere.
         if transmit.contents.first().is_some_and(|first| (20..64).contains(first)) {
             self.lane.set_remote(transmit.destination);
+        }
+        if self.port.impaired.is_some() {
+            self.port.send(transmit.destination, transmit.contents);
+            return Poll::Ready(Ok(transmit.contents.len()));
         }
         loop {
             match self.port.io.poll_send_ready(cx) {
@@ -127,6 +175,9 @@ impl AsyncUdpSocket for MediaSocket {
 
     fn poll_recv(&self, cx: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> Poll<io::Result<usize>> {
         let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut()) else { return Poll::Ready(Ok(0)) };
+        if self.port.impaired.is_some() {
+            *self.waiting.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        }
         loop {
             if self.take(buffer, meta) {
                 return Poll::Ready(Ok(1));
