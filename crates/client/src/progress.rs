@@ -24,7 +24,7 @@ pub struct Progress {
 
 impl Progress {
     /// Counts the packet with this number.
-    pub(crate) fn record(&mut self, number: u64) {
+    pub fn record(&mut self, number: u64) {
         if self.received == 0 {
             self.seen = vec![0; (WINDOW / 64) as usize];
             (self.first, self.last) = (number, number);

@@ -1,0 +1,6 @@
+//! What arrives at a participant.
+
+pub mod decoder;
+mod meter;
+
+pub use meter::{Groups, LatencyOf, Meter, MeterSink, Publication, Publications, TrackTotals};
