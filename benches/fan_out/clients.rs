@@ -6,33 +6,72 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use switchyard_load::traffic::{FixedConfig, Model, ModelConfig};
 
 use crate::cpu::{self, CpuClock};
 use crate::floor::Floor;
 use crate::{Scale, median};
 
-/// Who receives.
-const SUBSCRIBERS: usize = 50;
-/// Packets a second, …
-const RATE: u32 = 250;
-/// … so many at once, …
-const BURST: u32 = 3;
-/// … each with so many bytes of payload.
-const PAYLOAD: usize = 1150;
+/// Bytes of each payload; 25 frames a second, in bursts of three packets 5 ms apart.
+const PAYLOAD: u16 = 1150;
+
+/// Who sends how much to whom.
+#[derive(Clone, Copy)]
+pub struct Pattern {
+    name: &'static str,
+    /// The first participants publish, …
+    pub publishers: usize,
+    /// … and so many are there in all. Each receives from every publisher but itself.
+    pub participants: usize,
+    /// Packets a second of each publisher.
+    pub rate: u32,
+}
+
+impl Pattern {
+    const ALL: [Pattern; 3] = [
+        Pattern { name: "W1: 1 → 50 at 250/s", publishers: 1, participants: 51, rate: 250 },
+        Pattern { name: "W2: 10 all to all at 250/s", publishers: 10, participants: 10, rate: 250 },
+        Pattern { name: "W3: 1 → 200 at 100/s", publishers: 1, participants: 201, rate: 100 },
+    ];
+
+    /// Packets delivered in a second.
+    fn deliveries(self) -> usize {
+        self.publishers * (self.participants - 1) * self.rate as usize
+    }
+
+    fn arguments(self) -> [String; 3] {
+        [self.publishers.to_string(), self.participants.to_string(), self.rate.to_string()]
+    }
+
+    /// What [`Pattern::arguments`] made.
+    pub fn parse(publishers: &str, participants: &str, rate: &str) -> anyhow::Result<Self> {
+        Ok(Self { name: "", publishers: publishers.parse()?, participants: participants.parse()?, rate: rate.parse()? })
+    }
+
+    /// What a publisher sends.
+    pub fn model(self, publisher: usize) -> anyhow::Result<Model> {
+        let spacing = Duration::from_millis(5);
+        let fixed = FixedConfig { packets_per_second: self.rate, payload: PAYLOAD, fps: 25, burst: 3, spacing };
+        Ok(Model::new(&ModelConfig::Fixed(fixed), publisher as u64, Instant::now())?)
+    }
+}
 
 pub fn run(scale: Scale) -> anyhow::Result<()> {
-    println!(
-        "Clients: 1 → {SUBSCRIBERS}, {RATE} packets/s of {PAYLOAD} bytes in bursts of {BURST}, {} rounds of {} s",
-        scale.rounds, scale.seconds
-    );
+    println!("Clients: {PAYLOAD} bytes in bursts of three, {} rounds of {} s", scale.rounds, scale.seconds);
+    println!("  pattern                      server µs   floor µs   ratio (min … max)      packets/s, of");
+    Pattern::ALL.into_iter().try_for_each(|pattern| compare(pattern, scale))
+}
+
+fn compare(pattern: Pattern, scale: Scale) -> anyhow::Result<()> {
     let mut server = Server::start()?;
     let url = format!("ws://{}/v1/ws", server.http);
-    let mut clients = Other::start(&["clients-child", &url, &SUBSCRIBERS.to_string()])?;
+    let [publishers, participants, rate] = pattern.arguments();
+    let mut clients = Other::start(&["clients-child", &url, &publishers, &participants, &rate])?;
     clients.expect("ready")?;
-    let (mut floor, floor_clock) = start_floor()?;
+    let (mut floor, floor_clock) = start_floor(pattern)?;
 
     let (mut whole, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..scale.rounds {
@@ -40,11 +79,11 @@ pub fn run(scale: Scale) -> anyhow::Result<()> {
         bare.push(measure(&mut floor, floor_clock, scale)?);
     }
     anyhow::ensure!(server.child.try_wait()?.is_none(), "the server has ended");
-    println!("  whole server µs   floor µs   ratio (min … max)      packets/s, of {}", RATE as usize * SUBSCRIBERS);
     let of = |rounds: &[(f64, f64)], what: fn(&(f64, f64)) -> f64| median(rounds.iter().map(what).collect());
     let ratios: Vec<f64> = whole.iter().zip(&bare).map(|(whole, bare)| whole.0 / bare.0).collect();
     println!(
-        "  {:15.2}   {:8.2}   {:5.2} ({:.2} … {:.2})     {:.0} / {:.0}",
+        "  {:26} {:11.2}   {:8.2}   {:5.2} ({:.2} … {:.2})     {:.0} / {:.0}, {}",
+        pattern.name,
         of(&whole, |round| round.0),
         of(&bare, |round| round.0),
         median(ratios.clone()),
@@ -52,6 +91,7 @@ pub fn run(scale: Scale) -> anyhow::Result<()> {
         ratios.iter().copied().fold(0.0, f64::max),
         of(&whole, |round| round.1),
         of(&bare, |round| round.1),
+        pattern.deliveries(),
     );
     Ok(())
 }
@@ -143,22 +183,29 @@ impl Drop for Other {
     }
 }
 
-/// The bare loop on a thread of this process, its publisher and sinks in another.
-fn start_floor() -> anyhow::Result<(Other, CpuClock)> {
+/// The bare loop on a thread of this process, its publishers and sinks in another. It knows a publisher by the byte behind the header.
+fn start_floor(pattern: Pattern) -> anyhow::Result<(Other, CpuClock)> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.set_nonblocking(true)?;
-    let mut other = Other::start(&["sinks-child", &socket.local_addr()?.to_string(), &SUBSCRIBERS.to_string()])?;
-    let sinks = (0..SUBSCRIBERS).map(|_| Ok(other.hear()?.parse()?)).collect::<anyhow::Result<Vec<SocketAddr>>>()?;
+    let [publishers, participants, rate] = pattern.arguments();
+    let mut other = Other::start(&["sinks-child", &socket.local_addr()?.to_string(), &publishers, &participants, &rate])?;
+    let sinks = (0..pattern.participants).map(|_| Ok(other.hear()?.parse()?)).collect::<anyhow::Result<Vec<SocketAddr>>>()?;
+    other.expect("ready")?;
     let mut floor = Floor::new(socket, sinks)?;
     let (tell, told) = channel();
     // Ends with the process.
     std::thread::Builder::new().name("floor".into()).spawn(move || {
         let _ = tell.send(cpu::this_thread());
-        let mut packets = vec![Vec::new(); 64];
+        let mut packets = vec![Vec::new(); 256];
         loop {
             let received = floor.receive(&mut packets).and_then(|count| {
-                let packets: Vec<&[u8]> = packets[..count].iter().map(Vec::as_slice).collect();
-                floor.send(&packets)
+                // What one publisher sent at once goes to each of the others at once.
+                for publisher in 0..pattern.publishers {
+                    let theirs = packets[..count].iter().filter(|packet| usize::from(packet[12]) == publisher);
+                    let theirs: Vec<&[u8]> = theirs.map(Vec::as_slice).collect();
+                    floor.add(&theirs, Some(publisher))?;
+                }
+                floor.flush()
             });
             if let Err(error) = received {
                 eprintln!("the floor stops: {error:#}");

@@ -63,7 +63,13 @@ impl Floor {
 
     /// Seals `packets`, plaintext RTP, for each destination and sends them: what is of one length, and one shorter, as a run.
     pub fn send(&mut self, packets: &[&[u8]]) -> anyhow::Result<()> {
-        for destination in 0..self.destinations.len() {
+        self.add(packets, None)?;
+        self.flush()
+    }
+
+    /// Seals `packets` for each destination but `except`, and sends them with the next [`Floor::flush`] or before.
+    pub fn add(&mut self, packets: &[&[u8]], except: Option<usize>) -> anyhow::Result<()> {
+        for destination in (0..self.destinations.len()).filter(|destination| Some(*destination) != except) {
             let mut open = false;
             for packet in packets {
                 if self.arena.len() + packet.len() + TAG > ARENA || self.runs.len() == MESSAGES {
@@ -95,7 +101,7 @@ impl Floor {
                 }
             }
         }
-        self.flush()
+        Ok(())
     }
 
     /// Sleeps until something comes, and takes all there is: at most `packets.len()` datagrams. How many.
@@ -116,7 +122,8 @@ impl Floor {
         Ok(count)
     }
 
-    fn flush(&mut self) -> anyhow::Result<()> {
+    /// Sends what was added.
+    pub fn flush(&mut self) -> anyhow::Result<()> {
         let mut vectors: [libc::iovec; MESSAGES] = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; MESSAGES];
         let mut controls = [Control([0; CONTROL]); MESSAGES];
         // SAFETY: a C struct of integers and pointers, for which zeroes are valid.

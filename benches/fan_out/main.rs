@@ -10,9 +10,8 @@
 //! side pays for waking a reader. The floor does not receive; the worker does. CPU is the thread's own (user and system), by datagram that
 //! was read from a sink.
 //!
-//! **Clients** ([`clients`]). The real program with real DTLS clients in another process, 1 → 50 at 250 packets a second in bursts of
-//! three. The floor is a bare loop in this process with the same pattern to sockets of another process. CPU is the whole server
-//! process's by packet that the clients counted.
+//! **Clients** ([`clients`]). The real program with real DTLS clients in another process: one to 50, ten all to all, one to 200. The floor is a bare
+//! loop in this process with the same pattern to sockets of another process. CPU is the whole server process's by packet that the clients counted.
 //!
 //! Arguments: `saturated` or `clients` for one of the tables; `--quick` for a short run.
 
@@ -40,8 +39,12 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     // This program again, as the other end.
     match arguments[..] {
-        ["clients-child", url, count] => return clients::child::clients(url, count.parse()?),
-        ["sinks-child", server, count] => return clients::child::sinks(server.parse()?, count.parse()?),
+        ["clients-child", url, publishers, participants, rate] => {
+            return clients::child::clients(url, clients::Pattern::parse(publishers, participants, rate)?);
+        }
+        ["sinks-child", server, publishers, participants, rate] => {
+            return clients::child::sinks(server.parse()?, clients::Pattern::parse(publishers, participants, rate)?);
+        }
         _ => {}
     }
     // `cargo test --benches` runs this without `--bench`: only whether it still works.

@@ -1,62 +1,81 @@
-//! The other process: headless participants, or a bare publisher and bare sockets.
+//! The other process: headless participants, or bare publishers and bare sockets.
 
 use std::io::{BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
-use switchyard_client::{Client, Feedback, Media, Options, Publish, Sequence, Source};
+use switchyard_client::{Arrival, Client, Media, Options, Outgoing, Publish, Sender, Sink, Source, now_micros};
 use tokio::net::UdpSocket;
-use tokio::time::{MissedTickBehavior, interval};
 
-use super::{BURST, PAYLOAD, RATE};
+use super::Pattern;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One participant that publishes, `count` that receive, all as real peer connections.
-pub fn clients(url: &str, count: usize) -> anyhow::Result<()> {
+/// Counts packets.
+struct Count(Arc<AtomicU64>);
+
+impl Sink for Count {
+    fn handle_packet(&mut self, _: &Arrival<'_>) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    fn handle_lag(&mut self, _: u64) {}
+}
+
+/// Participants with real peer connections, the first of which publish.
+pub fn clients(url: &str, pattern: Pattern) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let sequence = Sequence { packets_per_second: RATE, bytes: PAYLOAD, burst: BURST };
-        let mut options = Options::new(url, "bench", "publisher").publish(Publish::new(Source::Camera, Media::Sequence(sequence)));
-        options.sending = false;
-        options.feedback = Feedback::BROWSER;
-        let publisher = Client::connect(options).await?;
-        publisher.wait_connected(PATIENCE).await?;
-        let subscribers = try_join_all((0..count).map(|number| {
-            let mut options = Options::new(url, "bench", format!("subscriber {number}"));
-            options.feedback = Feedback::BROWSER;
-            Client::connect(options)
+        let (received, sending) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let clients = try_join_all((0..pattern.participants).map(|number| {
+            let mut options = Options::new(url, "bench", format!("participant {number}"));
+            if number < pattern.publishers {
+                options = options.publish(Publish::new(Source::Camera, Media::Silent));
+            }
+            Client::connect_direct(options, Box::new(Count(received.clone())), None)
         }))
         .await?;
-        for subscriber in &subscribers {
-            subscriber.wait_connected(PATIENCE).await?;
-            subscriber.wait_until(PATIENCE, |state| !state.slots.is_empty()).await?;
+        for (number, client) in clients.iter().enumerate() {
+            let others = pattern.publishers - usize::from(number < pattern.publishers);
+            client.wait_connected(PATIENCE).await?;
+            client.wait_until(PATIENCE, |state| state.slots.len() == others).await?;
         }
-        say("ready")?;
-        let mut lines = lines();
-        while let Some(line) = lines.recv().await {
-            match line.as_str() {
-                "start" => publisher.set_sending(true).await?,
-                "stop" => publisher.set_sending(false).await?,
-                _ => {
-                    let received = |client: &Client| client.report().streams.values().map(|stream| stream.progress.received).sum::<u64>();
-                    say(subscribers.iter().map(received).sum::<u64>())?;
-                }
-            }
+        for (number, client) in clients[..pattern.publishers].iter().enumerate() {
+            let track = *client.state().published.keys().next().expect("published");
+            tokio::spawn(publish(pattern, number, sending.clone(), client.sender(track).await?));
         }
-        Ok(())
+        serve(&received, &sending).await
     })
 }
 
-/// A bare publisher to `server`, and `count` sockets that receive, whose addresses are told first.
-pub fn sinks(server: SocketAddr, count: usize) -> anyhow::Result<()> {
+/// Sends what is due while it is to, without catching up what was due while it was not.
+async fn publish(pattern: Pattern, number: usize, sending: Arc<AtomicBool>, mut sender: Sender) -> anyhow::Result<()> {
+    let mut model = pattern.model(number)?;
+    let mut payload = Vec::new();
+    loop {
+        let now = Instant::now();
+        while let Some(packet) = model.poll(now) {
+            packet.write(number as u32, now_micros(), &mut payload);
+            let outgoing = Outgoing { timestamp: packet.timestamp, marker: packet.marker, payload: payload.len(), audio_level: None };
+            if sending.load(Ordering::Relaxed) {
+                sender.push(&outgoing, |out| out.copy_from_slice(&payload));
+            }
+        }
+        sender.flush();
+        tokio::time::sleep_until(model.poll_timeout().expect("never ends").into()).await;
+    }
+}
+
+/// Bare publishers to `server`, and sockets that receive, whose addresses are told first.
+pub fn sinks(server: SocketAddr, pattern: Pattern) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let received = Arc::new(AtomicU64::new(0));
-        for _ in 0..count {
+        let (received, sending) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        for _ in 0..pattern.participants {
             let sink = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             say(sink.local_addr()?)?;
             let received = received.clone();
@@ -67,33 +86,42 @@ pub fn sinks(server: SocketAddr, count: usize) -> anyhow::Result<()> {
                 }
             });
         }
-        let sending = Arc::new(AtomicBool::new(false));
-        tokio::spawn(publish(server, sending.clone()));
-        let mut lines = lines();
-        while let Some(line) = lines.recv().await {
-            match line.as_str() {
-                "start" => sending.store(true, Ordering::Relaxed),
-                "stop" => sending.store(false, Ordering::Relaxed),
-                _ => say(received.load(Ordering::Relaxed))?,
-            }
+        for number in 0..pattern.publishers {
+            tokio::spawn(publish_bare(pattern, number, server, sending.clone()));
         }
-        Ok(())
+        serve(&received, &sending).await
     })
 }
 
-async fn publish(server: SocketAddr, sending: Arc<AtomicBool>) -> anyhow::Result<()> {
+async fn publish_bare(pattern: Pattern, number: usize, server: SocketAddr, sending: Arc<AtomicBool>) -> anyhow::Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let mut ticks = interval(Duration::from_secs(1) * BURST / RATE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut model = pattern.model(number)?;
     loop {
-        ticks.tick().await;
-        if sending.load(Ordering::Relaxed) {
-            for _ in 0..BURST {
-                // A header and what is added by sealing, too.
-                socket.send_to(&[0x80; 12 + PAYLOAD], server).await?;
+        let now = Instant::now();
+        while let Some(packet) = model.poll(now) {
+            // A header, and what sealing adds.
+            let mut datagram = vec![0x80; 12 + usize::from(packet.payload_len) + 16];
+            datagram[12] = number as u8;
+            if sending.load(Ordering::Relaxed) {
+                socket.send_to(&datagram, server).await?;
             }
         }
+        tokio::time::sleep_until(model.poll_timeout().expect("never ends").into()).await;
     }
+}
+
+/// Does what the parent says.
+async fn serve(received: &AtomicU64, sending: &AtomicBool) -> anyhow::Result<()> {
+    say("ready")?;
+    let mut lines = lines();
+    while let Some(line) = lines.recv().await {
+        match line.as_str() {
+            "start" => sending.store(true, Ordering::Relaxed),
+            "stop" => sending.store(false, Ordering::Relaxed),
+            _ => say(received.load(Ordering::Relaxed))?,
+        }
+    }
+    Ok(())
 }
 
 fn say(what: impl std::fmt::Display) -> anyhow::Result<()> {
