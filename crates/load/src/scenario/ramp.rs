@@ -103,8 +103,8 @@ pub struct Join {
     pub number: u32,
 }
 
-/// Those who join before the measured time come first. Rooms fill one after the other, roles in their order; a role with a ramp of its own or a time of its own has its own sequence,
-/// over all rooms.
+/// Those who join before the measured time come first. Rooms fill one after the other, roles in their order; a role with a ramp of its own or a time
+/// of its own has its own sequence, over all rooms.
 pub(super) fn joins(scenario: &Scenario) -> Vec<Join> {
     let mut joins = Vec::with_capacity(scenario.participants() as usize);
     let mut common = 0;
