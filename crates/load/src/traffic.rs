@@ -1,11 +1,11 @@
 //! What real encoders send, as seeded models.
 //!
 //! A [`Model`] is one published track. It is told the time and says which packets are to be sent: [`Model::poll`] until there is none, again at
-//! [`Model::poll_timeout`]. A [`Packet`] has what goes into the RTP header and writes its own payload, which a VP8 or Opus parser finds in order and which carries a
-//! [`Stamp`], so that a receiver can tell who sent it, which one it is and when.
+//! [`Model::poll_timeout`]. A [`Packet`] has what goes into the RTP header and writes its own payload, which a VP8 or Opus parser finds in order and
+//! which carries a [`Stamp`], so that a receiver can tell who sent it, which one it is and when.
 //!
-//! The video models follow libwebrtc: an encoder whose rate control keeps the bitrate in spite of keyframes, frames cut into packets of equal size, and a
-//! pacer that sends at 2.5 times the bitrate in quanta of 5 ms.
+//! The video models follow libwebrtc: an encoder whose rate control keeps the bitrate in spite of keyframes, frames cut into packets of equal size,
+//! and a pacer that sends at 2.5 times the bitrate in quanta of 5 ms.
 //!
 //! ```
 //! # use std::time::{Duration, Instant};
@@ -116,7 +116,8 @@ impl Model {
         }
     }
 
-    /// Makes the next frame of an encoding a keyframe. Whether it will be: not for audio or an encoding there isn't, nor within 300 ms of the last keyframe.
+    /// Makes the next frame of an encoding a keyframe. Whether it will be: not for audio or an encoding there isn't, nor within 300 ms of the last
+    /// keyframe.
     pub fn request_keyframe(&mut self, now: Instant, encoding: u8) -> bool {
         match self {
             Self::Video(model) => model.request_keyframe(now, encoding),
@@ -196,7 +197,8 @@ impl Packet {
         }
     }
 
-    /// Replaces `payload` with the packet's RTP payload: what the codec's parser wants to see, a [`Stamp`] of `publication` and `sent_micros`, and zeros.
+    /// Replaces `payload` with the packet's RTP payload: what the codec's parser wants to see, a [`Stamp`] of `publication` and `sent_micros`, and
+    /// zeros.
     pub fn write(&self, publication: u32, sent_micros: u64, payload: &mut Vec<u8>) {
         stamp::write(self, publication, sent_micros, payload);
     }

@@ -16,17 +16,17 @@ mod text;
 
 /// One direction of a line. [`Config::default`] is perfect: no delay, no loss, no limit.
 ///
-/// In a file it is a table with these names, quantities as [`units`](crate::units) reads them; or one text, which is also the form for command lines:
-/// `loss=5%,delay=60ms,jitter=10ms,rate=2Mbit/s`. There the schedules are written `rate@10s=500kbit/s` and `black_hole@5s=2s`, and `perfect` is a line that
-/// does nothing.
+/// In a file it is a table with these names, quantities as [`units`](crate::units) reads them; or one text, which is also the form for command
+/// lines: `loss=5%,delay=60ms,jitter=10ms,rate=2Mbit/s`. There the schedules are written `rate@10s=500kbit/s` and `black_hole@5s=2s`, and `perfect`
+/// is a line that does nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(remote = "Self", default, deny_unknown_fields)]
 pub struct Config {
     /// The mean time from leaving the transmitter to arriving; at most 10 s.
     #[serde(with = "duration")]
     pub delay: Duration,
-    /// The standard deviation of the delay, which is nearly normal and never below 0; at most 2 s. Packets keep their order: one that would overtake another comes
-    /// out right behind it.
+    /// The standard deviation of the delay, which is nearly normal and never below 0; at most 2 s. Packets keep their order: one that would overtake
+    /// another comes out right behind it.
     #[serde(with = "duration")]
     pub jitter: Duration,
     /// How long the jitter stays alike: its correlation falls by e over this time. 0 draws anew for every packet.

@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::units::{Ratio, nanoseconds};
 use crate::{Drop, Random};
 
-/// How far the delay is from its mean, as a function of time: a stationary Gauss–Markov process, whose correlation between two moments falls by e over the
-/// coherence time. Packets of one burst meet nearly the same delay, those of the next frame another.
+/// How far the delay is from its mean, as a function of time: a stationary Gauss–Markov process, whose correlation between two moments falls by e
+/// over the coherence time. Packets of one burst meet nearly the same delay, those of the next frame another.
 #[derive(Clone, Debug)]
 pub(crate) struct Jitter {
     deviation: f64,
@@ -51,8 +51,8 @@ fn decay(x: f64) -> f64 {
     power
 }
 
-/// Independent loss and loss in bursts. The bursts are a Gilbert–Elliott model: a Markov chain with a good and a bad state that moves with every packet. In the bad
-/// one packets are lost with a given probability, and in both with that of independent loss.
+/// Independent loss and loss in bursts. The bursts are a Gilbert–Elliott model: a Markov chain with a good and a bad state that moves with every
+/// packet. In the bad one packets are lost with a given probability, and in both with that of independent loss.
 #[derive(Clone, Debug)]
 pub(crate) struct Loss {
     single: Ratio,

@@ -3,7 +3,8 @@
 //! A [`Line`] carries tokens of any type and is told how many bytes each stands for. A packet's way through it:
 //!
 //! 1. **Black hole**: while one is open, whatever enters is lost.
-//! 2. **Bottleneck**: a queue in front of a transmitter of a given rate. A full queue drops what comes last (tail drop). The rate may change over time.
+//! 2. **Bottleneck**: a queue in front of a transmitter of a given rate. A full queue drops what comes last (tail drop). The rate may change over
+//!    time.
 //! 3. **Loss**: in bursts (Gilbert–Elliott), and independently of them. What is lost here has used the transmitter, as on a radio link.
 //! 4. **Delay** with jitter. The jitter is a function of time rather than of the packet: neighbours are late together, and packets keep their order.
 //! 5. **Duplication** and **reordering**: a duplicate comes out right behind its original; a reordered packet is held back, and others pass it.
@@ -24,8 +25,8 @@
 //! # }
 //! ```
 //!
-//! Pure: no clock, socket, thread or environment. The same configuration, seed and calls give the same outcome to the bit on every platform: all arithmetic
-//! on the way is on integers or uses only the operations that IEEE 754 defines exactly.
+//! Pure: no clock, socket, thread or environment. The same configuration, seed and calls give the same outcome to the bit on every platform: all
+//! arithmetic on the way is on integers or uses only the operations that IEEE 754 defines exactly.
 
 #![forbid(unsafe_code)]
 

@@ -15,8 +15,8 @@ mod tests;
 
 /// One direction of a line, on which tokens of type `T` travel.
 ///
-/// [`push`](Self::push) decides at once what becomes of a packet and when; [`poll`](Self::poll) hands out what is due. The line owns the packets in between, at most
-/// [`Config::limit`] of them. Time that goes back counts as no time passed.
+/// [`push`](Self::push) decides at once what becomes of a packet and when; [`poll`](Self::poll) hands out what is due. The line owns the packets in
+/// between, at most [`Config::limit`] of them. Time that goes back counts as no time passed.
 #[derive(Debug)]
 pub struct Line<T> {
     start: Instant,

@@ -2,8 +2,8 @@
 
 use crate::Ratio;
 
-/// A repeatable source of randomness: the generator xoshiro256++ of Blackman and Vigna (256 bits of state, period 2^256 − 1), its state filled by SplitMix64 as they
-/// advise. It is no source of secrets.
+/// A repeatable source of randomness: the generator xoshiro256++ of Blackman and Vigna (256 bits of state, period 2^256 − 1), its state filled by
+/// SplitMix64 as they advise. It is no source of secrets.
 ///
 /// What is drawn uses only integers and exact operations on floating-point numbers, so that a seed means the same on every platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +49,8 @@ impl Random {
         self.below(u64::from(Ratio::ONE.billionths())) < u64::from(ratio.billionths())
     }
 
-    /// A number with mean 0 and standard deviation 1, nearly normal and never beyond ±6: the sum of twelve uniform numbers of 16 bits (Irwin–Hall). Unlike the usual
-    /// methods it needs no logarithm or cosine, which differ between platforms.
+    /// A number with mean 0 and standard deviation 1, nearly normal and never beyond ±6: the sum of twelve uniform numbers of 16 bits (Irwin–Hall).
+    /// Unlike the usual methods it needs no logarithm or cosine, which differ between platforms.
     pub fn normal(&mut self) -> f64 {
         let sum: u64 = (0..3)
             .map(|_| {

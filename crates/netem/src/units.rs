@@ -1,7 +1,7 @@
 //! Quantities as people write them: `"60ms"`, `"2 Mbit/s"`, `"5 %"`, `"64 KiB"`.
 //!
-//! A bare number is in the base unit: seconds, bits a second, bytes, and for a [`Ratio`] the fraction from 0 to 1. Units are read in any case, with or without a space
-//! before them. All of it can be (de)serialized with serde, durations by the modules [`duration`] and [`optional_duration`].
+//! A bare number is in the base unit: seconds, bits a second, bytes, and for a [`Ratio`] the fraction from 0 to 1. Units are read in any case, with
+//! or without a space before them. All of it can be (de)serialized with serde, durations by the modules [`duration`] and [`optional_duration`].
 
 use std::fmt;
 use std::str::FromStr;

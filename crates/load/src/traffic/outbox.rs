@@ -12,11 +12,12 @@ pub(super) const PACE: f64 = 2.5;
 /// How often the pacer sends.
 const QUANTUM: Duration = Duration::from_millis(5);
 
-/// Frames that wait at most: a keyframe of each of four encodings is out within some four frames' time, so this many wait only if the pacer can't keep up.
+/// Frames that wait at most: a keyframe of each of four encodings is out within some four frames' time, so this many wait only if the pacer can't
+/// keep up.
 const MAX_FRAMES: usize = 64;
 
-/// The frames of a track's encodings, in the order in which they were made, paced together: what the bitrate allows in a quantum leaves at once, and an overdraft of less than a
-/// packet is waited for.
+/// The frames of a track's encodings, in the order in which they were made, paced together: what the bitrate allows in a quantum leaves at once, and
+/// an overdraft of less than a packet is waited for.
 #[derive(Clone, Debug)]
 pub(super) struct Outbox {
     /// By encoding.

@@ -21,8 +21,8 @@ pub(super) const MIN_VP8_FRAME: usize = VP8_KEYFRAME + Stamp::BYTES;
 /// Bytes of the smallest audio payload. Opus gets by with two in silence.
 pub(super) const MIN_OPUS: usize = 1 + Stamp::BYTES;
 
-/// One packet's identity. It stands right behind what the codec's parser looks at, so that it is found whatever a server has made of the payload descriptor or
-/// appended as padding.
+/// One packet's identity. It stands right behind what the codec's parser looks at, so that it is found whatever a server has made of the payload
+/// descriptor or appended as padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// The publication, a number that the whole bench gives out once.
