@@ -1,7 +1,7 @@
 //! The handle on one participant: what a test or a load generator calls.
 
 use std::fmt::Debug;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +128,7 @@ pub struct Client {
     events: broadcast::Sender<ClientEvent>,
     meter: Arc<SharedMeter>,
     data: Arc<dyn DataChannel>,
+    lane: Option<Arc<Lane>>,
 }
 
 impl Client {
@@ -146,14 +147,19 @@ impl Client {
 
     async fn start(options: Options, lane: Option<Arc<Lane>>) -> Result<Client, ClientError> {
         let (commands, queue) = mpsc::channel(COMMANDS);
-        let started = session::start(options, lane, queue).await?;
+        let started = session::start(options, lane.clone(), queue).await?;
         let client =
-            Client { me: started.me, commands, state: started.state, events: started.events, meter: started.meter, data: started.data };
+            Client { me: started.me, commands, state: started.state, events: started.events, meter: started.meter, data: started.data, lane };
         client.ask(|done| Command::Ready { done }).await?;
         for publish in started.publish {
             client.publish(publish).await?;
         }
         Ok(client)
+    }
+
+    /// The local address of the media socket, for a client of [`Client::connect_direct`].
+    pub fn media_address(&self) -> Option<SocketAddr> {
+        self.lane.as_ref()?.local_address()
     }
 
     /// Who the client is.

@@ -125,6 +125,10 @@ impl Lane {
         self.port.get()?.upgrade()
     }
 
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        self.port()?.local_address()
+    }
+
     fn lines(&self) -> Option<&Lines> {
         self.lines.as_ref()
     }

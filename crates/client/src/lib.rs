@@ -45,7 +45,7 @@ pub use meter::{Report, RtcpReport, SequenceReport, StreamReport, TrackReport};
 pub use progress::{Latency, Progress};
 pub use sequence::{Stamp, now_micros};
 pub use state::{ClientEvent, DataMessage, DataPayload, Negotiation, Published, State, Transport};
-pub use switchyard_protocol::{Encoding, ErrorCode, Kind, ParticipantId, Source, TrackId};
+pub use switchyard_protocol::{Encoding, ErrorCode, Kind, ParticipantId, Request, Source, TrackId};
 
 #[cfg(test)]
 mod double;

@@ -31,6 +31,10 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    pub(super) fn local_address(&self) -> Option<SocketAddr> {
+        self.io.local_addr().ok()
+    }
+
     pub(super) fn send(&self, to: SocketAddr, datagram: &[u8]) {
         self.send_run(to, datagram, datagram.len());
     }

@@ -100,7 +100,8 @@ impl Default for LatencyOf {
 }
 
 impl LatencyOf {
-    fn record(&self, shard: usize, micros: u64) {
+    /// Adds a latency; `shard` is whoever adds it.
+    pub fn record(&self, shard: usize, micros: u64) {
         let mut histogram = self.0[shard % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
         histogram.saturating_record(micros.max(1));
     }

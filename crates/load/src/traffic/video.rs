@@ -50,6 +50,11 @@ impl VideoModel {
         Ok(Self { clock, outbox, rates, keyframe_interval: config.keyframe_interval, random, skipped: 0 })
     }
 
+    /// How many encodings it has: 1 without simulcast.
+    pub fn encodings(&self) -> u8 {
+        u8::try_from(self.rates.len()).unwrap_or(u8::MAX)
+    }
+
     /// See [`Model::poll`](super::Model::poll).
     pub fn poll(&mut self, now: Instant) -> Option<Packet> {
         self.skipped += self.clock.skip(now, MAX_BEHIND);
