@@ -19,6 +19,8 @@ mod text;
 mod timeline;
 mod writer;
 
+pub(crate) use writer::printable;
+
 use crate::results::Document;
 
 /// The results for a terminal: lines of at most some 120 columns, no colours, aligned.
