@@ -210,7 +210,7 @@ fn whoever_is_left_outside_is_no_load() {
     let mut run = examples::broadcast(99, 5, 1);
     run.joins.failed = 1;
     run.joins.succeeded -= 1;
-    assert_eq!(Outcome::of(&run, &promise).reasons(), ["failures<=0%: 1 %"]);
+    assert_eq!(Outcome::of(&run, &promise).reasons(), ["failures<=0%: 1.00 %"]);
     assert_eq!(Outcome::of(&run, &lenient), Outcome::Kept);
     run.joins.refused = 5;
     run.joins.succeeded -= 5;

@@ -17,12 +17,19 @@ pub fn milliseconds(value: f64) -> String {
     }
 }
 
+/// A figure without the zeros at the end of its fraction, for an axis: "20.0 ms" as "20 ms".
+pub fn brief(figure: &str) -> String {
+    let (number, unit) = figure.split_once(' ').unwrap_or((figure, ""));
+    let number = trimmed(number.to_owned());
+    if unit.is_empty() { number } else { format!("{number} {unit}") }
+}
+
 /// A share from 0 to 1 in percent: "0 %", "<0.001 %", "0.042 %", "12.5 %". Neither 0 nor 100 % unless it is exactly that.
 pub fn share(value: f64) -> String {
-    if !value.is_finite() {
+    let percent = value * 100.0;
+    if !percent.is_finite() {
         return NONE.to_owned();
     }
-    let percent = value * 100.0;
     match percent {
         _ if value == 0.0 => "0 %".to_owned(),
         _ if value == 1.0 => "100 %".to_owned(),
@@ -107,13 +114,14 @@ fn scaled(value: f64, step: f64, units: &[&str]) -> String {
         value /= step;
         unit += 1;
     }
-    format!("{} {}", three_digits(value), units[unit])
+    let figure = if value == 0.0 { "0".to_owned() } else { three_digits(value) };
+    format!("{figure} {}", units[unit])
 }
 
 fn three_digits(value: f64) -> String {
     match value.abs() {
-        size if size < 9.995 => trimmed(format!("{value:.2}")),
-        size if size < 99.95 => trimmed(format!("{value:.1}")),
+        size if size < 9.995 => format!("{value:.2}"),
+        size if size < 99.95 => format!("{value:.1}"),
         size if size < 1e15 => {
             let whole = count(value.abs().round() as u64);
             if value < 0.0 { format!("-{whole}") } else { whole }
@@ -137,6 +145,7 @@ mod tests {
         assert_eq!(share(1e-9), "<0.001 %");
         assert_eq!(share(0.000_42), "0.042 %");
         assert_eq!(milliseconds(0.0), "0 ms");
+        assert_eq!(bits_per_second(0.0), "0 bit/s");
         assert_eq!(milliseconds(0.000_1), "<0.001 ms");
         assert_eq!(milliseconds(0.004), "0.004 ms");
     }
@@ -155,7 +164,7 @@ mod tests {
         assert_eq!(milliseconds(1_234.0), "1,234 ms");
         assert_eq!(milliseconds(12_340.0), "12.3 s");
         assert_eq!(bits_per_second(472_000_000.0), "472 Mbit/s");
-        assert_eq!(bits_per_second(999_900.0), "1 Mbit/s");
+        assert_eq!(bits_per_second(999_900.0), "1.00 Mbit/s");
         assert_eq!(kibibytes(62.5), "62.5 KiB");
         assert_eq!(kibibytes(1240.0), "1.21 MiB");
         assert_eq!(microseconds(2.408), "2.41 µs");
@@ -163,6 +172,15 @@ mod tests {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(quantity(49_999.6), "50,000");
         assert_eq!(quantity(2.5), "2.5");
+        assert_eq!(milliseconds(20.0), "20.0 ms");
+    }
+
+    #[test]
+    fn a_brief_figure_has_no_zeros_behind() {
+        assert_eq!(brief(&milliseconds(20.0)), "20 ms");
+        assert_eq!(brief(&share(0.0005)), "0.05 %");
+        assert_eq!(brief(&share(0.1)), "10 %");
+        assert_eq!(brief("1,200"), "1,200");
     }
 
     #[test]

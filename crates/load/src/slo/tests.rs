@@ -80,7 +80,7 @@ fn the_worst_kind_of_media_decides_and_is_named() {
     run.media[1].latency_ms.p99 = 31.0;
     let breaches = slo("p99<20ms").check(&run);
     assert_eq!(breaches.len(), 1);
-    assert_eq!(breaches[0].to_string(), "p99<20ms: 31 ms for audio to viewers");
+    assert_eq!(breaches[0].to_string(), "p99<20ms: 31.0 ms for audio to viewers");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn refused_joins_count_as_failures() {
     run.joins.refused = 2;
     run.joins.failed = 1;
     run.joins.succeeded -= 3;
-    assert_eq!(slo("failures<1%").check(&run)[0].to_string(), "failures<1%: 3 %");
+    assert_eq!(slo("failures<1%").check(&run)[0].to_string(), "failures<1%: 3.00 %");
     assert_eq!(slo("failures<5%").check(&run), []);
 }
 
