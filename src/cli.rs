@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench;
+
 /// A multi-party WebRTC server (SFU) with its signaling and a meeting app built in.
 #[derive(Debug, Parser)]
 #[command(name = "switchyard", version, about, propagate_version = true)]
@@ -18,6 +20,9 @@ pub struct Cli {
 pub enum Command {
     /// Run the server until it is interrupted (Ctrl-C or SIGTERM).
     Serve(Serve),
+    /// Load a server with synthetic participants and measure what arrives.
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 /// How to run the server.
@@ -77,7 +82,7 @@ mod tests {
 
     #[test]
     fn serve_dev_needs_nothing_else() {
-        let Command::Serve(options) = Cli::parse_from(["switchyard", "serve", "--dev"]).command;
+        let Command::Serve(options) = Cli::parse_from(["switchyard", "serve", "--dev"]).command else { panic!("not serve") };
         assert!(options.dev && options.http.port() == 8080 && options.media_port == 8080 && options.workers.is_none());
     }
 }

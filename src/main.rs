@@ -2,12 +2,14 @@
 //!
 //! This package is the program: it puts the pure crates, the media workers and the sockets of HTTP and WebSocket together. `server`
 //! starts and stops everything; `http` accepts connections; `signaling` is one WebSocket; `participant` is who is behind it, and
-//! `transport` their end of the peer connection; `rooms` runs one task for each room; `peers` brings what workers report to participants.
+//! `transport` their end of the peer connection; `rooms` runs one task for each room; `peers` brings what workers report to participants. `bench` is the
+//! load bench's command line.
 
 #![forbid(unsafe_code)]
 
 mod addresses;
 mod assets;
+mod bench;
 mod cli;
 mod http;
 mod outbox;
@@ -30,17 +32,21 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let Command::Serve(options) = Cli::parse().command;
-    if let Err(error) = start_logging(&options.log) {
-        eprintln!("error: --log {:?}: {error}", options.log);
-        return ExitCode::from(2);
-    }
-    match server::run(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+    match Cli::parse().command {
+        Command::Serve(options) => {
+            if let Err(error) = start_logging(&options.log) {
+                eprintln!("error: --log {:?}: {error}", options.log);
+                return ExitCode::from(2);
+            }
+            match server::run(options) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    ExitCode::FAILURE
+                }
+            }
         }
+        Command::Bench(command) => bench::main(command),
     }
 }
 

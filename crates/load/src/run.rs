@@ -15,11 +15,12 @@ use switchyard_rtp::Codec;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::live::Phase;
 use crate::measure::decoder::Seen;
 use crate::measure::{Groups, LatencyOf, Publication, Publications};
 use crate::process::{Process, Usage, cores, kernel_drops};
 use crate::results::{RunResult, Sample};
-use crate::scenario::{Join, Scenario};
+use crate::scenario::{Join, Scenario, Subscribe};
 use crate::slo::Slo;
 use crate::traffic::{ConfigError, ModelConfig};
 
@@ -68,34 +69,6 @@ pub enum RunError {
     /// Nobody got in.
     #[error("nobody could join: {0}")]
     NobodyJoined(String),
-}
-
-/// What a run is doing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Phase {
-    /// People are joining.
-    Connecting {
-        /// Connected so far.
-        connected: usize,
-        /// Failed so far.
-        failed: usize,
-        /// In all.
-        total: usize,
-    },
-    /// All are there; media settles.
-    WarmingUp {
-        /// How much longer.
-        left: Duration,
-    },
-    /// The figures count.
-    Measuring {
-        /// Since when.
-        elapsed: Duration,
-        /// Of.
-        total: Duration,
-    },
-    /// The last packets are awaited, people leave.
-    Ending,
 }
 
 /// What all participants of a run share.
@@ -171,7 +144,8 @@ pub async fn run(scenario: &Scenario, options: Options, mut progress: impl FnMut
         if Instant::now() >= next_sample {
             next_sample += Duration::from_secs(1);
             let sample = sampler.take();
-            progress(Phase::Connecting { connected: done - failed, failed, total: early }, &sample);
+            let count = |count: usize| count as u64;
+            progress(Phase::Connecting { connected: count(done - failed), failed: count(failed), of: count(early) }, &sample);
         }
         if done >= early || Instant::now() >= deadline {
             break;
@@ -187,7 +161,8 @@ pub async fn run(scenario: &Scenario, options: Options, mut progress: impl FnMut
     let settled = Instant::now() + scenario.warm_up;
     while let Some(left) = settled.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
         tokio::time::sleep(left.min(Duration::from_secs(1))).await;
-        progress(Phase::WarmingUp { left: settled.saturating_duration_since(Instant::now()) }, &sampler.take());
+        let passed = scenario.warm_up.saturating_sub(settled.saturating_duration_since(Instant::now()));
+        progress(Phase::WarmingUp { passed, of: scenario.warm_up }, &sampler.take());
     }
 
     // The measured time.
@@ -206,14 +181,14 @@ pub async fn run(scenario: &Scenario, options: Options, mut progress: impl FnMut
     open_window.send_replace(Some(opened));
     while opened.elapsed() < scenario.duration {
         tokio::time::sleep((scenario.duration - opened.elapsed()).min(Duration::from_secs(1))).await;
-        progress(Phase::Measuring { elapsed: opened.elapsed().min(scenario.duration), total: scenario.duration }, &sampler.take());
+        progress(Phase::Measuring { passed: opened.elapsed().min(scenario.duration), of: scenario.duration }, &sampler.take());
     }
     shared.publications.close_window();
     let measured = opened.elapsed();
     let (to, bench_to) = (usage(shared.options.server)?, usage(Some(Process::own()))?);
     sampler.close();
     tokio::time::sleep(GRACE).await;
-    progress(Phase::Ending, &sampler.last());
+    progress(Phase::Leaving, &sampler.last());
     let ports = shared.board().ports.clone();
     let drops = kernel_drops(&ports).unwrap_or_default();
     let figures = summary::Figures {
@@ -321,7 +296,7 @@ impl Sampler {
             for session in &board.sessions {
                 let mut meter = session.sink.lock();
                 received += meter.received;
-                if session.ended.is_none() {
+                if session.ended.is_none() && self.shared.scenario.roles[session.role].subscribe == Subscribe::All {
                     let watched = meter.watch(micros);
                     seen.frozen += watched.frozen;
                     seen.watched += watched.watched;
