@@ -24,6 +24,8 @@ use crate::server::Server;
 /// Bytes of a WebSocket message that is read at all; between the protocol's bound and this one, a message is refused by a typed error, beyond
 /// it the connection is closed.
 const MAX_READ_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
+/// Bytes read from a socket at once. Most messages are shorter; a description takes some turns more, and memory only meanwhile.
+const READ_BUFFER: usize = 8 * 1024;
 /// Requests of one client. A join with its candidates takes some 50 at once, a hundred offers and answers a second are more than a browser makes.
 const REQUEST_RATE: Rate = Rate { burst: 300, per_second: 100 };
 /// A client of which nothing at all was heard for this long is gone: it answers pings, which come every 15 s.
@@ -40,7 +42,7 @@ pub async fn upgrade(State(server): State<Arc<Server>>, upgrade: WebSocketUpgrad
     let Ok(permit) = Arc::clone(&server.sockets).try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many connections\n").into_response();
     };
-    upgrade.max_message_size(MAX_READ_BYTES).max_frame_size(MAX_READ_BYTES).write_buffer_size(0).on_upgrade(async move |socket| {
+    upgrade.read_buffer_size(READ_BUFFER).max_message_size(MAX_READ_BYTES).max_frame_size(MAX_READ_BYTES).write_buffer_size(0).on_upgrade(async move |socket| {
         run(server, socket, encoding).await;
         drop(permit);
     })

@@ -55,9 +55,12 @@ pub fn clients(url: &str, pattern: Pattern) -> anyhow::Result<()> {
 /// Sends what is due while it is to, without catching up what was due while it was not.
 async fn publish(pattern: Pattern, number: usize, sending: Arc<AtomicBool>, mut sender: Sender) -> anyhow::Result<()> {
     let mut model = pattern.model(number)?;
-    let mut payload = Vec::new();
+    let (mut payload, mut answered) = (Vec::new(), 0);
     loop {
         let now = Instant::now();
+        if sender.keyframe_requests() != answered && model.request_keyframe(now, 0) {
+            answered = sender.keyframe_requests();
+        }
         while let Some(packet) = model.poll(now) {
             packet.write(number as u32, now_micros(), &mut payload);
             let outgoing = Outgoing { timestamp: packet.timestamp, marker: packet.marker, payload: payload.len(), audio_level: None };
