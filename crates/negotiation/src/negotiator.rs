@@ -122,11 +122,7 @@ impl Negotiator {
     /// Takes an ICE fragment of the client's (RFC 8840 §9); for sessions of [`Mode::Ingress`] and [`Mode::Egress`]. Candidates are checked and
     /// forgotten: `Ok(None)`. Other credentials of the client's than before restart ICE (RFC 9725 §4.3.3), and the fragment that answers
     /// them is returned; `fresh` makes the new local credentials. `Err`: nothing changed.
-    pub fn handle_fragment(
-        &mut self,
-        fragment: &str,
-        fresh: impl FnOnce() -> IceCredentials,
-    ) -> Result<Option<String>, NegotiationError> {
+    pub fn handle_fragment(&mut self, fragment: &str, fresh: impl FnOnce() -> IceCredentials) -> Result<Option<String>, NegotiationError> {
         debug_assert_ne!(self.config.mode, Mode::Meeting, "offers restart a meeting's ICE");
         let remote = self.agreed.remote.as_mut().ok_or(NegotiationError::NoOffer)?;
         let Some(ice) = Fragment::parse(fragment)?.restart(&remote.ice)? else { return Ok(None) };

@@ -30,14 +30,14 @@ fn a_refused_request_changes_nothing() {
         ("a viewer of a room that is full", ErrorCode::LimitReached, Box::new(|room| room.watch(None).map(drop))),
         ("a viewer of nobody", ErrorCode::NoSuchParticipant, Box::new(|room| room.watch(Some(NOBODY)).map(drop))),
         ("a viewer of a viewer", ErrorCode::NoSuchParticipant, Box::new(move |room| room.watch(Some(viewer)).map(drop))),
-        ("publish by a viewer", ErrorCode::NotJoined, Box::new(move |room| room.publish(viewer, "2".into(), Source::Screen, false).map(drop))),
+        (
+            "publish by a viewer",
+            ErrorCode::NotJoined,
+            Box::new(move |room| room.publish(viewer, "2".into(), Source::Screen, false).map(drop)),
+        ),
         ("rename of a viewer", ErrorCode::NotJoined, Box::new(move |room| room.rename(viewer, "Eve".into()))),
         ("chat by a viewer", ErrorCode::NotJoined, Box::new(move |room| room.chat(now, 0, viewer, "hello".into(), None))),
-        (
-            "chat to a viewer",
-            ErrorCode::NoSuchParticipant,
-            Box::new(move |room| room.chat(now, 0, ben, "psst".into(), Some(viewer))),
-        ),
+        ("chat to a viewer", ErrorCode::NoSuchParticipant, Box::new(move |room| room.chat(now, 0, ben, "psst".into(), Some(viewer)))),
         ("publish by nobody", ErrorCode::NotJoined, Box::new(|room| room.publish(NOBODY, "2".into(), Source::Screen, false).map(drop))),
         (
             "a source twice",

@@ -263,8 +263,12 @@ impl Shell {
     }
 
     fn check_roster(&self, id: ParticipantId) {
-        let mut present: BTreeMap<ParticipantId, BTreeSet<TrackId>> =
-            self.clients.iter().filter(|(other, client)| **other != id && !client.viewer).map(|(other, _)| (*other, BTreeSet::new())).collect();
+        let mut present: BTreeMap<ParticipantId, BTreeSet<TrackId>> = self
+            .clients
+            .iter()
+            .filter(|(other, client)| **other != id && !client.viewer)
+            .map(|(other, _)| (*other, BTreeSet::new()))
+            .collect();
         for (track, published) in self.tracks.iter().filter(|(_, published)| published.publisher != id) {
             present.get_mut(&published.publisher).expect("publishers are in the room").insert(*track);
         }

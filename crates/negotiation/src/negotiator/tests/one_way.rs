@@ -44,7 +44,8 @@ fn m_lines_that_a_player_offers_pair_up_to_slots_in_order() {
     for (block, sender, slot, kind) in [(1, &first.video, 0, "video"), (2, &second.video, 1, "video"), (3, &first.audio, 0, "audio")] {
         let block = &blocks[block];
         assert_eq!(attribute(block, "msid"), Some(format!("slot-{slot} slot-{slot}-{kind}").as_str()));
-        let ssrcs: Vec<String> = [Some(sender.ssrc), sender.rtx_ssrc].iter().flatten().map(|ssrc| format!("{ssrc} cname:slot-{slot}")).collect();
+        let ssrcs: Vec<String> =
+            [Some(sender.ssrc), sender.rtx_ssrc].iter().flatten().map(|ssrc| format!("{ssrc} cname:slot-{slot}")).collect();
         assert_eq!(attributes(block, "ssrc").collect::<Vec<_>>(), ssrcs);
         assert_eq!(sender.rtx_ssrc.is_some(), kind == "video");
         assert_eq!(attribute(block, "ssrc-group"), sender.rtx_ssrc.map(|rtx| format!("FID {} {rtx}", sender.ssrc)).as_deref());
