@@ -45,7 +45,7 @@ pub fn routes() -> Router<Arc<Server>> {
         .route("/v1/whep/{room}/{participant}", post(play_one).get(playable).options(endpoint).fallback(not_allowed))
         .route(
             "/v1/sessions/{id}",
-            get(nothing)
+            get(exists)
                 .patch(patch)
                 .delete(delete)
                 .options(|| async { ([(ACCEPT_PATCH, FRAGMENT)], preflight("OPTIONS, GET, HEAD, PATCH, DELETE")) })
@@ -125,6 +125,12 @@ async fn play(server: Arc<Server>, room: String, only: Option<ParticipantId>, he
     let mut participant = Participant::enter(&server, &room, Entrant::Viewer(only), Mode::Egress).await?;
     let answer = participant.accept(&sdp, Vec::new()).await?;
     created(&server, participant, answer, permit)
+}
+
+/// `GET /v1/sessions/{id}`
+async fn exists(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Outcome {
+    server.resources.find(&id)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// `PATCH /v1/sessions/{id}`

@@ -173,10 +173,14 @@ impl Peer {
         tokio::time::timeout(Duration::from_secs(20), connected).await.expect("connected in time").unwrap();
     }
 
-    /// Waits until the server has closed the connection.
-    pub async fn closed(&mut self) {
-        let closed = |state: &RTCPeerConnectionState| matches!(state, RTCPeerConnectionState::Closed | RTCPeerConnectionState::Failed);
-        self.state.wait_for(closed).await.expect("the connection says so");
+    /// Waits until the session is no more.
+    pub async fn gone(&self) {
+        let wait = async {
+            while request(self.server, "GET", self.resource(), &[], b"").await.status != 404 {
+                tokio::time::sleep(PERIOD).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("gone in time");
     }
 
     /// Sends stamped packets on every track from now on. The n-th track is publication n.
