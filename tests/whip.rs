@@ -160,6 +160,17 @@ async fn candidates_trickle_and_ice_restarts_on_both_sides_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Debian packages, which tests/interop/gstreamer.py names"]
+async fn gstreamer_publishes_by_whip_and_decodes_what_it_plays_by_whep() {
+    let server = Server::start(&[]).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/gstreamer.py");
+    let url = format!("http://{}", server.http);
+    let mut run = tokio::process::Command::new(script).args([&url, "interop", "--again"]).kill_on_drop(true).spawn().expect("it starts");
+    let status = tokio::time::timeout(4 * PATIENCE, run.wait()).await.expect("ends in time").expect("waited for");
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_mistake_has_its_error_and_nobody_in_the_room_hears_of_it() {
     let server = server().await;
     let (mut watcher, joined) = server.join("demo", "Ada").await;

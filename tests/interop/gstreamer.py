@@ -1,14 +1,15 @@
 #!/usr/bin/python3
 """Publishes a test pattern and a tone by WHIP, plays them by WHEP, with GStreamer's webrtcbin: a client that shares nothing with the server.
 
-    tests/interop/gstreamer.py http://127.0.0.1:8080 [ROOM] [--restart]
+    tests/interop/gstreamer.py http://127.0.0.1:8080 [ROOM] [--again]
 
 Plays the publisher alone and the whole room, until each player has decoded enough frames and buffers of sound; says what it counted, and
-fails if that takes longer than half a minute. With --restart the same again after the players and the publisher have ended and come
-anew. Needs the Debian packages named in PACKAGES.
+fails if that takes longer than half a minute. With --again all of them end and come anew. Needs the Debian packages named in PACKAGES.
+The server must offer an address of the machine that is not loopback (`serve --dev` does): libnice never uses loopback.
 """
 
 import argparse
+import os
 import sys
 import time
 import urllib.error
@@ -77,9 +78,11 @@ class Session:
             peer.emit("create-offer", None, Gst.Promise.new_with_change_func(self.on_offer, None))
 
     def on_offer(self, promise, _):
-        offer = promise.get_reply().get_value("offer")
+        reply = promise.get_reply()  # Owns the offer.
+        offer = reply.get_value("offer")
+        text = offer.sdp.as_text()
         self.peer.emit("set-local-description", offer, Gst.Promise.new())
-        GLib.idle_add(self.post, offer.sdp.as_text())
+        GLib.idle_add(self.post, text)
 
     def post(self, offer):
         status, headers, body = request("POST", self.url, offer, Content_Type="application/sdp")
@@ -89,9 +92,14 @@ class Session:
         self.etag, self.participant = headers["ETag"], headers["Switchyard-Participant"]
         _, message = GstSdp.SDPMessage.new_from_text(body)
         answer = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, message)
-        self.peer.emit("set-remote-description", answer, Gst.Promise.new())
+        self.peer.emit("set-remote-description", answer, Gst.Promise.new_with_change_func(self.on_answer_set, None))
         self.trickle()
         return False
+
+    def on_answer_set(self, promise, _):
+        reply = promise.get_reply()
+        if reply and reply.has_field("error"):
+            raise RuntimeError(f"the answer was not taken: {reply.to_string()}")
 
     def on_candidate(self, _, line, candidate):
         self.candidates.append(candidate)
@@ -128,10 +136,15 @@ class Player(Session):
     """Decodes whatever comes and counts it."""
 
     def __init__(self, url):
-        super().__init__(url, Gst.parse_launch("webrtcbin name=peer bundle-policy=max-bundle"))
+        pipeline = Gst.Pipeline()
+        pipeline.add(Gst.parse_launch("webrtcbin name=peer bundle-policy=max-bundle"))
+        super().__init__(url, pipeline)
         self.frames = self.buffers = 0
         self.peer.connect("pad-added", self.on_pad)
-        for media, name, clock, number in [("video", "VP8", 90000, 96), ("audio", "OPUS", 48000, 97)]:
+        for media, name, clock, number in [
+            ("video", "VP8", 90000, "96"),
+            ("audio", "OPUS", 48000, "97,encoding-params=(string)2"),
+        ]:
             caps = Gst.Caps.from_string(f"application/x-rtp,media={media},encoding-name={name},clock-rate={clock},payload={number}")
             self.peer.emit("add-transceiver", GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY, caps)
 
@@ -192,14 +205,21 @@ def round_trip(base, room):
             sys.exit("a session outlives its DELETE")
 
 
+def fail(*error):
+    """A callback's exception would only be printed."""
+    sys.__excepthook__(*error)
+    os._exit(1)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("server", help="http://HOST:PORT")
     arguments.add_argument("room", nargs="?", default="interop")
-    arguments.add_argument("--restart", action="store_true", help="do it twice")
+    arguments.add_argument("--again", action="store_true", help="do it twice")
     options = arguments.parse_args()
+    sys.excepthook = fail
     Gst.init(None)
-    for _ in range(1 + options.restart):
+    for _ in range(1 + options.again):
         round_trip(options.server.rstrip("/"), options.room)
 
 

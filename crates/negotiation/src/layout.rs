@@ -7,7 +7,7 @@ use switchyard_rtp::codec::MediaKind;
 
 use crate::description::{Direction, MediaType, Mid, Section};
 use crate::profile::{Body, Known, Profile};
-use crate::{Candidate, Config, IceCredentials, Receiver, Remote, Sender, Slot, SsrcPair};
+use crate::{Candidate, Config, IceCredentials, Mode, Receiver, Remote, Sender, Slot, SsrcPair};
 
 /// What an m-line is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,8 +158,15 @@ impl Layout {
         self.write_transport(&mut out, config, setup);
         self.write_group(&mut out);
         for (index, line) in self.lines.iter().enumerate() {
-            let transport = (self.tag == Some(index)).then_some((config, setup));
-            self.write_line(&mut out, line, transport);
+            let tagged = self.tag == Some(index);
+            // Clients of plain HTTP are of many kinds, and GStreamer 1.22 takes no section without a `setup`; browsers write all of it
+            // into each.
+            let transport = tagged || line.is_used() && config.mode != Mode::Meeting;
+            self.write_line(&mut out, line, transport.then_some((config, setup)));
+            if tagged {
+                write_candidates(&mut out, &config.candidates);
+            }
+            self.write_streams(&mut out, line);
         }
         out
     }
@@ -205,8 +212,10 @@ impl Layout {
         }
         if let Some((config, setup)) = transport {
             self.write_transport(out, config, setup);
-            write_candidates(out, &config.candidates);
         }
+    }
+
+    fn write_streams(&self, out: &mut String, line: &Line) {
         if line.role == Role::Data {
             out.push_str("a=sctp-port:5000\r\na=max-message-size:262144\r\n");
             return;

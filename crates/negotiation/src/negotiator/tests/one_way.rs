@@ -43,6 +43,8 @@ fn m_lines_that_a_player_offers_pair_up_to_slots_in_order() {
     let blocks = blocks(&answer);
     for (block, sender, slot, kind) in [(1, &first.video, 0, "video"), (2, &second.video, 1, "video"), (3, &first.audio, 0, "audio")] {
         let block = &blocks[block];
+        let transport = ["setup", "ice-ufrag", "fingerprint"].map(|name| attribute(block, name).is_some());
+        assert_eq!(transport, [true; 3], "not every client looks into the tagged section");
         assert_eq!(attribute(block, "msid"), Some(format!("slot-{slot} slot-{slot}-{kind}").as_str()));
         let ssrcs: Vec<String> =
             [Some(sender.ssrc), sender.rtx_ssrc].iter().flatten().map(|ssrc| format!("{ssrc} cname:slot-{slot}")).collect();
