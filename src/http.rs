@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::server::Server;
 use crate::signaling::stopped;
-use crate::{assets, signaling};
+use crate::{assets, signaling, whip};
 
 /// Connections that have not become WebSockets. Each holds a descriptor and some 20 KiB for at most a few header timeouts.
 const MAX_CONNECTIONS: usize = 8192;
@@ -36,6 +36,7 @@ pub fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/v1/ws", get(signaling::upgrade))
+        .merge(whip::routes())
         .route("/", get(assets::page))
         .route("/r/{room}", get(assets::page))
         .route("/assets/{*path}", get(assets::hashed))

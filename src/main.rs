@@ -1,9 +1,9 @@
 //! Switchyard: a multi-party WebRTC server (SFU) with its signaling and a meeting app built in.
 //!
 //! This package is the program: it puts the pure crates, the media workers and the sockets of HTTP and WebSocket together. `server`
-//! starts and stops everything; `http` accepts connections; `signaling` is one WebSocket; `participant` is who is behind it, and
-//! `transport` their end of the peer connection; `rooms` runs one task for each room; `peers` brings what workers report to participants. `bench` is the
-//! load bench's command line.
+//! starts and stops everything; `http` accepts connections; `signaling` is one WebSocket, `whip` are sessions without one; `participant` is who is behind either, and
+//! `transport` their end of the peer connection; `rooms` runs one task for each room; `peers` brings what workers report to participants. `bench` is
+//! the load bench's command line.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ mod rooms;
 mod server;
 mod signaling;
 mod transport;
+mod whip;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -1,22 +1,62 @@
-//! One participant: the task behind a WebSocket that has joined a room.
+//! One participant: the task behind a WebSocket or an HTTP session that has entered a room.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use switchyard_negotiation::Mode;
 use switchyard_protocol::{
-    Answered, ClientMessage, CloseReason, ErrorCode, Joined, LeaveReason, ProtocolError, Reply, Request, ServerMessage, VERSION,
+    Answered, ClientMessage, CloseReason, DecodeError, ErrorCode, Event, Joined, LeaveReason, ParticipantId, ProtocolError, Reply, Request,
+    ServerMessage, VERSION,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use crate::outbox::{Close, Outbox};
+use crate::outbox::{Broadcast, Close};
 use crate::peers::{Inbox, Notice};
-use crate::rooms::Seat;
+use crate::rooms::{Entrant, Seat};
 use crate::server::Server;
-use crate::signaling::{Incoming, Reader, stopped};
+use crate::signaling::stopped;
 use crate::transport::Transport;
 
 /// How long a client may take to restart ICE after nothing authenticated was heard of it for 30 s.
 const RESTART_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a participant's requests come from, and where goes what its client is told.
+pub trait Link {
+    /// What comes next. Nothing is lost if the future is dropped.
+    fn next(&mut self) -> impl Future<Output = Incoming> + Send;
+
+    /// Tells the client something, if this link can. Fails if the client doesn't take it.
+    fn send(&self, message: &ServerMessage) -> Result<(), Close>;
+
+    /// Tells the client what many are told.
+    fn broadcast(&self, broadcast: &Broadcast) -> Result<(), Close>;
+}
+
+/// What a client wants.
+pub enum Incoming {
+    /// A message of the protocol, or what is wrong with it; answered by [`Link::send`].
+    Message(Result<ClientMessage, DecodeError>),
+    /// An ICE fragment; whoever brought it waits for the answer.
+    Patch(Patch),
+    /// No more, and what to say to that.
+    Closed(Close),
+}
+
+/// An ICE fragment (RFC 8840) and what it is for.
+pub struct Patch {
+    /// The ICE sessions it may be applied to; `None`: to any.
+    pub ice_sessions: Option<Vec<String>>,
+    pub fragment: String,
+    pub reply: oneshot::Sender<Result<Patched, ProtocolError>>,
+}
+
+/// What came of a [`Patch`].
+pub enum Patched {
+    /// Its candidates were taken note of.
+    Trickled,
+    /// ICE begins anew under the server's credentials in `fragment`.
+    Restarted { ice_session: String, fragment: String },
+}
 
 /// A participant and everything its task owns.
 pub struct Participant {
@@ -29,36 +69,59 @@ pub struct Participant {
 }
 
 impl Participant {
-    /// Takes a seat in a room; with what the client is told of it.
-    pub async fn join(server: &Arc<Server>, room: String, name: String) -> Result<(Self, Joined), ProtocolError> {
-        let (mailbox, inbox) = crate::peers::mailbox();
-        let mut seat = tokio::time::timeout(server.request_timeout, server.rooms.join(&room, name, mailbox))
+    /// Takes a seat in a room.
+    pub async fn enter(server: &Arc<Server>, room: &str, entrant: Entrant, mode: Mode) -> Result<Self, ProtocolError> {
+        let (mailbox, inbox) = crate::peers::mailbox(mode == Mode::Meeting);
+        let seat = tokio::time::timeout(server.request_timeout, server.rooms.join(room, entrant, mailbox))
             .await
             .unwrap_or_else(|_| Err(timeout()))?;
-        let transport = Transport::open(server, &seat).await.map_err(|error| {
-            tracing::error!(%error, "no randomness for a session");
-            ProtocolError::new(ErrorCode::Internal, "no randomness for a session")
-        })?;
-        let joined = Joined {
-            version: VERSION,
-            room,
-            participant: seat.participant,
-            participants: std::mem::take(&mut seat.participants),
-            ice_servers: Vec::new(),
-            limits: crate::server::limits(),
-        };
-        Ok((Self { seat, inbox, transport, request_timeout: server.request_timeout, expiry: None }, joined))
+        let transport = Transport::open(server, &seat, mode).await?;
+        Ok(Self { seat, inbox, transport, request_timeout: server.request_timeout, expiry: None })
     }
 
-    /// Runs until the participant leaves, is lost or is sent away.
-    pub async fn run(mut self, outbox: Outbox, reader: &mut Reader, stop: watch::Receiver<bool>) {
+    /// Who it is in the room.
+    pub fn id(&self) -> ParticipantId {
+        self.seat.participant
+    }
+
+    /// What tells this ICE session from others, after a restart as well.
+    pub fn ice_session(&self) -> &str {
+        self.transport.ice_session()
+    }
+
+    /// What a client is told on entering.
+    pub fn joined(&mut self, room: String) -> Joined {
+        Joined {
+            version: VERSION,
+            room,
+            participant: self.seat.participant,
+            participants: std::mem::take(&mut self.seat.participants),
+            ice_servers: Vec::new(),
+            limits: crate::server::limits(),
+        }
+    }
+
+    /// Answers the offer of a client that makes no other, and publishes what it will send.
+    pub async fn accept(&mut self, sdp: &str, publications: Vec<Request>) -> Result<String, ProtocolError> {
+        let collided = || ProtocolError::new(ErrorCode::Internal, "the offer met one of the server's");
+        let answer = self.transport.handle_offer(sdp, &self.seat)?.ok_or_else(collided)?;
+        let failed = |_| ProtocolError::new(ErrorCode::Internal, "the session could not be set up");
+        self.transport.drive(Instant::now(), &self.seat).await.map_err(failed)?;
+        for publication in publications {
+            self.ask_room(publication).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Runs until the participant leaves, is lost or is sent away; how the client is told.
+    pub async fn run(mut self, link: &mut impl Link, stop: watch::Receiver<bool>) -> Close {
         let stopped = stopped(stop);
         tokio::pin!(stopped);
         let close = loop {
             let deadline = [self.transport.poll_timeout(), self.expiry].into_iter().flatten().min();
             let step = tokio::select! {
-                incoming = reader.next() => self.incoming(incoming, reader, &outbox).await,
-                Some(notice) = self.inbox.notices.recv() => self.notice(notice, &outbox),
+                incoming = link.next() => self.incoming(incoming, link).await,
+                Some(notice) = self.inbox.notices.recv() => self.notice(notice, link),
                 Some(datagram) = self.inbox.datagrams.recv() => {
                     self.transport.handle_datagram(Instant::now(), &datagram);
                     Ok(())
@@ -67,13 +130,13 @@ impl Participant {
                     self.transport.relay(Instant::now(), &message);
                     Ok(())
                 }
-                () = sleep_until(deadline) => self.timeout(Instant::now(), &outbox),
+                () = sleep_until(deadline) => self.timeout(Instant::now(), link),
                 () = self.inbox.overrun.notified() => Err(Close::Because(CloseReason::TooSlow)),
                 () = self.seat.lost() => Err(Close::Gone),
                 () = stopped.as_mut() => Err(Close::Because(CloseReason::ShuttingDown)),
             };
             let step = match step {
-                Ok(()) => self.transport.drive(Instant::now(), &self.seat, &outbox).await,
+                Ok(()) => self.drive(link).await,
                 Err(close) => Err(close),
             };
             if let Err(close) = step {
@@ -81,7 +144,14 @@ impl Participant {
             }
         };
         self.end(close).await;
-        outbox.close(close);
+        close
+    }
+
+    async fn drive(&mut self, link: &impl Link) -> Result<(), Close> {
+        match self.transport.drive(Instant::now(), &self.seat).await? {
+            Some(offer) => link.send(&ServerMessage::Event { event: Event::Offer { revision: offer.revision, sdp: offer.sdp } }),
+            None => Ok(()),
+        }
     }
 
     async fn end(mut self, close: Close) {
@@ -94,22 +164,34 @@ impl Participant {
         tracing::debug!(peer = self.seat.peer.0, ?close, "a session ended");
     }
 
-    async fn incoming(&mut self, incoming: Incoming, reader: &mut Reader, outbox: &Outbox) -> Result<(), Close> {
-        let message = match incoming {
-            Incoming::Closed(close) => return Err(close),
-            Incoming::Frame(frame) => reader.decode(frame),
-        };
-        let ClientMessage { id, request } = match message {
-            Ok(message) => message,
-            Err(refused) => return send(outbox, &ServerMessage::Error { id: refused.id, error: refused.error }),
-        };
-        let leaves = matches!(request, Request::Leave);
-        let message = match self.answer(request).await {
-            Ok(result) => ServerMessage::Reply { id, result },
-            Err(error) => ServerMessage::Error { id: Some(id), error },
-        };
-        send(outbox, &message)?;
-        if leaves { Err(Close::Left) } else { Ok(()) }
+    async fn incoming(&mut self, incoming: Incoming, link: &impl Link) -> Result<(), Close> {
+        match incoming {
+            Incoming::Message(Ok(ClientMessage { id, request })) => {
+                let leaves = matches!(request, Request::Leave);
+                link.send(&match self.answer(request).await {
+                    Ok(result) => ServerMessage::Reply { id, result },
+                    Err(error) => ServerMessage::Error { id: Some(id), error },
+                })?;
+                if leaves { Err(Close::Left) } else { Ok(()) }
+            }
+            Incoming::Message(Err(refused)) => link.send(&ServerMessage::Error { id: refused.id, error: refused.error }),
+            Incoming::Patch(Patch { ice_sessions, fragment, reply }) => {
+                // Who asked may have gone meanwhile.
+                let _ = reply.send(self.patch(ice_sessions, &fragment));
+                Ok(())
+            }
+            Incoming::Closed(close) => Err(close),
+        }
+    }
+
+    fn patch(&mut self, ice_sessions: Option<Vec<String>>, fragment: &str) -> Result<Patched, ProtocolError> {
+        if ice_sessions.is_some_and(|sessions| !sessions.iter().any(|session| session == self.transport.ice_session())) {
+            return Err(ProtocolError::new(ErrorCode::WrongState, "ICE was restarted meanwhile"));
+        }
+        Ok(match self.transport.handle_fragment(fragment, &self.seat)? {
+            Some(fragment) => Patched::Restarted { ice_session: self.transport.ice_session().to_owned(), fragment },
+            None => Patched::Trickled,
+        })
     }
 
     async fn answer(&mut self, request: Request) -> Result<Reply, ProtocolError> {
@@ -142,26 +224,26 @@ impl Participant {
         tokio::time::timeout(self.request_timeout, self.seat.request(request)).await.unwrap_or_else(|_| Err(timeout()))
     }
 
-    fn notice(&mut self, notice: Notice, outbox: &Outbox) -> Result<(), Close> {
+    fn notice(&mut self, notice: Notice, link: &impl Link) -> Result<(), Close> {
         match notice {
-            Notice::Event(broadcast) => outbox.broadcast(&broadcast).map_err(|_| Close::Because(CloseReason::TooSlow))?,
+            Notice::Event(broadcast) => link.broadcast(&broadcast)?,
             Notice::SetSlots(count) => self.transport.set_slots(count),
+            Notice::Dismissed => return Err(Close::Left),
             Notice::Connected => self.expiry = None,
             Notice::Expired => self.expiry = Some(Instant::now() + RESTART_PATIENCE),
         }
         Ok(())
     }
 
-    fn timeout(&mut self, now: Instant, outbox: &Outbox) -> Result<(), Close> {
+    fn timeout(&mut self, now: Instant, link: &impl Link) -> Result<(), Close> {
         if self.expiry.is_some_and(|at| at <= now) {
             return Err(Close::Because(CloseReason::TransportTimeout));
         }
-        self.transport.handle_timeout(now, outbox)
+        match self.transport.handle_timeout(now)? {
+            Some(error) => link.send(&ServerMessage::Error { id: None, error }),
+            None => Ok(()),
+        }
     }
-}
-
-fn send(outbox: &Outbox, message: &ServerMessage) -> Result<(), Close> {
-    outbox.send(message).map_err(|_| Close::Because(CloseReason::TooSlow))
 }
 
 fn timeout() -> ProtocolError {

@@ -23,6 +23,8 @@ pub enum Notice {
     Event(Arc<Broadcast>),
     /// Negotiate this many slots.
     SetSlots(usize),
+    /// The participant that was being watched is gone.
+    Dismissed,
     /// The client nominated a path.
     Connected,
     /// Nothing authenticated was heard for 30 s.
@@ -41,6 +43,8 @@ pub struct Relayed {
 /// Where a participant is reached. Never waits: who does not keep up with notices is marked as overrun and ends their session.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
+    /// Whether there is anybody to be told of events.
+    events: bool,
     notices: mpsc::Sender<Notice>,
     datagrams: mpsc::Sender<Vec<u8>>,
     relayed: mpsc::Sender<Arc<Relayed>>,
@@ -57,18 +61,21 @@ pub struct Inbox {
     pub overrun: Arc<Notify>,
 }
 
-/// A mailbox and its inbox.
-pub fn mailbox() -> (Mailbox, Inbox) {
+/// A mailbox and its inbox. `events`: whether [`Notice::Event`]s are wanted.
+pub fn mailbox(events: bool) -> (Mailbox, Inbox) {
     let (notices, notices_in) = mpsc::channel(MAX_NOTICES);
     let (datagrams, datagrams_in) = mpsc::channel(MAX_DATAGRAMS);
     let (relayed, relayed_in) = mpsc::channel(MAX_RELAYED);
     let overrun = Arc::new(Notify::new());
     let inbox = Inbox { notices: notices_in, datagrams: datagrams_in, relayed: relayed_in, overrun: Arc::clone(&overrun) };
-    (Mailbox { notices, datagrams, relayed, overrun }, inbox)
+    (Mailbox { events, notices, datagrams, relayed, overrun }, inbox)
 }
 
 impl Mailbox {
     pub fn notify(&self, notice: Notice) {
+        if !self.events && matches!(notice, Notice::Event(_)) {
+            return;
+        }
         if let Err(mpsc::error::TrySendError::Full(_)) = self.notices.try_send(notice) {
             self.overrun.notify_one();
         }

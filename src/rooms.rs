@@ -21,9 +21,18 @@ const MAX_MESSAGES: usize = 1024;
 /// How often a join is tried again that met its room just as it closed; each time the room is made anew.
 const MAX_ATTEMPTS: usize = 16;
 
+/// Who enters a room.
+#[derive(Clone, Debug)]
+pub enum Entrant {
+    /// A participant, by this name.
+    Participant(String),
+    /// A viewer, whom nobody sees: of everybody, or of one participant.
+    Viewer(Option<ParticipantId>),
+}
+
 /// What a room's task is asked.
 enum Message {
-    Join { name: String, mailbox: Mailbox, reply: oneshot::Sender<Result<Seat, ProtocolError>> },
+    Join { entrant: Entrant, mailbox: Mailbox, reply: oneshot::Sender<Result<Seat, ProtocolError>> },
     Request { participant: ParticipantId, request: Request, reply: oneshot::Sender<Result<Reply, ProtocolError>> },
     SlotsChanged { participant: ParticipantId, mids: Vec<SlotMids> },
     Relay { from: ParticipantId, to: Option<ParticipantId>, text: bool, payload: Vec<u8> },
@@ -53,12 +62,15 @@ impl Rooms {
         Arc::new(Self { rooms: DashMap::new(), workers, peers, span, last_generation: AtomicU64::new(0), last_track: AtomicU64::new(0) })
     }
 
-    /// Enters the room called `id`, which is made if it isn't there.
-    pub async fn join(self: &Arc<Self>, id: &str, name: String, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
+    /// Enters the room called `id`, which is made if it isn't there; but not for a viewer of one participant, who isn't there either.
+    pub async fn join(self: &Arc<Self>, id: &str, entrant: Entrant, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
         for _ in 0..MAX_ATTEMPTS {
+            if matches!(entrant, Entrant::Viewer(Some(_))) && !self.rooms.contains_key(id) {
+                return Err(ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody is in this room"));
+            }
             let handle = self.rooms.entry(id.to_owned()).or_insert_with(|| self.open(id)).clone();
             let (reply, answer) = oneshot::channel();
-            let message = Message::Join { name: name.clone(), mailbox: mailbox.clone(), reply };
+            let message = Message::Join { entrant: entrant.clone(), mailbox: mailbox.clone(), reply };
             if handle.messages.send(message).await.is_ok()
                 && let Ok(result) = answer.await
             {

@@ -19,9 +19,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::cli::Serve;
 use crate::peers::Peers;
 use crate::rooms::Rooms;
+use crate::whip::Resources;
 use crate::{addresses, http};
 
-/// WebSockets at the same time. Each takes some 100 KB with its session, more while much waits to be sent.
+/// WebSockets and HTTP sessions at the same time. Each takes some 100 KB with its session, more while much waits to be sent.
 const MAX_SOCKETS: usize = 10_000;
 /// How long clients may take to hear that the server goes down.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -33,8 +34,10 @@ pub struct Server {
     pub candidates: Vec<Candidate>,
     pub request_timeout: Duration,
     pub silence_timeout: Duration,
-    /// A permit for each WebSocket.
+    /// A permit for each WebSocket and for each HTTP session.
     pub sockets: Arc<Semaphore>,
+    /// The HTTP sessions.
+    pub resources: Resources,
     /// Turns true when the server goes down.
     pub stop: watch::Receiver<bool>,
     /// Held by every session; the receiver hears when the last is gone.
@@ -84,6 +87,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         request_timeout: options.request_timeout_ms,
         silence_timeout: options.silence_timeout_ms,
         sockets: Arc::new(Semaphore::new(MAX_SOCKETS)),
+        resources: Resources::default(),
         stop: stop.clone(),
         sessions,
     });

@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use futures_util::stream::SplitStream;
+use switchyard_negotiation::Mode;
 use switchyard_protocol::{
     ClientMessage, CloseReason, DecodeError, Encoding, ErrorCode, MAX_MESSAGE_BYTES, ProtocolError, Reply, Request, ServerMessage,
 };
@@ -17,8 +18,9 @@ use switchyard_room::{Bucket, Rate};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::outbox::{Close, Outbox, outbox};
-use crate::participant::Participant;
+use crate::outbox::{Broadcast, Close, Outbox, outbox};
+use crate::participant::{Incoming, Link, Participant};
+use crate::rooms::Entrant;
 use crate::server::Server;
 
 /// Bytes of a WebSocket message that is read at all; between the protocol's bound and this one, a message is refused by a typed error, beyond
@@ -67,18 +69,20 @@ async fn run(server: Arc<Server>, socket: WebSocket, encoding: Encoding) {
     let (outbox, writer) = outbox(encoding);
     let writer = tokio::spawn(writer.run(sink, server.silence_timeout));
     let now = Instant::now();
-    let mut reader = Reader { stream, encoding, writer: Some(writer), requests: Bucket::new(REQUEST_RATE), heard: now, resume: now };
+    let reader = Reader { stream, encoding, writer: Some(writer), requests: Bucket::new(REQUEST_RATE), heard: now, resume: now };
+    let mut socket = Socket { reader, outbox };
     let joined = tokio::select! {
-        joined = tokio::time::timeout(server.silence_timeout, join(&server, &outbox, &mut reader)) => {
+        joined = tokio::time::timeout(server.silence_timeout, join(&server, &mut socket)) => {
             joined.unwrap_or(Err(Close::Because(CloseReason::ProtocolViolation)))
         }
         () = stopped(stop.clone()) => Err(Close::Because(CloseReason::ShuttingDown)),
     };
-    match joined {
-        Ok(participant) => participant.run(outbox, &mut reader, stop).await,
-        Err(close) => outbox.close(close),
-    }
-    reader.finish(server.silence_timeout).await;
+    let close = match joined {
+        Ok(participant) => participant.run(&mut socket, stop).await,
+        Err(close) => close,
+    };
+    socket.outbox.close(close);
+    socket.reader.finish(server.silence_timeout).await;
 }
 
 /// Returns when the server stops.
@@ -88,22 +92,22 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 /// Answers until a client has joined.
-async fn join(server: &Arc<Server>, outbox: &Outbox, reader: &mut Reader) -> Result<Participant, Close> {
+async fn join(server: &Arc<Server>, socket: &mut Socket) -> Result<Participant, Close> {
     loop {
-        let message = match reader.next().await {
-            Incoming::Closed(close) => return Err(close),
-            Incoming::Frame(frame) => reader.decode(frame),
-        };
-        let (id, result) = match message {
+        let frame = socket.reader.next().await?;
+        let (id, result) = match socket.reader.decode(frame) {
             Err(refused) => (refused.id, Err(refused.error)),
             Ok(ClientMessage { id, request: Request::Ping }) => (Some(id), Ok(Reply::Pong)),
-            Ok(ClientMessage { id, request: Request::Join { room, name } }) => match Participant::join(server, room, name).await {
-                Ok((participant, joined)) => {
-                    outbox.send(&ServerMessage::Reply { id, result: Reply::Joined(joined) }).map_err(|_| Close::Gone)?;
-                    return Ok(participant);
+            Ok(ClientMessage { id, request: Request::Join { room, name } }) => {
+                match Participant::enter(server, &room, Entrant::Participant(name), Mode::Meeting).await {
+                    Ok(mut participant) => {
+                        let result = Reply::Joined(participant.joined(room));
+                        socket.outbox.send(&ServerMessage::Reply { id, result }).map_err(|_| Close::Gone)?;
+                        return Ok(participant);
+                    }
+                    Err(error) => (Some(id), Err(error)),
                 }
-                Err(error) => (Some(id), Err(error)),
-            },
+            }
             Ok(ClientMessage { id, .. }) => (Some(id), Err(ProtocolError::new(ErrorCode::NotJoined, "the first request is join"))),
         };
         let message = match (id, result) {
@@ -111,26 +115,41 @@ async fn join(server: &Arc<Server>, outbox: &Outbox, reader: &mut Reader) -> Res
             (id, Err(error)) => ServerMessage::Error { id, error },
             (None, Ok(_)) => continue,
         };
-        outbox.send(&message).map_err(|_| Close::Because(CloseReason::TooSlow))?;
+        socket.send(&message)?;
     }
 }
 
-/// What a WebSocket brings.
-pub enum Incoming {
-    /// A message.
-    Frame(Frame),
-    /// No more, and what to say to that.
-    Closed(Close),
+/// Both halves of a WebSocket.
+struct Socket {
+    reader: Reader,
+    outbox: Outbox,
+}
+
+impl Link for Socket {
+    async fn next(&mut self) -> Incoming {
+        match self.reader.next().await {
+            Ok(frame) => Incoming::Message(self.reader.decode(frame)),
+            Err(close) => Incoming::Closed(close),
+        }
+    }
+
+    fn send(&self, message: &ServerMessage) -> Result<(), Close> {
+        self.outbox.send(message).map_err(|_| Close::Because(CloseReason::TooSlow))
+    }
+
+    fn broadcast(&self, broadcast: &Broadcast) -> Result<(), Close> {
+        self.outbox.broadcast(broadcast).map_err(|_| Close::Because(CloseReason::TooSlow))
+    }
 }
 
 /// A message as it came.
-pub enum Frame {
+enum Frame {
     Text(Bytes),
     Binary(Bytes),
 }
 
 /// The reading half of a WebSocket.
-pub struct Reader {
+struct Reader {
     stream: SplitStream<WebSocket>,
     encoding: Encoding,
     /// The task of the writing half; `None` once it has ended.
@@ -142,29 +161,29 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The next message. Nothing is lost if the future is dropped.
-    pub async fn next(&mut self) -> Incoming {
+    /// The next message, or what to say to there being no more. Nothing is lost if the future is dropped.
+    async fn next(&mut self) -> Result<Frame, Close> {
         tokio::time::sleep_until(self.resume.into()).await;
         loop {
             let message = tokio::select! {
                 message = self.stream.next() => message,
-                () = ended(&mut self.writer) => return Incoming::Closed(Close::Gone),
-                () = tokio::time::sleep_until((self.heard + SILENCE).into()) => return Incoming::Closed(Close::Gone),
+                () = ended(&mut self.writer) => return Err(Close::Gone),
+                () = tokio::time::sleep_until((self.heard + SILENCE).into()) => return Err(Close::Gone),
             };
             self.heard = Instant::now();
             match message {
-                Some(Ok(Message::Text(text))) => return Incoming::Frame(Frame::Text(text.into())),
-                Some(Ok(Message::Binary(bytes))) => return Incoming::Frame(Frame::Binary(bytes)),
+                Some(Ok(Message::Text(text))) => return Ok(Frame::Text(text.into())),
+                Some(Ok(Message::Binary(bytes))) => return Ok(Frame::Binary(bytes)),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_))) | None => return Incoming::Closed(Close::Gone),
-                Some(Err(error)) if is_lost(&error) => return Incoming::Closed(Close::Gone),
-                Some(Err(_)) => return Incoming::Closed(Close::Because(CloseReason::ProtocolViolation)),
+                Some(Ok(Message::Close(_))) | None => return Err(Close::Gone),
+                Some(Err(error)) if is_lost(&error) => return Err(Close::Gone),
+                Some(Err(_)) => return Err(Close::Because(CloseReason::ProtocolViolation)),
             }
         }
     }
 
     /// Reads a request, unless they come too fast.
-    pub fn decode(&mut self, frame: Frame) -> Result<ClientMessage, DecodeError> {
+    fn decode(&mut self, frame: Frame) -> Result<ClientMessage, DecodeError> {
         let bytes = match (self.encoding, frame) {
             (Encoding::Json, Frame::Text(bytes)) | (Encoding::MessagePack, Frame::Binary(bytes)) => bytes,
             (Encoding::Json, Frame::Binary(_)) => return Err(wrong_encoding("this connection speaks JSON in text frames")),

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use switchyard_forward::{Command, IceCredentials, ReceiverConfig, SenderConfig};
-use switchyard_negotiation::{Config, Event as Negotiated, Limits, NegotiationError, Negotiator, Receiver, Sender, Slot};
-use switchyard_protocol::{CloseReason, ErrorCode, Event, Kind, ParticipantId, ProtocolError, ServerMessage};
+use switchyard_negotiation::{Config, Event as Negotiated, Limits, Mode, NegotiationError, Negotiator, Offer, Receiver, Sender, Slot};
+use switchyard_protocol::{CloseReason, ErrorCode, Kind, ParticipantId, ProtocolError};
 use switchyard_room::{Bucket, Rate, SlotMids};
 use switchyard_rtp::MediaKind;
 use switchyard_session::{ChannelId, Event as SessionEvent, Session};
 
-use crate::outbox::{Close, Outbox};
+use crate::outbox::Close;
 use crate::peers::Relayed;
 use crate::rooms::Seat;
 use crate::server::Server;
@@ -34,6 +34,8 @@ pub struct Transport {
     offer_deadline: Option<Instant>,
     /// When the session ends because the client closed its DTLS.
     closed_deadline: Option<Instant>,
+    /// When a session ends that nothing but its DTLS keeps alive, unless that is up by then.
+    handshake_deadline: Option<Instant>,
     request_timeout: Duration,
     channel: Option<ChannelId>,
     relay_budget: Bucket,
@@ -41,22 +43,16 @@ pub struct Transport {
 
 impl Transport {
     /// Begins to answer STUN.
-    pub async fn open(server: &Server, seat: &Seat) -> Result<Self, getrandom::Error> {
+    pub async fn open(server: &Server, seat: &Seat, mode: Mode) -> Result<Self, ProtocolError> {
         let ice = fresh_credentials(seat)?;
         seat.command(Command::AddPeer { peer: seat.peer, ice: ice.clone() }).await;
-        let negotiator = Negotiator::new(Config {
-            session_id: getrandom::u64()?,
-            seed: getrandom::u64()?,
-            ice: negotiated(ice),
-            candidates: server.candidates.clone(),
-            fingerprint: server.certificate.fingerprint().to_owned(),
-            limits: Limits::default(),
-        });
+        let handshake_deadline = (mode != Mode::Meeting).then(|| Instant::now() + server.request_timeout);
         Ok(Self {
-            negotiator,
+            negotiator: negotiator(server, mode, negotiated(ice))?,
             session: Session::new(server.certificate.clone()),
             offer_deadline: None,
             closed_deadline: None,
+            handshake_deadline,
             request_timeout: server.request_timeout,
             channel: None,
             relay_budget: Bucket::new(RELAY_RATE),
@@ -65,10 +61,7 @@ impl Transport {
 
     /// The client's offer; `None`: ignored, it collided with the server's.
     pub fn handle_offer(&mut self, sdp: &str, seat: &Seat) -> Result<Option<String>, ProtocolError> {
-        let fresh = fresh_credentials(seat).map_err(|error| {
-            tracing::error!(%error, "no randomness for credentials");
-            ProtocolError::new(ErrorCode::Internal, "no randomness for credentials")
-        })?;
+        let fresh = fresh_credentials(seat)?;
         self.negotiator.handle_offer(sdp, || negotiated(fresh)).map_err(refused)
     }
 
@@ -77,6 +70,17 @@ impl Transport {
         self.negotiator.handle_answer(revision, sdp).map_err(refused)?;
         self.offer_deadline = None;
         Ok(())
+    }
+
+    /// A fragment with candidates, or one that restarts ICE and is answered by another.
+    pub fn handle_fragment(&mut self, fragment: &str, seat: &Seat) -> Result<Option<String>, ProtocolError> {
+        let fresh = fresh_credentials(seat)?;
+        self.negotiator.handle_fragment(fragment, || negotiated(fresh)).map_err(refused)
+    }
+
+    /// What tells this ICE session from others, after a restart as well.
+    pub fn ice_session(&self) -> &str {
+        &self.negotiator.local_ice().ufrag
     }
 
     /// A trickled candidate; empty: no more will come.
@@ -119,28 +123,31 @@ impl Transport {
 
     /// When [`Transport::handle_timeout`] is to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.offer_deadline, self.closed_deadline, self.session.poll_timeout()].into_iter().flatten().min()
+        [self.offer_deadline, self.closed_deadline, self.handshake_deadline, self.session.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// Does what is due: DTLS and SCTP timers; an offer that was not answered in time is given up, which the client is told.
-    pub fn handle_timeout(&mut self, now: Instant, outbox: &Outbox) -> Result<(), Close> {
+    /// Does what is due: DTLS and SCTP timers; an offer that was not answered in time is given up, which the client is to be told.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<Option<ProtocolError>, Close> {
         if self.session.poll_timeout().is_some_and(|at| at <= now) {
             self.session.handle_timeout(now);
         }
         if self.closed_deadline.is_some_and(|at| at <= now) {
             return Err(Close::Because(CloseReason::TransportFailed));
         }
+        if self.handshake_deadline.is_some_and(|at| at <= now) {
+            return Err(Close::Because(CloseReason::TransportTimeout));
+        }
         if self.offer_deadline.is_some_and(|at| at <= now) {
             self.offer_deadline = None;
             self.negotiator.rollback();
-            let error = ProtocolError::new(ErrorCode::Timeout, "the server's offer was not answered in time; it is made again");
-            outbox.send(&ServerMessage::Error { id: None, error }).map_err(|_| Close::Because(CloseReason::TooSlow))?;
+            return Ok(Some(ProtocolError::new(ErrorCode::Timeout, "the server's offer was not answered in time; it is made again")));
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Carries out what negotiation and session want done. To be called after anything else was.
-    pub async fn drive(&mut self, now: Instant, seat: &Seat, outbox: &Outbox) -> Result<(), Close> {
+    /// Carries out what negotiation and session want done; the offer, if there is one now, is for the client. To be called after anything
+    /// else was.
+    pub async fn drive(&mut self, now: Instant, seat: &Seat) -> Result<Option<Offer>, Close> {
         while let Some(event) = self.negotiator.poll_event() {
             self.negotiated(event, seat).await?;
         }
@@ -151,12 +158,11 @@ impl Transport {
             let Some(event) = self.session.poll_event() else { break };
             self.session_event(now, event, seat).await?;
         }
-        if let Some(offer) = self.negotiator.poll_offer() {
+        let offer = self.negotiator.poll_offer();
+        if offer.is_some() {
             self.offer_deadline = Some(now + self.request_timeout);
-            let event = Event::Offer { revision: offer.revision, sdp: offer.sdp };
-            outbox.send(&ServerMessage::Event { event }).map_err(|_| Close::Because(CloseReason::TooSlow))?;
         }
-        Ok(())
+        Ok(offer)
     }
 
     /// Says goodbye to the client's DTLS.
@@ -200,6 +206,7 @@ impl Transport {
         match event {
             SessionEvent::Keys(keys) => {
                 tracing::debug!(peer = seat.peer.0, profile = ?keys.profile, "DTLS is up");
+                self.handshake_deadline = None;
                 seat.command(Command::SetKeys { peer: seat.peer, keys: Box::new(keys) }).await;
             }
             SessionEvent::Failed(reason) => {
@@ -253,10 +260,36 @@ fn destination(text: bool, data: &[u8]) -> Option<(Option<ParticipantId>, &[u8])
     Some(((to != EVERYBODY).then_some(ParticipantId(to)), payload))
 }
 
-fn fresh_credentials(seat: &Seat) -> Result<IceCredentials, getrandom::Error> {
+/// The m-lines on which a client will send that makes this offer, in order; or why the offer is refused. Nobody hears of it.
+pub fn preview(server: &Server, mode: Mode, sdp: &str) -> Result<Vec<(String, MediaKind)>, ProtocolError> {
+    let nobodys = switchyard_negotiation::IceCredentials { ufrag: String::new(), pwd: String::new() };
+    let mut negotiator = negotiator(server, mode, nobodys.clone())?;
+    negotiator.handle_offer(sdp, || nobodys).map_err(refused)?;
+    Ok(negotiator.receivers().iter().map(|receiver| (receiver.mid.clone(), receiver.kind)).collect())
+}
+
+fn negotiator(server: &Server, mode: Mode, ice: switchyard_negotiation::IceCredentials) -> Result<Negotiator, ProtocolError> {
+    Ok(Negotiator::new(Config {
+        mode,
+        session_id: getrandom::u64().map_err(no_randomness)?,
+        seed: getrandom::u64().map_err(no_randomness)?,
+        ice,
+        candidates: server.candidates.clone(),
+        fingerprint: server.certificate.fingerprint().to_owned(),
+        limits: Limits::default(),
+    }))
+}
+
+fn fresh_credentials(seat: &Seat) -> Result<IceCredentials, ProtocolError> {
     let mut random = [0; 24];
-    getrandom::fill(&mut random)?;
+    getrandom::fill(&mut random).map_err(no_randomness)?;
     Ok(IceCredentials::generate(seat.worker, random))
+}
+
+/// What a client is told when the system has no randomness to give.
+pub fn no_randomness(error: getrandom::Error) -> ProtocolError {
+    tracing::error!(%error, "no randomness for a session");
+    ProtocolError::new(ErrorCode::Internal, "no randomness for a session")
 }
 
 fn negotiated(ice: IceCredentials) -> switchyard_negotiation::IceCredentials {

@@ -12,7 +12,7 @@ use switchyard_rtp::MediaKind;
 use tokio::sync::mpsc;
 
 use super::trunks::{Crossing, Trunks};
-use super::{Message, Rooms, Seat};
+use super::{Entrant, Message, Rooms, Seat};
 use crate::outbox::Broadcast;
 use crate::peers::{Mailbox, Notice, Relayed};
 
@@ -88,8 +88,8 @@ impl RoomTask {
 
     async fn handle(&mut self, message: Message) {
         match message {
-            Message::Join { name, mailbox, reply } => {
-                let seat = self.join(name, mailbox);
+            Message::Join { entrant, mailbox, reply } => {
+                let seat = self.join(entrant, mailbox);
                 // If nobody waits for it any more, the seat leaves as it is dropped.
                 let _ = reply.send(seat);
             }
@@ -105,8 +105,11 @@ impl RoomTask {
         }
     }
 
-    fn join(&mut self, name: String, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
-        let entry = self.room.join(name)?;
+    fn join(&mut self, entrant: Entrant, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
+        let entry = match entrant {
+            Entrant::Participant(name) => self.room.join(name),
+            Entrant::Viewer(only) => self.room.watch(only),
+        }?;
         let worker = self.place();
         let peer = self.rooms.peers.add(mailbox.clone());
         self.members.insert(entry.participant, Member { mailbox, peer, worker });
@@ -167,7 +170,11 @@ impl RoomTask {
         .map(|()| Reply::Done)
     }
 
+    /// Viewers hear what is said to all, but say nothing themselves.
     fn relay(&self, from: ParticipantId, to: Option<ParticipantId>, text: bool, payload: &[u8]) {
+        if !self.room.shows(from) {
+            return;
+        }
         let mut bytes = if text { format!("{}\n", from.0).into_bytes() } else { from.0.to_be_bytes().to_vec() };
         bytes.extend_from_slice(payload);
         let message = Arc::new(Relayed { text, bytes });
@@ -191,6 +198,11 @@ impl RoomTask {
             Effect::SetSlots { participant, count } => {
                 if let Some(member) = self.members.get(&participant) {
                     member.mailbox.notify(Notice::SetSlots(count));
+                }
+            }
+            Effect::Dismiss { viewer } => {
+                if let Some(member) = self.members.get(&viewer) {
+                    member.mailbox.notify(Notice::Dismissed);
                 }
             }
             Effect::Publish { participant, mid, track, kind, enabled } => {

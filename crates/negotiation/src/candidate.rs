@@ -43,8 +43,18 @@ fn is_candidate(candidate: &str) -> bool {
 }
 
 /// `ice-char` of RFC 8839 §5.1, between `least` and `most` of them.
-pub(crate) fn is_ice_chars(text: &str, least: usize, most: usize) -> bool {
+fn is_ice_chars(text: &str, least: usize, most: usize) -> bool {
     (least..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
+/// A user name fragment (RFC 8839 §5.4).
+pub(crate) fn is_ufrag(text: &str) -> bool {
+    is_ice_chars(text, 4, 256)
+}
+
+/// A password (RFC 8839 §5.4).
+pub(crate) fn is_pwd(text: &str) -> bool {
+    is_ice_chars(text, 22, 256)
 }
 
 /// `token` of RFC 8866 §9.

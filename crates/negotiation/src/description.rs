@@ -161,7 +161,7 @@ impl Description {
         let (own, session) = (&tagged.transport, &self.transport);
         let ufrag = own.ufrag.as_ref().or(session.ufrag.as_ref()).ok_or(NegotiationError::Ice)?;
         let pwd = own.pwd.as_ref().or(session.pwd.as_ref()).ok_or(NegotiationError::Ice)?;
-        if !candidate::is_ice_chars(ufrag, 4, 256) || !candidate::is_ice_chars(pwd, 22, 256) {
+        if !candidate::is_ufrag(ufrag) || !candidate::is_pwd(pwd) {
             return Err(NegotiationError::Ice);
         }
         let fingerprint = own.fingerprint.as_ref().or(session.fingerprint.as_ref()).ok_or(NegotiationError::Fingerprint)?;

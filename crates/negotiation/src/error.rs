@@ -85,6 +85,26 @@ pub enum NegotiationError {
     /// A first offer without a single m-line the server can use: bundled, over DTLS, with a known codec or a data channel.
     #[error("no m-line is usable")]
     NothingUsable,
+    /// An m-line that goes the wrong way in a session that has one way only (RFC 9725 §4.2).
+    #[error("m-line {section} must be {required}")]
+    OneWay {
+        /// Which.
+        section: usize,
+        /// The direction it should have had.
+        required: &'static str,
+    },
+    /// An m-line that the server can't use, in a session that is taken up as a whole or not at all (RFC 9725 §4.4.3).
+    #[error("m-line {section} has no codec, transport or BUNDLE group that the server can use")]
+    Unusable {
+        /// Which.
+        section: usize,
+    },
+    /// An ICE fragment that doesn't parse (RFC 8840 §9).
+    #[error("line {line} of the fragment does not parse")]
+    Fragment {
+        /// Its number, from 1.
+        line: usize,
+    },
     /// No ICE credentials, or some that RFC 8839 §5.4 does not allow.
     #[error("missing or malformed ICE credentials")]
     Ice,

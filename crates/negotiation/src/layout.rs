@@ -7,7 +7,7 @@ use switchyard_rtp::codec::MediaKind;
 
 use crate::description::{Direction, MediaType, Mid, Section};
 use crate::profile::{Body, Known, Profile};
-use crate::{Candidate, Config, IceCredentials, Receiver, Remote, Sender, Slot, SsrcPair};
+use crate::{Candidate, Config, IceCredentials, Mode, Receiver, Remote, Sender, Slot, SsrcPair};
 
 /// What an m-line is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,21 +156,47 @@ impl Layout {
         // For all sections at once: Chromium refuses bundled m-lines that no credentials and no fingerprint apply to, though only the
         // tagged section's count (RFC 9143 §7.1.3). That one repeats them, because some look for them nowhere else.
         self.write_transport(&mut out, config, setup);
-        let tagged = self.tag.and_then(|tag| self.lines.get(tag));
-        if let Some(tagged) = tagged {
-            out.push_str("a=group:BUNDLE ");
-            out.push_str(mid(tagged));
-            for (_, line) in self.lines.iter().enumerate().filter(|(index, line)| line.is_used() && self.tag != Some(*index)) {
-                out.push(' ');
-                out.push_str(mid(line));
-            }
-            out.push_str("\r\n");
-        }
+        self.write_group(&mut out);
         for (index, line) in self.lines.iter().enumerate() {
-            let transport = (self.tag == Some(index)).then_some((config, setup));
-            self.write_line(&mut out, line, transport);
+            let tagged = self.tag == Some(index);
+            // Clients of plain HTTP are of many kinds, and GStreamer 1.22 takes no section without a `setup`; browsers write all of it
+            // into each.
+            let transport = tagged || line.is_used() && config.mode != Mode::Meeting;
+            self.write_line(&mut out, line, transport.then_some((config, setup)));
+            if tagged {
+                write_candidates(&mut out, &config.candidates);
+            }
+            self.write_streams(&mut out, line);
         }
         out
+    }
+
+    /// The ICE half of it as a fragment (RFC 8840 §9), with the attributes that stay the same (RFC 9725 §4.3.3).
+    pub(crate) fn write_fragment(&self, config: &Config) -> String {
+        let mut out = String::from("a=ice-lite\r\na=ice-options:trickle\r\n");
+        self.write_group(&mut out);
+        let Some(tagged) = self.tagged() else { return out };
+        write_media(&mut out, tagged);
+        let IceCredentials { ufrag, pwd } = &self.local_ice;
+        let _ = write!(out, "a=mid:{}\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\n", mid(tagged));
+        write_candidates(&mut out, &config.candidates);
+        out
+    }
+
+    fn tagged(&self) -> Option<&Line> {
+        self.tag.and_then(|tag| self.lines.get(tag))
+    }
+
+    /// The BUNDLE group, the tagging line first.
+    fn write_group(&self, out: &mut String) {
+        let Some(tagged) = self.tagged() else { return };
+        out.push_str("a=group:BUNDLE ");
+        out.push_str(mid(tagged));
+        for (_, line) in self.lines.iter().enumerate().filter(|(index, line)| line.is_used() && self.tag != Some(*index)) {
+            out.push(' ');
+            out.push_str(mid(line));
+        }
+        out.push_str("\r\n");
     }
 
     fn write_transport(&self, out: &mut String, config: &Config, setup: &str) {
@@ -179,29 +205,17 @@ impl Layout {
     }
 
     fn write_line(&self, out: &mut String, line: &Line, transport: Option<(&Config, &str)>) {
-        match line.role {
-            Role::Stopped | Role::Stopping => {
-                let _ = write!(out, "m={}\r\n", line.refusal.as_deref().unwrap_or_default());
-            }
-            Role::Data => {
-                let _ = write!(out, "m=application 9 {} webrtc-datachannel\r\n", line.protocol);
-            }
-            Role::Client | Role::Slot(_) => {
-                let name = if line.media == MediaType::Audio { "audio" } else { "video" };
-                let _ = write!(out, "m={name} 9 {} {}\r\n", line.protocol, line.body.as_ref().map_or("", |body| &body.formats));
-            }
-        }
+        write_media(out, line);
         out.push_str("c=IN IP4 0.0.0.0\r\n");
         if line.mid.is_some() {
             let _ = write!(out, "a=mid:{}\r\n", mid(line));
         }
         if let Some((config, setup)) = transport {
             self.write_transport(out, config, setup);
-            for (index, candidate) in config.candidates.iter().enumerate() {
-                write_candidate(out, index, candidate);
-            }
-            out.push_str("a=end-of-candidates\r\n");
         }
+    }
+
+    fn write_streams(&self, out: &mut String, line: &Line) {
         if line.role == Role::Data {
             out.push_str("a=sctp-port:5000\r\na=max-message-size:262144\r\n");
             return;
@@ -226,6 +240,26 @@ impl Layout {
             }
         }
     }
+}
+
+/// The `m=` line.
+fn write_media(out: &mut String, line: &Line) {
+    let _ = match line.role {
+        Role::Stopped | Role::Stopping => write!(out, "m={}\r\n", line.refusal.as_deref().unwrap_or_default()),
+        Role::Data => write!(out, "m=application 9 {} webrtc-datachannel\r\n", line.protocol),
+        Role::Client | Role::Slot(_) => {
+            let name = if line.media == MediaType::Audio { "audio" } else { "video" };
+            write!(out, "m={name} 9 {} {}\r\n", line.protocol, line.body.as_ref().map_or("", |body| &body.formats))
+        }
+    };
+}
+
+/// All candidates: a lite agent knows them from the start.
+fn write_candidates(out: &mut String, candidates: &[Candidate]) {
+    for (index, candidate) in candidates.iter().enumerate() {
+        write_candidate(out, index, candidate);
+    }
+    out.push_str("a=end-of-candidates\r\n");
 }
 
 fn mid(line: &Line) -> &str {

@@ -4,6 +4,9 @@
 //! an offer of the client's that meets one of the server's in flight is ignored and the client rolls back. At most one offer of
 //! the server's is in flight; what changes meanwhile is folded into the next. What fails changes nothing.
 //!
+//! Sessions over plain HTTP ([`Mode::Ingress`], [`Mode::Egress`]) have one offer, the client's, and no other: it is taken up as a whole or
+//! refused (RFC 9725 §4.4.3), and ICE is restarted by fragments (RFC 8840).
+//!
 //! Pure: no clock, socket, thread or environment; randomness is a seed in [`Config`].
 
 mod candidate;
@@ -11,6 +14,7 @@ mod description;
 mod digest;
 mod error;
 mod format;
+mod fragment;
 mod layout;
 mod negotiator;
 mod profile;
@@ -19,4 +23,4 @@ mod types;
 
 pub use error::NegotiationError;
 pub use negotiator::Negotiator;
-pub use types::{Candidate, Config, Event, Feedback, IceCredentials, Limits, Offer, Receiver, Remote, Sender, Slot, SsrcPair};
+pub use types::{Candidate, Config, Event, Feedback, IceCredentials, Limits, Mode, Offer, Receiver, Remote, Sender, Slot, SsrcPair};

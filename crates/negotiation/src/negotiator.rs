@@ -7,13 +7,13 @@ mod tests;
 
 use std::fmt::Write;
 
-use switchyard_rtp::codec::{CodecTable, MediaKind};
-use switchyard_rtp::extension::ExtensionMap;
+use switchyard_rtp::codec::MediaKind;
 
 use crate::description::{Description, Mid};
+use crate::fragment::Fragment;
 use crate::layout::{Layout, Line, RECVONLY, Role, SENDONLY};
 use crate::ssrc::Ssrcs;
-use crate::{Config, Event, Feedback, IceCredentials, NegotiationError, Offer, Receiver, Remote, Sender, Slot, SsrcPair, candidate};
+use crate::{Config, Event, IceCredentials, Mode, NegotiationError, Offer, Receiver, Remote, Sender, Slot, SsrcPair, candidate};
 use agree::Bodies;
 
 /// One participant's negotiation: what was agreed, what is wanted, and the offer in flight.
@@ -81,11 +81,13 @@ impl Negotiator {
         let offer = Description::parse(sdp, &self.config.limits, |index| lines.get(index)?.seen.as_ref())?;
         let reconciled = self.abandoned.as_ref().map(|abandoned| agree::reconcile(&offer, &self.agreed, abandoned));
         let base = reconciled.as_ref().unwrap_or(&self.agreed);
-        let mut layout = agree::answer(base, &offer, &self.config.limits, &mut Bodies::default())?;
+        let mut ssrcs = self.ssrcs.clone();
+        let mut layout = agree::answer(base, &offer, self.config.mode, &self.config.limits, &mut ssrcs, &mut Bodies::default())?;
         let restarted = matches!((&self.agreed.remote, &layout.remote), (Some(old), Some(new)) if old.ice != new.ice);
         if restarted {
             layout.local_ice = fresh();
         }
+        self.ssrcs = ssrcs;
         self.abandoned = None;
         self.commit(layout);
         self.version += 1;
@@ -117,8 +119,21 @@ impl Negotiator {
         candidate::validate(candidate)
     }
 
+    /// Takes an ICE fragment of the client's (RFC 8840 §9); for sessions of [`Mode::Ingress`] and [`Mode::Egress`]. Candidates are checked and
+    /// forgotten: `Ok(None)`. Other credentials of the client's than before restart ICE (RFC 9725 §4.3.3), and the fragment that answers
+    /// them is returned; `fresh` makes the new local credentials. `Err`: nothing changed.
+    pub fn handle_fragment(&mut self, fragment: &str, fresh: impl FnOnce() -> IceCredentials) -> Result<Option<String>, NegotiationError> {
+        debug_assert_ne!(self.config.mode, Mode::Meeting, "offers restart a meeting's ICE");
+        let remote = self.agreed.remote.as_mut().ok_or(NegotiationError::NoOffer)?;
+        let Some(ice) = Fragment::parse(fragment)?.restart(&remote.ice)? else { return Ok(None) };
+        remote.ice = ice;
+        self.agreed.local_ice = fresh();
+        self.events.restarted = true;
+        Ok(Some(self.agreed.write_fragment(&self.config)))
+    }
+
     /// How many slots there should be, capped by [`Limits::slots`](crate::Limits::slots). The next offer grows or shrinks to it, at
-    /// the end: the last slots are the first to go.
+    /// the end: the last slots are the first to go. Where only the client offers, it changes nothing.
     pub fn set_slots(&mut self, count: usize) {
         self.wanted = count.min(self.config.limits.slots);
     }
@@ -126,7 +141,7 @@ impl Negotiator {
     /// The next offer: `Some` only once the client's first offer was answered, while no offer is in flight, and if something changed
     /// since the last description, or an offer was given up.
     pub fn poll_offer(&mut self) -> Option<Offer> {
-        if self.pending.is_some() || self.agreed.remote.is_none() {
+        if self.pending.is_some() || self.agreed.remote.is_none() || self.config.mode != Mode::Meeting {
             return None;
         }
         let mut layout = match &self.abandoned {
@@ -239,16 +254,7 @@ impl Negotiator {
             None => layout.lines.push(line),
         }
         *from = at.map_or(layout.lines.len(), |at| at + 1);
-        Sender {
-            mid: mid.as_str().to_owned(),
-            kind,
-            active: false,
-            codecs: CodecTable::default(),
-            feedback: Feedback::default(),
-            extensions: ExtensionMap::default(),
-            ssrc,
-            rtx_ssrc: None,
-        }
+        Sender::new(mid.as_str().to_owned(), kind, ssrc)
     }
 
     /// A mid that no m-line ever had: `s00`, `s01`, ... in base 36.

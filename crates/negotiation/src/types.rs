@@ -31,7 +31,7 @@ pub struct Candidate {
 /// How much one participant may negotiate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most slots (pairs of m-lines) the server offers; [`Negotiator::set_slots`](crate::Negotiator::set_slots) is capped by it.
+    /// Most slots (pairs of m-lines), whoever offers them; [`Negotiator::set_slots`](crate::Negotiator::set_slots) is capped by it.
     pub slots: usize,
     /// Most m-lines in use that are the client's own: what it sends, and its data m-line.
     pub client_sections: usize,
@@ -57,9 +57,24 @@ impl Limits {
     }
 }
 
+/// Who offers, and which way media goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Either side offers, at any time. The client sends on m-lines of its own; it receives on slots, which the server offers.
+    #[default]
+    Meeting,
+    /// Only the client offers, and sends on all its m-lines (RFC 9725).
+    Ingress,
+    /// Only the client offers, and receives on all its m-lines (draft-ietf-wish-whep): its first audio and its first video m-line are the
+    /// first slot, and so on.
+    Egress,
+}
+
 /// What a negotiator is made from.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Who offers, and which way media goes.
+    pub mode: Mode,
     /// The `o=` line's session id; below 2^63 (RFC 9429 §5.2.1), the top bit is ignored.
     pub session_id: u64,
     /// Where the SSRCs come from. Another seed for each participant.
@@ -160,7 +175,7 @@ pub struct Receiver {
 /// One m-line on which the server sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// The m-line's identification.
+    /// The m-line's identification; empty where a client offered only the other half of a slot.
     pub mid: String,
     /// Audio or video.
     pub kind: MediaKind,
@@ -176,6 +191,22 @@ pub struct Sender {
     pub ssrc: u32,
     /// The SSRC of retransmissions; `None` if RTX was not negotiated.
     pub rtx_ssrc: Option<u32>,
+}
+
+impl Sender {
+    /// Nothing is agreed yet but the name and the SSRC.
+    pub(crate) fn new(mid: String, kind: MediaKind, ssrc: u32) -> Self {
+        Self {
+            mid,
+            kind,
+            active: false,
+            codecs: CodecTable::default(),
+            feedback: Feedback::default(),
+            extensions: ExtensionMap::default(),
+            ssrc,
+            rtx_ssrc: None,
+        }
+    }
 }
 
 /// A pair of m-lines under one media stream, which browsers synchronise.

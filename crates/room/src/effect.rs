@@ -44,6 +44,11 @@ pub enum Effect {
         /// The new state.
         enabled: bool,
     },
+    /// The participant for whom a viewer was there has left; the viewer is to leave as well.
+    Dismiss {
+        /// The viewer.
+        viewer: ParticipantId,
+    },
     /// What a participant's receiving m-line carries from now on.
     Route {
         /// To whom.

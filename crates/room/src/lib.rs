@@ -12,6 +12,9 @@
 //! slots are taken away only when more than a whole step too many are there. At most 56 slots are made; what does not fit waits, and
 //! whenever a slot falls free the oldest waiting group gets it.
 //!
+//! A *viewer* receives like a participant and is shown to nobody; it brings its own fixed number of slots, and may be there for one
+//! participant only.
+//!
 //! Tracks are shown and routed only on m-lines that are negotiated, which [`Room::slots_changed`] says.
 //!
 //! Pure: no clock, socket, thread or environment; deterministic, so that a simulation replays exactly.

@@ -13,7 +13,7 @@ use crate::{Audience, Bucket, Effect, Rate, SlotMids};
 /// Bounds of one room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Participants at the same time. Each is told of each other's coming and going, so the cost of a full room's start grows with the
+    /// Participants and viewers at the same time. Each is told of each other's coming and going, so the cost of a full room's start grows with the
     /// square: a million small messages at 1,000.
     pub participants: usize,
     /// Slots a participant can have: 129 m-lines make a session description of about 150 KB, which browsers take a tenth of a second for.
@@ -66,7 +66,8 @@ pub struct Room {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Member {
-    name: String,
+    /// `None`: a viewer.
+    name: Option<String>,
     /// In order of publishing; at most one for each [`Source`].
     tracks: Vec<TrackId>,
     view: View,
@@ -104,18 +105,36 @@ impl Room {
         self.effects.pop_front()
     }
 
-    /// Whether nobody is there.
+    /// Whether nobody is there, not even a viewer.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// How many are there.
+    /// How many are there, viewers included.
     pub fn len(&self) -> usize {
         self.members.len()
     }
 
     /// Somebody enters. Fails with [`ErrorCode::LimitReached`] if the room is full.
     pub fn join(&mut self, name: String) -> Result<Entry, ProtocolError> {
+        let policy = SlotPolicy { most: self.limits.slots, step: Some(self.limits.slot_step), spare: self.limits.spare_slots };
+        let entry = self.enter(Some(name.clone()), None, policy)?;
+        let participant = Participant { id: entry.participant, name, tracks: Vec::new() };
+        self.notify(Audience::Others(entry.participant), Event::ParticipantJoined { participant });
+        Ok(entry)
+    }
+
+    /// Somebody comes to watch and listen, shown to nobody and on slots of their own making: everybody, or `only` one participant, and only
+    /// for as long as that one is there. Fails with [`ErrorCode::LimitReached`] if the room is full, with [`ErrorCode::NoSuchParticipant`]
+    /// if `only` is not there.
+    pub fn watch(&mut self, only: Option<ParticipantId>) -> Result<Entry, ProtocolError> {
+        if let Some(only) = only {
+            self.member(only).map_err(|_| nobody())?;
+        }
+        self.enter(None, only, SlotPolicy { most: self.limits.slots, step: None, spare: 0 })
+    }
+
+    fn enter(&mut self, name: Option<String>, only: Option<ParticipantId>, policy: SlotPolicy) -> Result<Entry, ProtocolError> {
         if self.members.len() >= self.limits.participants {
             return Err(ProtocolError::new(
                 ErrorCode::LimitReached,
@@ -123,7 +142,7 @@ impl Room {
             ));
         }
         let participant = ParticipantId(next(&mut self.last_participant)?);
-        let mut roster: VecDeque<Participant> = self.members.iter().map(|(&id, member)| self.describe(id, member)).collect();
+        let mut roster: VecDeque<Participant> = self.members.iter().filter_map(|(&id, member)| self.describe(id, member)).collect();
         let mut budget = self.limits.roster_bytes;
         let fitting = roster
             .iter()
@@ -135,15 +154,10 @@ impl Room {
             .count();
         let rest = roster.split_off(fitting);
 
-        let policy = SlotPolicy { most: self.limits.slots, step: self.limits.slot_step, spare: self.limits.spare_slots };
-        let mut view = View::new(participant, policy);
+        let mut view = View::new(participant, only, policy);
         for &group in self.groups.keys() {
             view.group_changed(group, &self.groups);
         }
-        self.notify(
-            Audience::Others(participant),
-            Event::ParticipantJoined { participant: Participant { id: participant, name: name.clone(), tracks: Vec::new() } },
-        );
         for other in rest {
             self.notify(Audience::One(participant), Event::ParticipantJoined { participant: other });
         }
@@ -155,11 +169,16 @@ impl Room {
     /// Somebody left, with all their tracks. `false` if they weren't there.
     pub fn leave(&mut self, participant: ParticipantId, reason: LeaveReason) -> bool {
         let Some(member) = self.members.remove(&participant) else { return false };
+        if member.name.is_none() {
+            return true;
+        }
         self.withdraw(&member.tracks);
         self.notify(Audience::All, Event::ParticipantLeft { participant, reason });
         for track in member.tracks {
             self.effects.push_back(Effect::Unpublish { track });
         }
+        let viewers = self.members.iter().filter(|(_, member)| member.view.only() == Some(participant));
+        self.effects.extend(viewers.map(|(&viewer, _)| Effect::Dismiss { viewer }));
         true
     }
 
@@ -234,8 +253,8 @@ impl Room {
     /// `participant` has another name from now on.
     pub fn rename(&mut self, participant: ParticipantId, name: String) -> Result<(), ProtocolError> {
         let member = self.member_mut(participant)?;
-        if member.name != name {
-            member.name.clone_from(&name);
+        if member.name.as_ref() != Some(&name) {
+            member.name = Some(name.clone());
             self.notify(Audience::Others(participant), Event::ParticipantChanged { participant, name });
         }
         Ok(())
@@ -250,8 +269,8 @@ impl Room {
         text: String,
         to: Option<ParticipantId>,
     ) -> Result<(), ProtocolError> {
-        if to.is_some_and(|to| !self.members.contains_key(&to)) {
-            return Err(ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody of this id is in the room"));
+        if to.is_some_and(|to| self.member(to).is_err()) {
+            return Err(nobody());
         }
         if !self.member_mut(participant)?.chat.take(now, 1) {
             return Err(ProtocolError::new(ErrorCode::RateLimited, "too many chat messages; wait a moment"));
@@ -311,16 +330,25 @@ impl Room {
         self.effects.push_back(Effect::Notify { to, event });
     }
 
-    fn describe(&self, id: ParticipantId, member: &Member) -> Participant {
-        Participant { id, name: member.name.clone(), tracks: member.tracks.iter().map(|track| self.tracks[track].track).collect() }
+    /// What others are told of a member; nothing of a viewer.
+    fn describe(&self, id: ParticipantId, member: &Member) -> Option<Participant> {
+        let name = member.name.clone()?;
+        Some(Participant { id, name, tracks: member.tracks.iter().map(|track| self.tracks[track].track).collect() })
     }
 
+    /// Whether `participant` is there and others know it.
+    pub fn shows(&self, participant: ParticipantId) -> bool {
+        self.member(participant).is_ok()
+    }
+
+    /// A member that is no viewer.
     fn member(&self, participant: ParticipantId) -> Result<&Member, ProtocolError> {
-        self.members.get(&participant).ok_or_else(not_there)
+        self.members.get(&participant).filter(|member| member.name.is_some()).ok_or_else(not_there)
     }
 
+    /// A member that is no viewer.
     fn member_mut(&mut self, participant: ParticipantId) -> Result<&mut Member, ProtocolError> {
-        self.members.get_mut(&participant).ok_or_else(not_there)
+        self.members.get_mut(&participant).filter(|member| member.name.is_some()).ok_or_else(not_there)
     }
 
     fn own_track(&self, participant: ParticipantId, track: TrackId) -> Result<(), ProtocolError> {
@@ -356,6 +384,10 @@ fn next(last: &mut u32) -> Result<u32, ProtocolError> {
 /// At least what a participant takes in either encoding: JSON writes a quote or backslash as two bytes, and a track in under 80.
 pub(crate) fn roster_bytes(participant: &Participant) -> usize {
     64 + 2 * participant.name.len() + 80 * participant.tracks.len()
+}
+
+fn nobody() -> ProtocolError {
+    ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody of this id is in the room")
 }
 
 fn not_there() -> ProtocolError {

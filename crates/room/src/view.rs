@@ -42,21 +42,17 @@ pub struct SlotMids {
 pub(crate) struct SlotPolicy {
     /// Never more than this.
     pub most: usize,
-    /// They come and go in this many at a time.
-    pub step: usize,
+    /// They come and go in this many at a time; `None`: the client brings as many as it likes, and nobody asks it for others.
+    pub step: Option<usize>,
     /// This many at least are negotiated before they are needed.
     pub spare: usize,
-}
-
-impl SlotPolicy {
-    fn target(&self, needed: usize) -> usize {
-        (needed + self.spare).next_multiple_of(self.step).min(self.most)
-    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct View {
     owner: ParticipantId,
+    /// Nobody else's tracks are wanted.
+    only: Option<ParticipantId>,
     policy: SlotPolicy,
     /// How many slots were asked for.
     count: usize,
@@ -94,11 +90,12 @@ impl Slot {
 }
 
 impl View {
-    pub fn new(owner: ParticipantId, policy: SlotPolicy) -> Self {
+    pub fn new(owner: ParticipantId, only: Option<ParticipantId>, policy: SlotPolicy) -> Self {
         Self {
             owner,
+            only,
             policy,
-            count: 0,
+            count: if policy.step.is_some() { 0 } else { policy.most },
             slots: Vec::new(),
             waiting: BTreeSet::new(),
             unsubscribed: BTreeSet::new(),
@@ -106,10 +103,17 @@ impl View {
         }
     }
 
+    /// For whom alone it is there.
+    pub fn only(&self) -> Option<ParticipantId> {
+        self.only
+    }
+
     /// Takes note that a group came, changed or went. [`View::settle`] carries it out.
     pub fn group_changed(&mut self, id: GroupId, groups: &Groups) {
         let wanted = groups.get(&id).is_some_and(|group| {
-            group.publisher != self.owner && group.tracks.iter().flatten().any(|track| !self.unsubscribed.contains(track))
+            group.publisher != self.owner
+                && self.only.is_none_or(|only| group.publisher == only)
+                && group.tracks.iter().flatten().any(|track| !self.unsubscribed.contains(track))
         });
         let slot = self.slots.iter_mut().find(|slot| slot.group == Some(id));
         match slot {
@@ -188,9 +192,10 @@ impl View {
 
     /// Asks for more slots as soon as the spare ones are used up, for fewer only when more than a step too many are there.
     fn resize(&mut self, effects: &mut VecDeque<Effect>) {
+        let Some(step) = self.policy.step else { return };
         let needed = self.waiting.len() + self.slots.iter().filter(|slot| slot.group.is_some()).count();
-        let target = self.policy.target(needed);
-        if target <= self.count && target + self.policy.step >= self.count {
+        let target = (needed + self.policy.spare).next_multiple_of(step).min(self.policy.most);
+        if target <= self.count && target + step >= self.count {
             return;
         }
         self.count = target;

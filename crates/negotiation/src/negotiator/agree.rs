@@ -7,7 +7,8 @@ use switchyard_rtp::codec::MediaKind;
 use crate::description::{Description, Section, Setup, Streams};
 use crate::layout::{INACTIVE, Layout, Line, RECVONLY, Role, SENDONLY};
 use crate::profile::{Body, Profile, Way};
-use crate::{Limits, NegotiationError, Receiver, Remote};
+use crate::ssrc::Ssrcs;
+use crate::{Limits, Mode, NegotiationError, Receiver, Remote, Sender, Slot, SsrcPair};
 
 /// Bodies made for one description. The m-lines of slots say the same for the most part, so that most are found here.
 #[derive(Default)]
@@ -61,8 +62,15 @@ pub(super) fn reconcile(offer: &Description, agreed: &Layout, abandoned: &Layout
     base
 }
 
-/// Answers `offer`.
-pub(super) fn answer(base: &Layout, offer: &Description, limits: &Limits, bodies: &mut Bodies) -> Result<Layout, NegotiationError> {
+/// Answers `offer`; `ssrcs` are for slots that the client offers.
+pub(super) fn answer(
+    base: &Layout,
+    offer: &Description,
+    mode: Mode,
+    limits: &Limits,
+    ssrcs: &mut Ssrcs,
+    bodies: &mut Bodies,
+) -> Result<Layout, NegotiationError> {
     if offer.sections.len() < base.lines.len() {
         return Err(NegotiationError::SectionsLost { negotiated: base.lines.len(), present: offer.sections.len() });
     }
@@ -78,14 +86,28 @@ pub(super) fn answer(base: &Layout, offer: &Description, limits: &Limits, bodies
         if let Some(old) = old {
             check_same(index, old, section, offer)?;
         }
+        let is_media = section.media.kind().is_some();
+        if is_media {
+            check_way(mode, index, section, offer)?;
+        }
         let line = match old.map(|line| (line, line.role)) {
             // It was offered as stopped before, whether or not the client knows.
             Some((_, Role::Stopping)) => None,
             Some((line, Role::Slot(slot))) => answer_slot(&mut layout, line.clone(), offer, section, slot, bodies),
             _ if !offer.is_bundled(section) => None,
-            _ if section.media.kind().is_some() => answer_client(&mut layout, old, offer, section),
+            _ if is_media && mode == Mode::Egress => {
+                let slot = free_slot(layout.lines.iter().chain(base.lines.iter().skip(index)), section);
+                if slot >= limits.slots {
+                    return Err(NegotiationError::TooManySections);
+                }
+                add_slot(&mut layout, offer, section, slot, ssrcs, bodies)
+            }
+            _ if is_media => answer_client(&mut layout, old, offer, section),
             _ => answer_data(&layout, section),
         };
+        if line.is_none() && is_media && mode != Mode::Meeting {
+            return Err(NegotiationError::Unusable { section: index });
+        }
         layout.lines.push(line.unwrap_or_else(|| Line::stopped(section)));
     }
     if layout.lines.iter().filter(|line| matches!(line.role, Role::Data | Role::Client)).count() > limits.client_sections {
@@ -229,6 +251,49 @@ fn check_same(index: usize, line: &Line, section: &Section, description: &Descri
         return Err(NegotiationError::NotBundled { section: index });
     }
     Ok(())
+}
+
+/// In a session that has one way only, every m-line goes that way (RFC 9725 §4.2).
+fn check_way(mode: Mode, index: usize, section: &Section, offer: &Description) -> Result<(), NegotiationError> {
+    let direction = offer.direction(section);
+    match mode {
+        Mode::Ingress if !direction.sends => Err(NegotiationError::OneWay { section: index, required: "sendonly" }),
+        Mode::Egress if !direction.receives => Err(NegotiationError::OneWay { section: index, required: "recvonly" }),
+        _ => Ok(()),
+    }
+}
+
+/// The first slot without an m-line of this kind.
+fn free_slot<'a>(lines: impl Iterator<Item = &'a Line>, section: &Section) -> usize {
+    let mut taken: Vec<usize> = lines
+        .filter(|line| line.media == section.media)
+        .filter_map(|line| if let Role::Slot(slot) = line.role { Some(slot) } else { None })
+        .collect();
+    taken.sort_unstable();
+    taken.iter().enumerate().find(|(at, slot)| at != *slot).map_or(taken.len(), |(at, _)| at)
+}
+
+/// An m-line on which the client offers to receive; `None` if the server can't send anything on it.
+fn add_slot(
+    layout: &mut Layout,
+    offer: &Description,
+    section: &Arc<Section>,
+    slot: usize,
+    ssrcs: &mut Ssrcs,
+    bodies: &mut Bodies,
+) -> Option<Line> {
+    let (kind, mid) = (section.media.kind()?, section.mid?);
+    let body = layout.body_to_send(kind);
+    let taken = |ssrc| offer.sections.iter().flat_map(|section| &section.ssrcs).any(|pair| pair.ssrc == ssrc || pair.rtx == Some(ssrc));
+    let ssrc = ssrcs.next(taken);
+    let rtx = body.profile.has_rtx().then(|| ssrcs.next(taken));
+    for index in layout.slots.len()..=slot {
+        let absent = |kind| Sender::new(String::new(), kind, 0);
+        layout.slots.push(Slot { index, audio: absent(MediaKind::Audio), video: absent(MediaKind::Video) });
+    }
+    *layout.sender(slot, section.media)? = Sender::new(mid.as_str().to_owned(), kind, ssrc);
+    let line = Line::of_slot(mid, kind, slot, SsrcPair { ssrc, rtx }, &body);
+    answer_slot(layout, line, offer, section, slot, bodies)
 }
 
 /// The client's side of a slot's m-line; `None` if it became unusable.

@@ -3,6 +3,7 @@
 mod cost;
 mod malformed;
 mod model;
+mod one_way;
 mod random;
 mod rooms;
 mod story;
@@ -17,6 +18,7 @@ const FIREFOX_SIMULCAST: &str = include_str!("../fixtures/firefox-simulcast.sdp"
 
 fn config(limits: Limits) -> Config {
     Config {
+        mode: Mode::Meeting,
         session_id: 4_611_686_018_427_387_904,
         seed: 42,
         ice: IceCredentials { ufrag: "host0".into(), pwd: "a-password+of/the-server".replace('-', "x") },
@@ -31,6 +33,10 @@ fn config(limits: Limits) -> Config {
 
 fn negotiator() -> Negotiator {
     Negotiator::new(config(Limits::default()))
+}
+
+fn one_way(mode: Mode) -> Negotiator {
+    Negotiator::new(Config { mode, ..config(Limits::default()) })
 }
 
 fn no_restart() -> IceCredentials {

@@ -15,17 +15,29 @@ fn drain(room: &mut Room) -> Vec<Effect> {
 #[test]
 fn a_refused_request_changes_nothing() {
     type Request = Box<dyn Fn(&mut Room) -> Result<(), ProtocolError>>;
-    let limits = Limits { participants: 2, chat: Rate { burst: 1, per_second: 1 }, ..Limits::default() };
+    let limits = Limits { participants: 3, chat: Rate { burst: 1, per_second: 1 }, ..Limits::default() };
     let mut room = Room::new(limits);
     let ada = room.join("Ada".into()).unwrap().participant;
     let ben = room.join("Ben".into()).unwrap().participant;
     let camera = room.publish(ada, "1".into(), Source::Camera, false).unwrap();
     let now = Instant::now();
     room.chat(now, 0, ada, "one".into(), None).unwrap();
+    let viewer = room.watch(None).unwrap().participant;
     drain(&mut room);
 
     let cases: Vec<(&str, ErrorCode, Request)> = vec![
         ("a room that is full", ErrorCode::LimitReached, Box::new(|room| room.join("Eve".into()).map(drop))),
+        ("a viewer of a room that is full", ErrorCode::LimitReached, Box::new(|room| room.watch(None).map(drop))),
+        ("a viewer of nobody", ErrorCode::NoSuchParticipant, Box::new(|room| room.watch(Some(NOBODY)).map(drop))),
+        ("a viewer of a viewer", ErrorCode::NoSuchParticipant, Box::new(move |room| room.watch(Some(viewer)).map(drop))),
+        (
+            "publish by a viewer",
+            ErrorCode::NotJoined,
+            Box::new(move |room| room.publish(viewer, "2".into(), Source::Screen, false).map(drop)),
+        ),
+        ("rename of a viewer", ErrorCode::NotJoined, Box::new(move |room| room.rename(viewer, "Eve".into()))),
+        ("chat by a viewer", ErrorCode::NotJoined, Box::new(move |room| room.chat(now, 0, viewer, "hello".into(), None))),
+        ("chat to a viewer", ErrorCode::NoSuchParticipant, Box::new(move |room| room.chat(now, 0, ben, "psst".into(), Some(viewer)))),
         ("publish by nobody", ErrorCode::NotJoined, Box::new(|room| room.publish(NOBODY, "2".into(), Source::Screen, false).map(drop))),
         (
             "a source twice",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use switchyard_protocol::{Event, Kind, LeaveReason, ParticipantId, Source, TrackId};
 
-use crate::{Audience, Effect, Limits, Room, SlotMids};
+use crate::{Audience, Effect, Entry, Limits, Room, SlotMids};
 
 /// What one participant's client and transport know.
 #[derive(Debug, Default)]
@@ -25,6 +25,10 @@ pub struct Client {
     pub events: Vec<Event>,
     pub unsubscribed: BTreeSet<TrackId>,
     pub paused: BTreeSet<TrackId>,
+    /// Nobody knows of it.
+    pub viewer: bool,
+    /// Of a viewer: the one it is there for.
+    pub only: Option<ParticipantId>,
     next_mid: usize,
 }
 
@@ -40,17 +44,29 @@ pub struct Shell {
     pub limits: Limits,
     pub clients: BTreeMap<ParticipantId, Client>,
     pub tracks: BTreeMap<TrackId, Published>,
+    /// Viewers that are to leave.
+    dismissed: Vec<ParticipantId>,
 }
 
 impl Shell {
     pub fn new(limits: Limits) -> Self {
-        Self { room: Room::new(limits), limits, clients: BTreeMap::new(), tracks: BTreeMap::new() }
+        Self { room: Room::new(limits), limits, clients: BTreeMap::new(), tracks: BTreeMap::new(), dismissed: Vec::new() }
     }
 
     pub fn join(&mut self) -> ParticipantId {
         let entry = self.room.join("Ada".into()).expect("the room has space");
+        self.enter(entry, Client::default())
+    }
+
+    /// A viewer with this many slots, which are yet to be negotiated.
+    pub fn watch(&mut self, only: Option<ParticipantId>, slots: usize) -> ParticipantId {
+        let entry = self.room.watch(only).expect("the room has space");
+        self.enter(entry, Client { viewer: true, only, wanted_slots: slots, ..Client::default() })
+    }
+
+    fn enter(&mut self, entry: Entry, client: Client) -> ParticipantId {
         let present = entry.participants.iter().map(|other| (other.id, other.tracks.iter().map(|track| track.id).collect())).collect();
-        self.clients.insert(entry.participant, Client { present, ..Client::default() });
+        self.clients.insert(entry.participant, Client { present, ..client });
         self.execute();
         entry.participant
     }
@@ -61,6 +77,9 @@ impl Shell {
         assert!(self.room.leave(participant, LeaveReason::Left));
         self.forget_wishes();
         self.execute();
+        let orphans: Vec<_> = self.clients.iter().filter(|(_, client)| client.only == Some(participant)).map(|(id, _)| *id).collect();
+        assert_eq!(std::mem::take(&mut self.dismissed), orphans, "who was there for somebody goes with them");
+        orphans.into_iter().for_each(|orphan| self.leave(orphan));
     }
 
     pub fn publish(&mut self, participant: ParticipantId, source: Source) -> TrackId {
@@ -137,6 +156,7 @@ impl Shell {
         self.tracks
             .iter()
             .filter(|(id, track)| track.publisher != participant && !client.unsubscribed.contains(id))
+            .filter(|(_, track)| client.only.is_none_or(|only| track.publisher == only))
             .map(|(_, track)| group(track))
             .collect()
     }
@@ -163,7 +183,11 @@ impl Shell {
                     };
                     self.clients.iter_mut().filter(|(id, _)| heard(id)).for_each(|(_, client)| client.hear(event.clone()));
                 }
-                Effect::SetSlots { participant, count } => self.client(participant).wanted_slots = count,
+                Effect::SetSlots { participant, count } => {
+                    assert!(!self.clients[&participant].viewer, "viewers bring their slots");
+                    self.client(participant).wanted_slots = count;
+                }
+                Effect::Dismiss { viewer } => self.dismissed.push(viewer),
                 Effect::Route { subscriber, sender, track } => {
                     let client = self.client(subscriber);
                     let old = match track {
@@ -186,8 +210,8 @@ impl Shell {
             let (least, most) = (self.target(needed).min(self.limits.slots), self.target(needed));
             let client = self.client(id);
             client.most_needed = client.most_needed.max(most);
-            assert!(client.wanted_slots >= least, "a slot for everybody and one to spare, up to the bound");
-            assert!(client.wanted_slots <= client.most_needed, "never more slots than the largest room needed");
+            assert!(client.viewer || client.wanted_slots >= least, "a slot for everybody and one to spare, up to the bound");
+            assert!(client.viewer || client.wanted_slots <= client.most_needed, "never more slots than the largest room needed");
             self.check_routes(id);
             self.check_roster(id);
         }
@@ -239,8 +263,12 @@ impl Shell {
     }
 
     fn check_roster(&self, id: ParticipantId) {
-        let mut present: BTreeMap<ParticipantId, BTreeSet<TrackId>> =
-            self.clients.keys().filter(|other| **other != id).map(|other| (*other, BTreeSet::new())).collect();
+        let mut present: BTreeMap<ParticipantId, BTreeSet<TrackId>> = self
+            .clients
+            .iter()
+            .filter(|(other, client)| **other != id && !client.viewer)
+            .map(|(other, _)| (*other, BTreeSet::new()))
+            .collect();
         for (track, published) in self.tracks.iter().filter(|(_, published)| published.publisher != id) {
             present.get_mut(&published.publisher).expect("publishers are in the room").insert(*track);
         }

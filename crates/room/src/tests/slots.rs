@@ -102,9 +102,47 @@ fn nothing_is_routed_before_its_m_line_exists() {
     assert_eq!(shell.client(ben).routes[&1], camera);
 }
 
+#[test]
+fn a_viewer_is_seen_by_nobody_and_gets_whoever_fits_its_slots() {
+    let mut shell = Shell::new(Limits::default());
+    let ada = shell.join();
+    let viewer = shell.watch(None, 2);
+    shell.negotiate(viewer);
+    let camera = shell.publish(ada, Source::Camera);
+    let tracks: Vec<TrackId> = (0..3)
+        .map(|_| {
+            let publisher = shell.join();
+            shell.publish(publisher, Source::Camera)
+        })
+        .collect();
+    let video = |shell: &mut Shell| shell.client(viewer).routes.values().copied().collect::<Vec<_>>();
+    assert_eq!(video(&mut shell), [camera, tracks[0]]);
+    shell.leave(ada);
+    assert_eq!(video(&mut shell), [tracks[1], tracks[0]]);
+    // That nobody heard of the viewer is checked after every step.
+    shell.leave(viewer);
+}
+
+#[test]
+fn a_viewer_of_one_gets_nobody_else_and_goes_with_them() {
+    let mut shell = Shell::new(Limits::default());
+    let (ada, ben) = (shell.join(), shell.join());
+    let viewer = shell.watch(Some(ada), 2);
+    shell.negotiate(viewer);
+    shell.publish(ben, Source::Camera);
+    assert!(shell.client(viewer).routes.is_empty());
+    let camera = shell.publish(ada, Source::Camera);
+    let screen = shell.publish(ada, Source::Screen);
+    assert_eq!(shell.client(viewer).routes.iter().map(|(at, track)| (*at, *track)).collect::<Vec<_>>(), [(1, camera), (3, screen)]);
+    shell.leave(ben);
+    shell.leave(ada);
+    assert!(shell.clients.is_empty());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Join,
+    Watch(Option<usize>, usize),
     Leave(usize),
     Publish(usize, usize),
     Unpublish(usize),
@@ -120,6 +158,7 @@ fn step() -> impl Strategy<Value = Step> {
     let index = || 0..1000usize;
     prop_oneof![
         3 => Just(Step::Join),
+        2 => (prop::option::of(index()), 1..7usize).prop_map(|(only, slots)| Step::Watch(only, slots)),
         2 => index().prop_map(Step::Leave),
         6 => (index(), 0..4usize).prop_map(|(who, what)| Step::Publish(who, what)),
         2 => index().prop_map(Step::Unpublish),
@@ -139,10 +178,17 @@ fn pick<T: Copy>(of: impl Iterator<Item = T>, at: usize) -> Option<T> {
 
 fn run(shell: &mut Shell, step: Step) {
     let who = |shell: &Shell, at| pick(shell.clients.keys().copied(), at);
+    let shown = |shell: &Shell, at| pick(shell.clients.iter().filter(|(_, client)| !client.viewer).map(|(id, _)| *id), at);
     let track = |shell: &Shell, at| pick(shell.tracks.keys().copied(), at);
     let foreign =
         |shell: &Shell, who, at| pick(shell.tracks.iter().filter(|(_, track)| track.publisher != who).map(|(track, _)| *track), at);
     match step {
+        Step::Watch(only, slots) => {
+            let only = only.and_then(|at| shown(shell, at));
+            if shell.clients.len() < 12 {
+                shell.watch(only, slots.min(shell.limits.slots));
+            }
+        }
         Step::Join => {
             if shell.clients.len() < 12 {
                 shell.join();
@@ -154,7 +200,7 @@ fn run(shell: &mut Shell, step: Step) {
             }
         }
         Step::Publish(at, what) => {
-            let Some(id) = who(shell, at) else { return };
+            let Some(id) = shown(shell, at) else { return };
             if !shell.tracks.values().any(|track| track.publisher == id && track.source == SOURCES[what]) {
                 shell.publish(id, SOURCES[what]);
             }
@@ -213,6 +259,7 @@ proptest! {
         let ids: Vec<_> = shell.clients.keys().copied().collect();
         for id in ids {
             shell.negotiate(id);
+            let bound = if shell.clients[&id].viewer { shell.clients[&id].wanted_slots } else { bound };
             let wanted = shell.wanted_groups(id);
             let shown: std::collections::BTreeSet<_> = shell.clients[&id].routes.keys().map(|sender| sender / 2).collect();
             let paused = &shell.clients[&id].paused;

@@ -43,6 +43,8 @@ pub struct Client {
     seen_ssrcs: BTreeSet<String>,
     /// The server's credentials.
     pub server_ufrag: String,
+    /// The client wants to receive on m-lines of its own, and is answered so.
+    pub plays: bool,
 }
 
 impl Client {
@@ -131,6 +133,7 @@ impl Client {
             }
             if kind != "application" {
                 let expected = match (line.own, line.direction) {
+                    (true, "recvonly" | "sendrecv") if self.plays => "a=sendonly",
                     (true, "sendonly" | "sendrecv") => "a=recvonly",
                     (true, _) => "a=inactive",
                     (false, _) => "a=sendonly",

@@ -1,0 +1,218 @@
+//! Publishing by WHIP (RFC 9725) and playing by WHEP (draft-ietf-wish-whep): a session description comes by one HTTP request and is answered
+//! by its response; fragments for ICE and the end come by further ones. The rooms are the same as a WebSocket's.
+
+mod problem;
+mod resources;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use switchyard_negotiation::Mode;
+use switchyard_protocol::{ErrorCode, MAX_MESSAGE_BYTES, ParticipantId, ProtocolError, Request, Source};
+use switchyard_rtp::MediaKind;
+
+use crate::participant::{Participant, Patched};
+use crate::rooms::Entrant;
+use crate::server::Server;
+use crate::transport;
+use problem::Problem;
+pub use resources::Resources;
+
+const SDP: &str = "application/sdp";
+const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+/// How a publisher is called that says nothing of it.
+const NAME: &str = "Stream";
+/// Which participant a publisher is, for whoever wants to play that one.
+const PARTICIPANT: HeaderName = HeaderName::from_static("switchyard-participant");
+
+/// The endpoints and the resources they make.
+pub fn routes() -> Router<Arc<Server>> {
+    // Whose representation nobody asks for: there is none (RFC 9725 §4.1). A player may find out by HEAD that it can play here.
+    let nothing = || async { StatusCode::NO_CONTENT };
+    let playable = || async { [(header::CONTENT_TYPE, SDP)] };
+    let endpoint = || async { ([(ACCEPT_POST, SDP)], preflight("OPTIONS, GET, HEAD, POST")) };
+    Router::new()
+        .route("/v1/whip/{room}", post(publish).get(nothing).options(endpoint).fallback(not_allowed))
+        .route("/v1/whep/{room}", post(play_all).get(playable).options(endpoint).fallback(not_allowed))
+        .route("/v1/whep/{room}/{participant}", post(play_one).get(playable).options(endpoint).fallback(not_allowed))
+        .route(
+            "/v1/sessions/{id}",
+            get(exists)
+                .patch(patch)
+                .delete(delete)
+                .options(|| async { ([(ACCEPT_PATCH, FRAGMENT)], preflight("OPTIONS, GET, HEAD, PATCH, DELETE")) })
+                .fallback(not_allowed),
+        )
+        .layer(map_response(share))
+}
+
+/// Pages of any origin may use this (the Fetch standard, §3.2): it knows no cookies, only what a request says by itself.
+async fn share(mut response: Response) -> Response {
+    const EXPOSED: &str = "location, etag, link, accept-patch, accept-post, retry-after, switchyard-participant";
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+    response
+}
+
+/// What a browser asks before it lets a page of another origin send something.
+fn preflight(methods: &'static str) -> impl IntoResponse + use<> {
+    [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ]
+}
+
+async fn not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::UnknownType, "this method does nothing here")
+}
+
+type Outcome = Result<Response, Problem>;
+
+/// `POST /v1/whip/{room}?name=`
+async fn publish(
+    State(server): State<Arc<Server>>,
+    Path(room): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Outcome {
+    let name = query.as_deref().unwrap_or_default().as_bytes();
+    let name = form_urlencoded::parse(name).find(|(key, _)| key == "name").map_or_else(|| NAME.into(), |(_, name)| name.into_owned());
+    Request::Join { room: room.clone(), name: name.clone() }.validate()?;
+    let sdp = read(&server, &headers, body, SDP).await?;
+    let permit = resources::permit(&server)?;
+    let publications = publications(transport::preview(&server, Mode::Ingress, &sdp)?)?;
+    let mut participant = Participant::enter(&server, &room, Entrant::Participant(name), Mode::Ingress).await?;
+    let answer = participant.accept(&sdp, publications).await?;
+    let id = HeaderValue::from(participant.id().0);
+    let mut response = created(&server, participant, answer, permit)?;
+    response.headers_mut().insert(PARTICIPANT, id);
+    Ok(response)
+}
+
+/// `POST /v1/whep/{room}`
+async fn play_all(State(server): State<Arc<Server>>, Path(room): Path<String>, headers: HeaderMap, body: Body) -> Outcome {
+    play(server, room, None, headers, body).await
+}
+
+/// `POST /v1/whep/{room}/{participant}`
+async fn play_one(
+    State(server): State<Arc<Server>>,
+    Path((room, participant)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Outcome {
+    let nobody = || Problem::from(ProtocolError::new(ErrorCode::NoSuchParticipant, "a participant's id is a number"));
+    let participant = participant.parse().map_err(|_| nobody())?;
+    play(server, room, Some(ParticipantId(participant)), headers, body).await
+}
+
+async fn play(server: Arc<Server>, room: String, only: Option<ParticipantId>, headers: HeaderMap, body: Body) -> Outcome {
+    Request::Join { room: room.clone(), name: NAME.into() }.validate()?;
+    let sdp = read(&server, &headers, body, SDP).await?;
+    let permit = resources::permit(&server)?;
+    transport::preview(&server, Mode::Egress, &sdp)?;
+    let mut participant = Participant::enter(&server, &room, Entrant::Viewer(only), Mode::Egress).await?;
+    let answer = participant.accept(&sdp, Vec::new()).await?;
+    created(&server, participant, answer, permit)
+}
+
+/// `GET /v1/sessions/{id}`
+async fn exists(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Outcome {
+    server.resources.find(&id)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `PATCH /v1/sessions/{id}`
+async fn patch(State(server): State<Arc<Server>>, Path(id): Path<String>, headers: HeaderMap, body: Body) -> Outcome {
+    let resource = server.resources.find(&id)?;
+    let fragment = read(&server, &headers, body, FRAGMENT).await?;
+    let ice_sessions = entity_tags(&headers)?;
+    Ok(match resource.patch(ice_sessions, fragment).await? {
+        Patched::Trickled => StatusCode::NO_CONTENT.into_response(),
+        Patched::Restarted { ice_session, fragment } => {
+            ([(header::CONTENT_TYPE, FRAGMENT), (header::ETAG, &format!("\"{ice_session}\""))], fragment).into_response()
+        }
+    })
+}
+
+/// `DELETE /v1/sessions/{id}`
+async fn delete(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Outcome {
+    server.resources.remove(&id)?.end(server.request_timeout).await;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// The response to an offer that was taken up.
+fn created(server: &Arc<Server>, participant: Participant, answer: String, permit: resources::Permit) -> Outcome {
+    let etag = format!("\"{}\"", participant.ice_session());
+    let id = resources::start(server, participant, permit)?;
+    let location = format!("/v1/sessions/{id}");
+    let headers = [(header::CONTENT_TYPE, SDP), (header::LOCATION, &location), (header::ETAG, &etag), (ACCEPT_PATCH, FRAGMENT)];
+    Ok((StatusCode::CREATED, headers, answer).into_response())
+}
+
+/// The first video m-line is the camera, the first audio m-line the microphone, a second of each what is shared.
+fn publications(receivers: Vec<(String, MediaKind)>) -> Result<Vec<Request>, Problem> {
+    let mut sources = [
+        (MediaKind::Video, Source::Camera),
+        (MediaKind::Audio, Source::Microphone),
+        (MediaKind::Video, Source::Screen),
+        (MediaKind::Audio, Source::ScreenAudio),
+    ]
+    .map(Some);
+    let publication = |(mid, kind)| {
+        let free = sources.iter_mut().find(|source| source.is_some_and(|(other, _)| other == kind));
+        let (_, source) = free.and_then(Option::take).ok_or_else(|| {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::InvalidSdp, "more than two m-lines of a kind can't be published")
+        })?;
+        Ok(Request::Publish { mid, source, muted: false })
+    };
+    receivers.into_iter().map(publication).collect()
+}
+
+/// The body, if it is of the type and size it should have and comes in time.
+async fn read(server: &Server, headers: &HeaderMap, body: Body, expected: &'static str) -> Result<String, Problem> {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(expected) {
+        let message = format!("the body is to be {expected}");
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::WrongEncoding, message));
+    }
+    let bytes = tokio::time::timeout(server.silence_timeout, axum::body::to_bytes(body, MAX_MESSAGE_BYTES))
+        .await
+        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Timeout, "the body did not come in time"))?
+        .map_err(|_| {
+            let message = format!("a body has at most {MAX_MESSAGE_BYTES} bytes");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::TooLarge, message)
+        })?;
+    String::from_utf8(bytes.into()).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, ErrorCode::Malformed, "the body is not UTF-8"))
+}
+
+/// The ICE sessions that `If-Match` names; `None`: any. Weak tags match nothing (RFC 9110 §13.1.1).
+fn entity_tags(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
+    let mut tags = Vec::new();
+    let mut fields = headers.get_all(header::IF_MATCH).iter().peekable();
+    if fields.peek().is_none() {
+        let message = "If-Match is to name the ICE session, or be * to restart it";
+        return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, ErrorCode::WrongState, message));
+    }
+    for tag in fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(',')).map(str::trim) {
+        match tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) {
+            // The RFC's own examples have the asterisk in quotes.
+            Some("*") => return Ok(None),
+            None if tag == "*" => return Ok(None),
+            Some(tag) => tags.push(tag.to_owned()),
+            None => {}
+        }
+    }
+    Ok(Some(tags))
+}

@@ -1,0 +1,50 @@
+//! What went wrong, as HTTP says it (RFC 9457).
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use switchyard_protocol::{ErrorCode, ProtocolError};
+
+/// How many seconds to wait before trying again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// An error of the protocol with the status it has in HTTP.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    error: ProtocolError,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { status, error: ProtocolError::new(code, message) }
+    }
+}
+
+impl From<ProtocolError> for Problem {
+    fn from(error: ProtocolError) -> Self {
+        let status = match error.code {
+            ErrorCode::NoSuchParticipant | ErrorCode::NoSuchTrack => StatusCode::NOT_FOUND,
+            ErrorCode::WrongState => StatusCode::PRECONDITION_FAILED,
+            ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::LimitReached | ErrorCode::Timeout | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self { status, error }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self { status, error: ProtocolError { code, message, retryable } } = self;
+        let title = status.canonical_reason().unwrap_or_default();
+        let body =
+            serde_json::json!({ "status": status.as_u16(), "title": title, "detail": message, "code": code, "retryable": retryable });
+        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}
