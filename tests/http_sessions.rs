@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use support::Server;
-use switchyard_client::{Arrival, HttpError, HttpSession, Kind, Outgoing, Sender, Sink, Stamp, now_micros};
+use switchyard_client::{Arrival, HttpError, HttpSession, Kind, Lines, Outgoing, Sender, Sink, Stamp, now_micros};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -62,16 +62,24 @@ async fn send(mut senders: Vec<Sender>, first: u16) {
 }
 
 async fn publish(server: &Server, room: &str, kinds: &[Kind]) -> HttpSession {
+    publish_over(server, room, kinds, None).await
+}
+
+async fn publish_over(server: &Server, room: &str, kinds: &[Kind], lines: Option<Lines>) -> HttpSession {
     let url = format!("http://{}/v1/whip/{room}?name=Studio", server.http);
-    let session = HttpSession::publish(&url, kinds, Box::new(Seen::default()), None).await.expect("published");
+    let session = HttpSession::publish(&url, kinds, Box::new(Seen::default()), lines).await.expect("published");
     session.wait_connected(PATIENCE).await.expect("connected");
     session
 }
 
 async fn play(server: &Server, room: &str, audio: usize, video: usize) -> (HttpSession, Seen) {
+    play_over(server, room, audio, video, None).await
+}
+
+async fn play_over(server: &Server, room: &str, audio: usize, video: usize, lines: Option<Lines>) -> (HttpSession, Seen) {
     let seen = Seen::default();
     let url = format!("http://{}/v1/whep/{room}", server.http);
-    let session = HttpSession::play(&url, audio, video, Box::new(seen.clone()), None).await.expect("plays");
+    let session = HttpSession::play(&url, audio, video, Box::new(seen.clone()), lines).await.expect("plays");
     session.wait_connected(PATIENCE).await.expect("connected");
     (session, seen)
 }
@@ -112,12 +120,27 @@ async fn media_goes_on_after_ice_restarts_on_both_sides() {
     for _ in 0..2 {
         for session in [&mut ada, &mut player] {
             let before = session.etag().map(str::to_owned);
-            session.restart_ice().await.expect("restarted");
+            session.restart_ice(PATIENCE).await.expect("restarted");
             assert!(before.is_some() && session.etag() != before.as_deref(), "another ICE session");
             let highest = came.highest();
             came.each(&[0], |numbers| numbers.range(highest + 1..).count() > 50).await;
         }
     }
+    sending.abort();
+    player.leave().await.expect("left");
+    ada.leave().await.expect("left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_bad_lines_lose_is_sent_again_on_both_sides_of_the_server() {
+    let server = Server::start(&["--advertise", "127.0.0.1"]).await;
+    let line = |up: &str, down: &str, seed| Some(Lines { up: up.parse().unwrap(), down: down.parse().unwrap(), seed });
+    let mut ada = publish_over(&server, "demo", &[Kind::Video], line("loss=5%,delay=10ms", "delay=10ms", 5)).await;
+    let sending = tokio::spawn(send(ada.senders(), 0));
+    let (player, came) = play_over(&server, "demo", 0, 1, line("delay=10ms", "loss=5%,delay=10ms", 6)).await;
+    // Without repair, of 200 packets some 20 are missing.
+    let whole = |numbers: &BTreeSet<u64>| numbers.first().is_some_and(|first| (*first..first + 200).all(|number| numbers.contains(&number)));
+    came.each(&[0], whole).await;
     sending.abort();
     player.leave().await.expect("left");
     ada.leave().await.expect("left");

@@ -217,8 +217,9 @@ impl HttpSession {
         self.lane.local_address()
     }
 
-    /// Restarts ICE (RFC 9725 §4.3.3): other credentials on both sides, on the same socket.
-    pub async fn restart_ice(&mut self) -> Result<(), HttpError> {
+    /// Restarts ICE (RFC 9725 §4.3.3), and waits until a path is there again: other credentials on both sides, on the same socket.
+    pub async fn restart_ice(&mut self, timeout: Duration) -> Result<(), HttpError> {
+        self.transport.borrow_and_update();
         let resource = self.resource.clone().ok_or_else(|| HttpError::Answer("the session has no address".into()))?;
         let offer = self.peer.offer(true).await?;
         let restarted = self.ask_for_restart(&resource, &offer).await;
@@ -226,7 +227,11 @@ impl HttpSession {
             self.peer.roll_back().await?;
         }
         self.answer = restarted?;
-        self.apply().await
+        self.apply().await?;
+        // It begins to connect anew, whatever it was before.
+        let mut transport = self.transport.clone();
+        let _ = tokio::time::timeout(timeout, transport.changed()).await;
+        self.wait_connected(timeout).await
     }
 
     async fn ask_for_restart(&mut self, resource: &Url, offer: &str) -> Result<String, HttpError> {
