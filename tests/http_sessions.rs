@@ -139,7 +139,8 @@ async fn what_bad_lines_lose_is_sent_again_on_both_sides_of_the_server() {
     let sending = tokio::spawn(send(ada.senders(), 0));
     let (player, came) = play_over(&server, "demo", 0, 1, line("delay=10ms", "loss=5%,delay=10ms", 6)).await;
     // Without repair, of 200 packets some 20 are missing.
-    let whole = |numbers: &BTreeSet<u64>| numbers.first().is_some_and(|first| (*first..first + 200).all(|number| numbers.contains(&number)));
+    let whole =
+        |numbers: &BTreeSet<u64>| numbers.first().is_some_and(|first| (*first..first + 200).all(|number| numbers.contains(&number)));
     came.each(&[0], whole).await;
     sending.abort();
     player.leave().await.expect("left");
