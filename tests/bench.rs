@@ -40,9 +40,10 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{}-{number}-{name}", std::process::id()))
 }
 
+/// A scenario of one's own. Whoever comes in sees the first frame once a keyframe was asked for and made, which the warm-up leaves time for.
 fn scenario(name: &str, text: &str) -> String {
     let path = file(&format!("{name}.toml"));
-    std::fs::write(&path, format!("name = \"{name}\"\ndescription = \"\"\nramp = \"at once\"\nwarm_up = \"500ms\"\n{text}"))
+    std::fs::write(&path, format!("name = \"{name}\"\ndescription = \"\"\nramp = \"at once\"\nwarm_up = \"1500ms\"\n{text}"))
         .expect("written");
     path.display().to_string()
 }
