@@ -1,5 +1,6 @@
 //! The directory of rooms: each is a task that owns its [`Room`](switchyard_room::Room) and is reached by messages.
 
+mod announcements;
 mod room_task;
 mod trunks;
 

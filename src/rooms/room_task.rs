@@ -11,6 +11,7 @@ use switchyard_room::{Audience, Effect, Limits, Room};
 use switchyard_rtp::MediaKind;
 use tokio::sync::mpsc;
 
+use super::announcements::Announcements;
 use super::trunks::{Crossing, Trunks};
 use super::{Entrant, Message, Rooms, Seat};
 use crate::outbox::Broadcast;
@@ -36,12 +37,15 @@ pub struct RoomTask {
     members: BTreeMap<ParticipantId, Member>,
     tracks: BTreeMap<TrackId, Track>,
     trunks: Trunks,
+    announcements: Announcements,
 }
 
 struct Member {
     mailbox: Mailbox,
     peer: PeerKey,
     worker: WorkerIndex,
+    /// How many of what is gathered it was told.
+    heard: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -65,6 +69,7 @@ impl RoomTask {
             members: BTreeMap::new(),
             tracks: BTreeMap::new(),
             trunks: Trunks::default(),
+            announcements: Announcements::default(),
         }
     }
 
@@ -73,6 +78,14 @@ impl RoomTask {
         loop {
             let message = if self.room.is_empty() {
                 tokio::time::timeout(EMPTY_PATIENCE, inbox.recv()).await.ok().flatten()
+            } else if let Some(due) = self.announcements.due() {
+                match tokio::time::timeout_at(due.into(), inbox.recv()).await {
+                    Ok(message) => message,
+                    Err(_) => {
+                        self.tell_all();
+                        continue;
+                    }
+                }
             } else {
                 inbox.recv().await
             };
@@ -112,7 +125,7 @@ impl RoomTask {
         }?;
         let worker = self.place();
         let peer = self.rooms.peers.add(mailbox.clone());
-        self.members.insert(entry.participant, Member { mailbox, peer, worker });
+        self.members.insert(entry.participant, Member { mailbox, peer, worker, heard: self.announcements.len() });
         Ok(Seat {
             participant: entry.participant,
             participants: entry.participants,
@@ -267,19 +280,40 @@ impl RoomTask {
         let _ = self.rooms.workers.command(worker, command).await;
     }
 
-    fn notify(&self, to: Audience, event: Event) {
+    fn notify(&mut self, to: Audience, event: Event) {
         let broadcast = Broadcast::new(event);
-        let tell = |member: &Member| member.mailbox.notify(Notice::Event(Arc::clone(&broadcast)));
-        match to {
-            Audience::All => self.members.values().for_each(tell),
-            Audience::Others(but) => self.members.iter().filter(|(id, _)| **id != but).for_each(|(_, member)| tell(member)),
+        let except = match to {
+            Audience::All => None,
+            Audience::Others(but) => Some(but),
             Audience::One(one) => {
-                if let Some(member) = self.members.get(&one) {
-                    tell(member);
+                if let Some(member) = self.members.get_mut(&one) {
+                    // In the order in which it happened.
+                    catch_up(&self.announcements, one, member);
+                    member.mailbox.notify(Notice::Event(broadcast));
                 }
+                return;
             }
+        };
+        if self.announcements.add(Instant::now(), self.members.len(), except, broadcast) {
+            self.tell_all();
         }
     }
+
+    fn tell_all(&mut self) {
+        for (id, member) in &mut self.members {
+            catch_up(&self.announcements, *id, member);
+            member.heard = 0;
+        }
+        self.announcements.clear();
+    }
+}
+
+/// Tells a member what it was not told yet.
+fn catch_up(announcements: &Announcements, id: ParticipantId, member: &mut Member) {
+    for broadcast in announcements.since(member.heard, id) {
+        member.mailbox.notify(Notice::Event(Arc::clone(broadcast)));
+    }
+    member.heard = announcements.len();
 }
 
 /// Milliseconds since 1970-01-01 UTC, for people to read.
