@@ -13,6 +13,7 @@ use switchyard_room::SlotMids;
 use switchyard_worker::Workers;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::admission::Admission;
 use crate::peers::{Mailbox, Peers};
 use room_task::RoomTask;
 
@@ -42,6 +43,7 @@ pub struct Rooms {
     rooms: DashMap<String, Handle>,
     workers: Workers,
     peers: Arc<Peers>,
+    admission: Arc<Admission>,
     span: bool,
     last_generation: AtomicU64,
     last_track: AtomicU64,
@@ -49,12 +51,14 @@ pub struct Rooms {
 
 impl Rooms {
     /// No rooms yet. `span`: participants go to the workers in turn, also in small rooms.
-    pub fn new(workers: Workers, peers: Arc<Peers>, span: bool) -> Arc<Self> {
-        Arc::new(Self { rooms: DashMap::new(), workers, peers, span, last_generation: AtomicU64::new(0), last_track: AtomicU64::new(0) })
+    pub fn new(workers: Workers, peers: Arc<Peers>, admission: Arc<Admission>, span: bool) -> Arc<Self> {
+        let (last_generation, last_track) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { rooms: DashMap::new(), workers, peers, admission, span, last_generation, last_track })
     }
 
-    /// Enters the room called `id`, which is made if it isn't there.
+    /// Enters the room called `id`, which is made if it isn't there, when it is the newcomer's turn and there is room for them.
     pub async fn join(self: &Arc<Self>, id: &str, name: String, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
+        self.admission.admit(&self.workers).await?;
         for _ in 0..MAX_ATTEMPTS {
             let handle = self.rooms.entry(id.to_owned()).or_insert_with(|| self.open(id)).clone();
             let (reply, answer) = oneshot::channel();

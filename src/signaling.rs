@@ -67,9 +67,7 @@ async fn run(server: Arc<Server>, socket: WebSocket, encoding: Encoding) {
     let now = Instant::now();
     let mut reader = Reader { stream, encoding, writer: Some(writer), requests: Bucket::new(REQUEST_RATE), heard: now, resume: now };
     let joined = tokio::select! {
-        joined = tokio::time::timeout(server.silence_timeout, join(&server, &outbox, &mut reader)) => {
-            joined.unwrap_or(Err(Close::Because(CloseReason::ProtocolViolation)))
-        }
+        joined = join(&server, &outbox, &mut reader) => joined,
         () = stopped(stop.clone()) => Err(Close::Because(CloseReason::ShuttingDown)),
     };
     match joined {
@@ -85,10 +83,12 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Answers until a client has joined.
+/// Answers until a client has joined. They have to ask for it in time; how long the answer takes is the server's doing.
 async fn join(server: &Arc<Server>, outbox: &Outbox, reader: &mut Reader) -> Result<Participant, Close> {
+    let deadline = Instant::now() + server.silence_timeout;
     loop {
-        let message = match reader.next().await {
+        let incoming = tokio::time::timeout_at(deadline.into(), reader.next()).await;
+        let message = match incoming.unwrap_or(Incoming::Closed(Close::Because(CloseReason::ProtocolViolation))) {
             Incoming::Closed(close) => return Err(close),
             Incoming::Frame(frame) => reader.decode(frame),
         };

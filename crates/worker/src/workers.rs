@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use switchyard_forward::{Command, Drop, Event, WorkerIndex};
 use tokio::sync::mpsc;
@@ -117,6 +117,16 @@ impl Workers {
     /// If there is no such worker.
     pub fn load(&self, worker: WorkerIndex) -> u32 {
         self.inbox(worker).peers.load(Ordering::Relaxed)
+    }
+
+    /// For how long `worker` has had work since its start: the time its thread spent outside of its sleep, whether the processor was its own
+    /// meanwhile or not. Its growth over a second or two says how busy the worker is; a turn counts when it is over.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such worker.
+    pub fn awake(&self, worker: WorkerIndex) -> Duration {
+        Duration::from_nanos(self.inbox(worker).tally.awake_nanos.get())
     }
 
     /// Puts a command before `worker`, waiting while it has a thousand others. Commands of one task are done in their order.
