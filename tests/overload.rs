@@ -134,7 +134,11 @@ async fn two_hundred_at_once_all_come_in_and_a_running_call_loses_nothing() {
         async move { join(server, &format!("crowd-{}", number % 4)).await.expect("nobody is too late") }
     }))
     .await;
-    eprintln!("{} joined in {:?}", sockets.len(), start.elapsed());
+    // Fifty a second for each core, and eight at once.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let pace = Duration::from_secs_f64((sockets.len() - 8) as f64 / (50 * cores) as f64);
+    assert!(start.elapsed() >= pace, "{} joined in {:?}", sockets.len(), start.elapsed());
+    tokio::time::sleep(Duration::from_millis(1500).saturating_sub(start.elapsed())).await;
     set_sending(&clients, false).await;
     nothing_is_lost(&clients).await;
 }
