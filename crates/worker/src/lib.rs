@@ -14,9 +14,11 @@ mod inbox;
 mod outlet;
 mod turn;
 mod udp;
+mod waits;
 mod wake;
 mod workers;
 
 pub use config::{Config, StartError};
 pub use counters::Counters;
+pub use waits::Waits;
 pub use workers::{Stopped, Workers, start};

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::inbox::Inbox;
 use crate::turn::Worker;
-use crate::{Config, Counters, StartError, udp};
+use crate::{Config, Counters, StartError, Waits, udp};
 
 /// The workers have ended; the program is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -175,6 +175,15 @@ impl Workers {
         let mut sums = Counters::default();
         for inbox in self.0.inboxes.iter() {
             inbox.tally.add_to(&mut sums);
+        }
+        sums
+    }
+
+    /// How long packets of other workers, on the trunk or handed over, have waited to be taken, since the workers' start.
+    pub fn waits(&self) -> Waits {
+        let mut sums = Waits::default();
+        for inbox in self.0.inboxes.iter() {
+            inbox.waits.add_to(&mut sums);
         }
         sums
     }
