@@ -74,9 +74,7 @@ async fn run(server: Arc<Server>, socket: WebSocket, encoding: Encoding) {
     let reader = Reader { stream, encoding, writer: Some(writer), requests: Bucket::new(REQUEST_RATE), heard: now, resume: now };
     let mut socket = Socket { reader, outbox };
     let joined = tokio::select! {
-        joined = tokio::time::timeout(server.silence_timeout, Box::pin(join(&server, &mut socket))) => {
-            joined.unwrap_or(Err(Close::Because(CloseReason::ProtocolViolation)))
-        }
+        joined = Box::pin(join(&server, &mut socket)) => joined,
         () = stopped(stop.clone()) => Err(Close::Because(CloseReason::ShuttingDown)),
     };
     let close = match joined {
@@ -93,10 +91,12 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Answers until a client has joined.
+/// Answers until a client has joined. They have to ask for it in time; how long the answer takes is the server's doing.
 async fn join(server: &Arc<Server>, socket: &mut Socket) -> Result<Box<Participant>, Close> {
+    let deadline = Instant::now() + server.silence_timeout;
     loop {
-        let frame = socket.reader.next().await?;
+        let frame = tokio::time::timeout_at(deadline.into(), socket.reader.next()).await;
+        let frame = frame.unwrap_or(Err(Close::Because(CloseReason::ProtocolViolation)))?;
         let (id, result) = match socket.reader.decode(frame) {
             Err(refused) => (refused.id, Err(refused.error)),
             Ok(ClientMessage { id, request: Request::Ping }) => (Some(id), Ok(Reply::Pong)),

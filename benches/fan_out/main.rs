@@ -15,13 +15,17 @@
 //!
 //! Arguments: `saturated` or `clients` for one of the tables; `--quick` for a short run.
 
+mod arrivals;
 mod clients;
 mod cpu;
 mod floor;
+mod paced;
 mod saturated;
 mod sinks;
+mod spanning;
 #[path = "../../crates/worker/tests/support/mod.rs"]
 mod support;
+mod through;
 
 /// How much to measure.
 #[derive(Clone, Copy)]
@@ -54,6 +58,9 @@ fn main() -> anyhow::Result<()> {
     let only = arguments.iter().find(|argument| !argument.starts_with("--"));
     if only.is_none_or(|only| *only == "saturated") {
         saturated::run(scale)?;
+    }
+    if only.is_none_or(|only| *only == "spanning") {
+        spanning::run(scale)?;
     }
     if only.is_none_or(|only| *only == "clients") {
         clients::run(scale)?;

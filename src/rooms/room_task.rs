@@ -119,11 +119,12 @@ impl RoomTask {
     }
 
     fn join(&mut self, entrant: Entrant, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
+        let worker = self.place()?;
         let entry = match entrant {
             Entrant::Participant(name) => self.room.join(name),
             Entrant::Viewer(only) => self.room.watch(only),
         }?;
-        let worker = self.place();
+        self.joins += 1;
         let peer = self.rooms.peers.add(mailbox.clone());
         self.members.insert(entry.participant, Member { mailbox, peer, worker, heard: self.announcements.len() });
         Ok(Seat {
@@ -137,16 +138,18 @@ impl RoomTask {
         })
     }
 
-    fn place(&mut self) -> WorkerIndex {
-        self.joins += 1;
-        if self.rooms.span {
-            let turn = (self.joins - 1) % usize::from(self.rooms.workers.count());
+    /// Where the next participant goes: where the room wants them, or else wherever there is room.
+    fn place(&self) -> Result<WorkerIndex, ProtocolError> {
+        let Rooms { workers, admission, span, .. } = &*self.rooms;
+        let wanted = if *span {
+            let turn = self.joins % usize::from(workers.count());
             WorkerIndex(u8::try_from(turn).expect("below the number of workers"))
         } else if self.members.len() < SPAN_THRESHOLD {
             self.home
         } else {
-            self.rooms.workers.place()
-        }
+            return admission.place(workers);
+        };
+        if admission.has_room(workers, wanted) { Ok(wanted) } else { admission.place(workers) }
     }
 
     async fn leave(&mut self, participant: ParticipantId, reason: LeaveReason) {

@@ -15,10 +15,12 @@ mod outlet;
 mod priority;
 mod turn;
 mod udp;
+mod waits;
 mod wake;
 mod workers;
 
 pub use config::{Config, StartError};
 pub use counters::Counters;
 pub use priority::yield_to_media;
+pub use waits::Waits;
 pub use workers::{Stopped, Workers, start};

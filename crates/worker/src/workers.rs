@@ -6,14 +6,14 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use switchyard_forward::{Command, Drop, Event, WorkerIndex};
 use tokio::sync::mpsc;
 
 use crate::inbox::Inbox;
 use crate::turn::Worker;
-use crate::{Config, Counters, StartError, udp};
+use crate::{Config, Counters, StartError, Waits, udp};
 
 /// The workers have ended; the program is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +119,16 @@ impl Workers {
         self.inbox(worker).peers.load(Ordering::Relaxed)
     }
 
+    /// For how long `worker` has had work since its start: the time its thread spent outside of its sleep, whether the processor was its own
+    /// meanwhile or not. Its growth over a second or two says how busy the worker is; a turn counts when it is over.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such worker.
+    pub fn awake(&self, worker: WorkerIndex) -> Duration {
+        Duration::from_nanos(self.inbox(worker).tally.awake_nanos.get())
+    }
+
     /// Puts a command before `worker`, waiting while it has a thousand others. Commands of one task are done in their order.
     ///
     /// # Errors
@@ -165,6 +175,15 @@ impl Workers {
         let mut sums = Counters::default();
         for inbox in self.0.inboxes.iter() {
             inbox.tally.add_to(&mut sums);
+        }
+        sums
+    }
+
+    /// How long packets of other workers, on the trunk or handed over, have waited to be taken, since the workers' start.
+    pub fn waits(&self) -> Waits {
+        let mut sums = Waits::default();
+        for inbox in self.0.inboxes.iter() {
+            inbox.waits.add_to(&mut sums);
         }
         sums
     }

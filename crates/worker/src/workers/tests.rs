@@ -1,5 +1,4 @@
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::time::Duration;
 
 use switchyard_forward::{IceCredentials, PeerKey};
 
@@ -90,6 +89,21 @@ async fn a_flood_of_commands_waits_its_turn_and_is_all_done() {
     assert_eq!(workers.load(WorkerIndex(0)), 20_000);
     workers.shutdown();
     assert!(workers.0.inboxes[0].commands.is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_with_work_is_awake_and_one_without_sleeps() {
+    let (workers, _events) = start(config(2)).unwrap();
+    let start = Instant::now();
+    let mut peer = 0;
+    while workers.awake(WorkerIndex(0)) < Duration::from_millis(100) {
+        workers.command(WorkerIndex(0), add(peer)).await.unwrap();
+        peer += 1;
+        assert!(start.elapsed() < Duration::from_secs(20), "{peer} commands are no work");
+    }
+    let (busy, idle) = (workers.awake(WorkerIndex(0)), workers.awake(WorkerIndex(1)));
+    assert!(busy <= start.elapsed(), "{busy:?}");
+    assert!(idle < busy / 5, "{idle:?}");
 }
 
 #[tokio::test]
