@@ -17,7 +17,7 @@ use switchyard_load::process::Process;
 use switchyard_load::report;
 use switchyard_load::results::{Document, FORMAT, RunResult};
 use switchyard_load::run::{Options, run};
-use switchyard_load::scenario::{Scale, Scenario, Transport};
+use switchyard_load::scenario::{Scale, Scenario};
 use switchyard_load::slo::Slo;
 
 /// The end of a promise that was broken: neither a success nor a failure to measure.
@@ -56,16 +56,26 @@ pub struct Common {
     /// A scenario file (TOML), or the name of one that comes with the program (`switchyard bench list`).
     pub scenario: String,
 
-    /// The server's signaling, ws://HOST:PORT/v1/ws. Without it a server is started for the bench on this machine, and ended with it.
-    #[arg(long, value_name = "URL")]
+    /// A Switchyard server: ws://HOST:PORT/v1/ws, or http://HOST:PORT for a scenario that speaks WHIP. Without any address a server is started
+    /// for the bench on this machine, and ended with it.
+    #[arg(long, value_name = "URL", group = "server")]
     pub url: Option<String>,
 
+    /// Where to publish at another server, for a scenario that speaks WHIP: http://… with {room} where the room's name goes, and {name} where
+    /// the participant's may go.
+    #[arg(long, value_name = "URL", group = "server", requires = "whep_url")]
+    pub whip_url: Option<String>,
+
+    /// Where to play at another server: as --whip-url.
+    #[arg(long, value_name = "URL", requires = "whip_url")]
+    pub whep_url: Option<String>,
+
     /// The id of the server's process, if it runs on this machine: its CPU and memory are measured.
-    #[arg(long, value_name = "PID", requires = "url")]
+    #[arg(long, value_name = "PID", requires = "server")]
     pub server_pid: Option<u32>,
 
     /// Media threads of the server that is started for the bench.
-    #[arg(long, value_name = "N", conflicts_with = "url")]
+    #[arg(long, value_name = "N", conflicts_with = "server")]
     pub server_workers: Option<u8>,
 
     /// Another seed for everything that happens by chance.
@@ -182,13 +192,7 @@ fn load(common: &Common) -> anyhow::Result<Scenario> {
     scenario.seed = common.seed.unwrap_or(scenario.seed);
     scenario.duration = common.duration.unwrap_or(scenario.duration);
     anyhow::ensure!(!scenario.duration.is_zero(), "--duration 0s: there is nothing to measure");
-    if let Some(url) = &common.url {
-        let scheme = match scenario.transport {
-            Transport::Signaling => "ws://",
-            Transport::Whip => "http://",
-        };
-        anyhow::ensure!(url.starts_with(scheme), "--url {url}: this scenario speaks to a {scheme} address");
-    }
+    own::target(common, scenario.transport)?;
     // What can't be written is found before the measuring, not after.
     for path in [&common.json, &common.html].into_iter().flatten() {
         fs::OpenOptions::new().append(true).create(true).open(path).with_context(|| path.display().to_string())?;
@@ -290,7 +294,7 @@ async fn search(arguments: &Capacity, scenario: &Scenario) -> anyhow::Result<Exi
 
 fn options(server: &own::Server, number: usize, promise: Option<Slo>) -> Options {
     Options {
-        url: server.url.clone(),
+        target: server.target.clone(),
         server: server.process.map(Process::new),
         // Runs against the same server don't meet.
         room_prefix: format!("bench-{}-{number}-", std::process::id()),

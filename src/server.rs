@@ -64,12 +64,12 @@ pub fn run(options: Serve) -> anyhow::Result<()> {
         );
     }
     raise_descriptor_limit();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .thread_name("control")
-            .on_thread_start(switchyard_worker::yield_to_media)
-            .build().context("can't start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("control")
+        .on_thread_start(switchyard_worker::yield_to_media)
+        .build()
+        .context("can't start the runtime")?;
     runtime.block_on(serve(options))
 }
 

@@ -46,10 +46,15 @@ pub async fn upgrade(State(server): State<Arc<Server>>, upgrade: WebSocketUpgrad
     let Ok(permit) = Arc::clone(&server.sockets).try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many connections\n").into_response();
     };
-    upgrade.read_buffer_size(READ_BUFFER).max_message_size(MAX_READ_BYTES).max_frame_size(MAX_READ_BYTES).write_buffer_size(WRITE_BUFFER).on_upgrade(async move |socket| {
-        run(server, socket, encoding).await;
-        drop(permit);
-    })
+    upgrade
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(MAX_READ_BYTES)
+        .max_frame_size(MAX_READ_BYTES)
+        .write_buffer_size(WRITE_BUFFER)
+        .on_upgrade(async move |socket| {
+            run(server, socket, encoding).await;
+            drop(permit);
+        })
 }
 
 /// JSON unless the client asks for something; `None` if it asks only for what there isn't.

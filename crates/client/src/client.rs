@@ -148,8 +148,15 @@ impl Client {
     async fn start(options: Options, lane: Option<Arc<Lane>>) -> Result<Client, ClientError> {
         let (commands, queue) = mpsc::channel(COMMANDS);
         let started = session::start(options, lane.clone(), queue).await?;
-        let client =
-            Client { me: started.me, commands, state: started.state, events: started.events, meter: started.meter, data: started.data, lane };
+        let client = Client {
+            me: started.me,
+            commands,
+            state: started.state,
+            events: started.events,
+            meter: started.meter,
+            data: started.data,
+            lane,
+        };
         client.ask(|done| Command::Ready { done }).await?;
         for publish in started.publish {
             client.publish(publish).await?;

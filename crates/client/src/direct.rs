@@ -107,7 +107,7 @@ impl Lane {
     /// Takes what the server's description says of its streams and of what it accepts.
     pub(crate) fn describe(&self, incoming: &[sdp::Incoming], sdp: &str) {
         let mut state = self.lock();
-        state.reception.describe(incoming);
+        state.reception.describe(incoming, &sdp::formats::formats(sdp));
         state.transmission.describe(sdp);
     }
 

@@ -1,5 +1,5 @@
 //! A headless participant: joins a room over the real signaling, publishes loops that browsers decode or numbered packets, and
-//! counts what it receives. For tests and load.
+//! counts what it receives. For tests and load. [`HttpSession`] is a publisher by WHIP or a player by WHEP, at any server.
 //!
 //! It stands on the peer connection of the crate `webrtc`, none of whose upper layers the server uses, so that what the two
 //! ends agree on is the standards and not shared code.
@@ -24,6 +24,7 @@
 mod client;
 mod direct;
 mod error;
+mod http;
 mod media;
 mod meter;
 mod peer;
@@ -40,6 +41,7 @@ mod tap;
 pub use client::{Client, Feedback, Options, Renegotiated, SrtpProfile};
 pub use direct::{Arrival, Lines, Outgoing, Sender, Sink};
 pub use error::{ClientError, Closed, WaitError};
+pub use http::{HttpError, HttpSession};
 pub use media::{AudioLoop, Media, MediaError, Publish, Sequence, VideoLoop};
 pub use meter::{Report, RtcpReport, SequenceReport, StreamReport, TrackReport};
 pub use progress::{Latency, Progress};

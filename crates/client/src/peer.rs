@@ -112,8 +112,7 @@ impl Line {
 
 /// One peer connection. Its methods are called by one task, one after the other.
 pub(crate) struct Peer {
-    connection: Box<dyn PeerConnection>,
-    data: Arc<dyn DataChannel>,
+    connection: Arc<dyn PeerConnection>,
     server: IpAddr,
     /// The receiving ends of the server's last description.
     incoming: Vec<sdp::Incoming>,
@@ -158,8 +157,8 @@ fn at<T>(step: &'static str, result: webrtc::error::Result<T>) -> Result<T, Clie
 }
 
 impl Peer {
-    /// A connection with a data channel and nothing else. Its events come at the rate of a negotiation's steps, except for data
-    /// messages, which SCTP's window bounds while nobody reads them.
+    /// A connection with nothing in it. Its events come at the rate of a negotiation's steps, except for data messages, which SCTP's window
+    /// bounds while nobody reads them.
     pub(crate) async fn new(
         options: PeerOptions,
         meter: Arc<SharedMeter>,
@@ -211,21 +210,20 @@ impl Peer {
                 .with_setting_engine(settings)
                 .with_interceptor_registry(registry)
                 .with_runtime(Arc::new(LoadRuntime { lane: options.lane }))
-                .with_handler(Arc::new(Handler(events.clone())))
+                .with_handler(Arc::new(Handler(events)))
                 .with_udp_addrs(vec![SocketAddr::new(options.local, 0)])
                 .build()
                 .await,
         )?;
-        let data = at("data channel", connection.create_data_channel(DATA_CHANNEL, None).await)?;
+        let connection = Arc::new(connection);
+        Ok(Self { connection, server: options.server, incoming: Vec::new(), remote: Vec::new(), own: Vec::new() })
+    }
+
+    /// Opens the data channel, before the first offer.
+    pub(crate) async fn open_data_channel(&self, events: mpsc::UnboundedSender<PeerEvent>) -> Result<Arc<dyn DataChannel>, ClientError> {
+        let data = at("data channel", self.connection.create_data_channel(DATA_CHANNEL, None).await)?;
         tokio::spawn(read_data(data.clone(), events));
-        Ok(Self {
-            connection: Box::new(connection),
-            data,
-            server: options.server,
-            incoming: Vec::new(),
-            remote: Vec::new(),
-            own: Vec::new(),
-        })
+        Ok(data)
     }
 
     /// A new m-line; the next offer contains it.
@@ -251,6 +249,18 @@ impl Peer {
         at("codec preferences", transceiver.set_codec_preferences(Vec::new()).await)?;
         self.own.push(transceiver.clone());
         Ok(Line { kind, ssrc, track, transceiver })
+    }
+
+    /// A new m-line that only receives; the next offer contains it.
+    pub(crate) async fn add_receiving_line(&mut self, kind: Kind) -> Result<(), ClientError> {
+        let kind = match kind {
+            Kind::Audio => RtpCodecKind::Audio,
+            Kind::Video => RtpCodecKind::Video,
+        };
+        let init =
+            RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, streams: Vec::new(), send_encodings: Vec::new() };
+        self.own.push(at("transceiver", self.connection.add_transceiver_from_kind(kind, Some(init)).await)?);
+        Ok(())
     }
 
     /// A line's mid, which is for good once the line is negotiated.
@@ -333,8 +343,9 @@ impl Peer {
         self.remote.len()
     }
 
-    pub(crate) fn data(&self) -> &Arc<dyn DataChannel> {
-        &self.data
+    /// The connection itself, for whoever has to close it when this is gone.
+    pub(crate) fn connection(&self) -> Arc<dyn PeerConnection> {
+        self.connection.clone()
     }
 
     pub(crate) async fn close(&self) {

@@ -3,6 +3,9 @@
 //!
 //! Each function here is the answer to a habit of `rtc` 0.21's peer connection; they name it.
 
+pub(crate) mod formats;
+pub(crate) mod fragment;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 

@@ -103,11 +103,11 @@ pub(crate) async fn start(options: Options, lane: Option<Arc<Lane>>, commands: m
         srtp: options.srtp,
         lane: lane.clone(),
     };
-    let peer = Peer::new(peer_options, meter.clone(), peer_events).await?;
+    let peer = Peer::new(peer_options, meter.clone(), peer_events.clone()).await?;
+    let data = peer.open_data_channel(peer_events).await?;
     let me = joined.participant;
     let (state, watched) = watch::channel(State::new(joined));
     let (events, _) = broadcast::channel(EVENTS);
-    let data = peer.data().clone();
     let mut session = Session {
         signaling,
         peer,

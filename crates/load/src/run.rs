@@ -1,9 +1,11 @@
 //! Plays a scenario against a server and measures what arrives.
 
+mod connection;
 mod outcome;
 mod participant;
 mod publish;
 mod summary;
+mod target;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,6 +29,7 @@ use crate::traffic::{ConfigError, ModelConfig};
 pub use outcome::JoinError;
 use outcome::{Joined, Session};
 use participant::Spec;
+pub use target::{Endpoints, Target, TemplateError};
 
 /// How long the last participants of the ramp may take to connect.
 const JOIN_PATIENCE: Duration = Duration::from_secs(60);
@@ -40,8 +43,8 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
 /// What a run needs besides the scenario.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Of the server's signaling: `ws://host:port/v1/ws`.
-    pub url: String,
+    /// Where the server is.
+    pub target: Target,
     /// The server's process, if it runs on this machine.
     pub server: Option<Process>,
     /// What rooms' names begin with, so that runs don't meet.

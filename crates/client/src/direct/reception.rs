@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use switchyard_protocol::Kind;
 use switchyard_rtp::rtcp::{MAX_REPORTS, ReportBlock, RtcpWriter, middle};
 use switchyard_rtp::rtp::{Header, original_sequence};
 use switchyard_rtp::sequence::SequenceExtender;
@@ -9,6 +10,7 @@ use switchyard_rtp::srtp::OpenError;
 
 use super::{Arrival, Sink};
 use crate::sdp::Incoming;
+use crate::sdp::formats::Formats;
 
 /// Between two receiver reports, in microseconds: what browsers do for video.
 const REPORT_INTERVAL: u64 = 1_000_000;
@@ -29,16 +31,35 @@ const REPORTER: u32 = 1;
 
 pub(super) struct Reception {
     sink: Box<dyn Sink>,
-    /// Retransmissions' SSRCs, with the media's.
+    /// Retransmissions' SSRCs, with the media's, as the server's description has them.
     repairs: HashMap<u32, u32>,
-    /// Whether a source's losses are asked for: video's are.
+    /// Those that it does not have, found out; at most one for each source.
+    found: HashMap<u32, u32>,
+    /// Whether a source's losses are asked for, as the server's description has it: video's are.
     video: HashMap<u32, bool>,
+    /// What packets of other sources are, by their payload types.
+    formats: HashMap<u8, Format>,
     sources: BTreeMap<u32, Source>,
     report_due: u64,
     /// Packets that could not be opened because they came before.
     pub(super) replayed: u64,
     /// Packets that could not be opened for another reason.
     pub(super) refused: u64,
+}
+
+/// A retransmission of nobody knows whose packet.
+struct Unknown;
+
+/// What a payload type stands for. In a bundle it stands for one thing only (RFC 8843 §9.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Media {
+        video: bool,
+    },
+    /// Retransmissions (RFC 4588) of that payload type.
+    Repair {
+        of: u8,
+    },
 }
 
 #[derive(Default)]
@@ -57,6 +78,7 @@ struct Source {
     wants_keyframe: bool,
     keyframe_asked: Option<u64>,
     video: bool,
+    payload_type: u8,
 }
 
 struct Missing {
@@ -68,13 +90,60 @@ struct Missing {
 
 impl Reception {
     pub(super) fn new(sink: Box<dyn Sink>) -> Self {
-        Self { sink, repairs: HashMap::new(), video: HashMap::new(), sources: BTreeMap::new(), report_due: 0, replayed: 0, refused: 0 }
+        Self {
+            sink,
+            repairs: HashMap::new(),
+            found: HashMap::new(),
+            video: HashMap::new(),
+            formats: HashMap::new(),
+            sources: BTreeMap::new(),
+            report_due: 0,
+            replayed: 0,
+            refused: 0,
+        }
     }
 
-    pub(super) fn describe(&mut self, incoming: &[Incoming]) {
+    /// Takes what the server's description says. It need not name the sources: the payload types tell what they are.
+    pub(super) fn describe(&mut self, incoming: &[Incoming], formats: &[Formats]) {
+        let video = incoming.iter().map(|line| (line.ssrc, line.kind == Kind::Video)).collect();
+        let before = std::mem::replace(&mut self.video, video);
         self.repairs = incoming.iter().filter_map(|line| Some((line.rtx?, line.ssrc))).collect();
-        self.video = incoming.iter().map(|line| (line.ssrc, line.kind == switchyard_protocol::Kind::Video)).collect();
-        self.sources.retain(|ssrc, _| self.video.contains_key(ssrc));
+        self.sources.retain(|ssrc, _| self.video.contains_key(ssrc) || !before.contains_key(ssrc));
+        self.formats.clear();
+        for line in formats.iter().filter(|line| line.sends) {
+            self.formats
+                .extend(line.codecs.iter().map(|(payload_type, _)| (*payload_type, Format::Media { video: line.kind == Kind::Video })));
+            self.formats.extend(line.repairs.iter().map(|(payload_type, of)| (*payload_type, Format::Repair { of: *of })));
+        }
+    }
+
+    /// Whose packet this is the retransmission of, if it is one; an error if that can't be told.
+    fn repaired(&mut self, header: &Header, payload: &[u8]) -> Result<Option<u32>, Unknown> {
+        if let Some(media) = self.repairs.get(&header.ssrc) {
+            return Ok(Some(*media));
+        }
+        if self.sources.contains_key(&header.ssrc) || self.video.contains_key(&header.ssrc) {
+            return Ok(None);
+        }
+        if let Some(media) = self.found.get(&header.ssrc) {
+            return Ok(Some(*media));
+        }
+        let Some(Format::Repair { of }) = self.formats.get(&header.payload_type) else { return Ok(None) };
+        // Only what was asked for is sent again, so the one who misses it tells whose it is. If two miss the same number, another will tell.
+        let original = original_sequence(payload).ok_or(Unknown)?;
+        let misses = |source: &Source| {
+            source.payload_type == *of && source.missing.iter().any(|missing| missing.asked.is_some() && missing.index as u16 == original)
+        };
+        let free = |ssrc: &u32| !self.repairs.values().chain(self.found.values()).any(|media| media == ssrc);
+        let mut candidates = self.sources.iter().filter(|(ssrc, source)| misses(source) && free(ssrc)).map(|(ssrc, _)| *ssrc);
+        match (candidates.next(), candidates.next()) {
+            (Some(media), None) => {
+                drop(candidates);
+                self.found.insert(header.ssrc, media);
+                Ok(Some(media))
+            }
+            _ => Err(Unknown),
+        }
     }
 
     pub(super) fn refuse(&mut self, error: OpenError) {
@@ -89,7 +158,7 @@ impl Reception {
     }
 
     pub(super) fn handle_rtp(&mut self, header: &Header, payload: &[u8], at_micros: u64) {
-        let repaired = self.repairs.get(&header.ssrc).copied();
+        let Ok(repaired) = self.repaired(header, payload) else { return };
         let (ssrc, sequence, payload) = match repaired {
             // A retransmission without an original's number is padding, which probes the line.
             Some(media) => match original_sequence(payload) {
@@ -101,10 +170,13 @@ impl Reception {
         if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&ssrc) {
             return;
         }
-        let source = self
-            .sources
-            .entry(ssrc)
-            .or_insert_with(|| Source { video: self.video.get(&ssrc).copied().unwrap_or(false), ..Source::default() });
+        let source = self.sources.entry(ssrc).or_insert_with(|| {
+            let by_format = self.formats.get(&header.payload_type) == Some(&Format::Media { video: true });
+            Source { video: self.video.get(&ssrc).copied().unwrap_or(by_format), ..Source::default() }
+        });
+        if repaired.is_none() {
+            source.payload_type = header.payload_type;
+        }
         source.handle(sequence, header.timestamp, at_micros, repaired.is_some());
         if payload.is_empty() {
             return;
@@ -216,5 +288,82 @@ impl Source {
                 missing.index as u16
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::sdp::formats::formats;
+
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<(u32, u16, bool)>>>);
+
+    impl Sink for Seen {
+        fn handle_packet(&mut self, arrival: &Arrival<'_>) -> bool {
+            self.0.lock().unwrap().push((arrival.ssrc, arrival.sequence, arrival.retransmitted));
+            false
+        }
+
+        fn handle_lag(&mut self, _: u64) {}
+    }
+
+    const ANSWER: &str = "v=0\r\ns=-\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=sendonly\r\na=rtpmap:111 opus/48000/2\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=mid:1\r\na=sendonly\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n";
+
+    fn receive(reception: &mut Reception, payload_type: u8, ssrc: u32, sequence: u16, payload: &[u8]) {
+        let mut packet = [0; 12];
+        packet[0] = 0x80;
+        let mut header = Header::parse(&packet).unwrap();
+        (header.payload_type, header.ssrc, header.sequence) = (payload_type, ssrc, sequence);
+        reception.handle_rtp(&header, payload, 0);
+    }
+
+    #[test]
+    fn sources_that_the_description_does_not_name_are_told_apart_by_payload_types() {
+        let seen = Seen::default();
+        let mut reception = Reception::new(Box::new(seen.clone()));
+        reception.describe(&[], &formats(ANSWER));
+        // Two pictures and a sound, of which each misses a packet; padding that probes belongs to nobody.
+        for (payload_type, ssrc, numbers) in [(96, 10, [5, 7]), (96, 20, [8, 10]), (111, 30, [1, 3])] {
+            numbers.iter().for_each(|number| receive(&mut reception, payload_type, ssrc, *number, b"x"));
+        }
+        receive(&mut reception, 97, 11, 1, &[0, 6, b'x']);
+        let mut buffer = [0; 1200];
+        reception.write_feedback(1000, &mut RtcpWriter::new(&mut buffer));
+        receive(&mut reception, 97, 11, 2, &[0, 1, b'x']);
+        receive(&mut reception, 97, 11, 3, b"");
+        receive(&mut reception, 97, 11, 4, &[0, 6, b'x']);
+        receive(&mut reception, 97, 21, 1, &[0, 9, b'x']);
+        // From then on the SSRC says it, also of what was not asked for.
+        receive(&mut reception, 97, 11, 5, &[0, 5, b'x']);
+        let repaired: Vec<_> = seen.0.lock().unwrap().iter().copied().filter(|(_, _, again)| *again).collect();
+        assert_eq!(repaired, [(10, 6, true), (20, 9, true), (10, 5, true)]);
+        assert_eq!(seen.0.lock().unwrap().len(), 9);
+        assert!(reception.sources[&10].missing.is_empty() && reception.sources[&30].missing.is_empty(), "sound is not asked for again");
+        // The description again, as after an ICE restart, takes nothing away.
+        reception.describe(&[], &formats(ANSWER));
+        assert_eq!(reception.sources.len(), 3);
+    }
+
+    #[test]
+    fn two_that_miss_the_same_number_wait_for_another_to_tell_them_apart() {
+        let seen = Seen::default();
+        let mut reception = Reception::new(Box::new(seen.clone()));
+        reception.describe(&[], &formats(ANSWER));
+        for ssrc in [10, 20] {
+            [1, 3].iter().for_each(|number| receive(&mut reception, 96, ssrc, *number, b"x"));
+        }
+        receive(&mut reception, 96, 20, 5, b"x");
+        let mut buffer = [0; 1200];
+        reception.write_feedback(1000, &mut RtcpWriter::new(&mut buffer));
+        receive(&mut reception, 97, 21, 1, &[0, 2, b'x']);
+        receive(&mut reception, 97, 21, 2, &[0, 4, b'x']);
+        receive(&mut reception, 97, 11, 1, &[0, 2, b'x']);
+        let repaired: Vec<_> = seen.0.lock().unwrap().iter().copied().filter(|(_, _, again)| *again).collect();
+        assert_eq!(repaired, [(20, 4, true), (10, 2, true)]);
     }
 }

@@ -130,7 +130,7 @@ impl Transmission {
     }
 }
 
-/// Sends one track's packets. Made by [`crate::Client::sender`].
+/// Sends one track's packets. Made by [`crate::Client::sender`] and [`crate::HttpSession::senders`].
 pub struct Sender {
     lane: Arc<Lane>,
     kind: Kind,

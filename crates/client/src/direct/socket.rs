@@ -107,7 +107,9 @@ impl MediaSocket {
     }
 
     fn take(&self, buffer: &mut [u8], meta: &mut RecvMeta) -> bool {
-        let Some((datagram, from)) = self.waiting.datagrams.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return false };
+        let Some((datagram, from)) = self.waiting.datagrams.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
+            return false;
+        };
         let len = datagram.len().min(buffer.len());
         buffer[..len].copy_from_slice(&datagram[..len]);
         *meta = RecvMeta::default();

@@ -161,6 +161,8 @@ pub struct Meter {
     groups: Arc<Groups>,
     role: usize,
     shard: usize,
+    /// What the participant publishes itself, which a player gets to see too.
+    own: Vec<u32>,
     tracks: BTreeMap<u32, Track>,
     /// Packets so far, each counted once.
     pub received: u64,
@@ -175,10 +177,10 @@ pub struct Meter {
 pub struct MeterSink(Arc<Mutex<Meter>>);
 
 impl MeterSink {
-    /// Counts for a participant of `role`; `shard` spreads participants over histograms.
-    pub fn new(publications: Arc<Publications>, groups: Arc<Groups>, role: usize, shard: usize) -> Self {
+    /// Counts for a participant of `role`, and nothing of the publications that are its `own`; `shard` spreads participants over histograms.
+    pub fn new(publications: Arc<Publications>, groups: Arc<Groups>, role: usize, shard: usize, own: Vec<u32>) -> Self {
         let tracks = BTreeMap::new();
-        let meter = Meter { publications, groups, role, shard, tracks, received: 0, first_packet_at: None, first_frame_at: None };
+        let meter = Meter { publications, groups, role, shard, own, tracks, received: 0, first_packet_at: None, first_frame_at: None };
         Self(Arc::new(Mutex::new(meter)))
     }
 
@@ -203,7 +205,7 @@ impl Meter {
     fn handle_packet(&mut self, arrival: &Arrival<'_>) -> bool {
         // A connection doesn't know the codec: a stamp stands elsewhere in each.
         let stamp = [Codec::Vp8, Codec::Opus].into_iter().find_map(|codec| Some((codec, Stamp::read(codec, arrival.payload)?)));
-        let Some((codec, stamp)) = stamp else { return false };
+        let Some((codec, stamp)) = stamp.filter(|(_, stamp)| !self.own.contains(&stamp.publication)) else { return false };
         let publications = Arc::clone(&self.publications);
         let Some(publication) = publications.get(stamp.publication).filter(|publication| publication.codec == codec) else { return false };
         if self.tracks.len() >= MAX_TRACKS && !self.tracks.contains_key(&stamp.publication) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use switchyard_client::{ClientError, Closed, ErrorCode};
+use switchyard_client::{ClientError, Closed, ErrorCode, HttpError};
 
 use crate::measure::MeterSink;
 
@@ -50,6 +50,23 @@ impl From<ClientError> for JoinError {
             ClientError::Closed(_) => JoinError::Failed("the connection was lost".into()),
             ClientError::PeerConnection { step, .. } => JoinError::Failed(format!("peer connection: {step}")),
             other => JoinError::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<HttpError> for JoinError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Refused { status, code, retryable, .. } => {
+                let what = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
+                if retryable && status != 500 { JoinError::Refused(what) } else { JoinError::Failed(format!("refused for good: {what}")) }
+            }
+            HttpError::Connect(_) => JoinError::Failed("the server can't be reached".into()),
+            HttpError::Timeout(_) => JoinError::Failed("a request was not answered in time".into()),
+            HttpError::NotConnected { .. } => JoinError::Failed("the transport did not connect".into()),
+            HttpError::Peer(error) => error.into(),
+            // The address is the same for all of them, and the other answers are the server's own fault.
+            HttpError::Url(_) | HttpError::Tls(_) | HttpError::Answer(_) => JoinError::Failed(error.to_string()),
         }
     }
 }

@@ -84,5 +84,5 @@ fn top_encoding(model: &Model) -> u8 {
 
 /// NTP time in 32.32 bits (RFC 3550 §4).
 fn ntp(micros: u64) -> u64 {
-    (micros / 1_000_000 + TO_1970) << 32 | ((micros % 1_000_000) << 32) / 1_000_000
+    ((micros / 1_000_000 + TO_1970) << 32) | (((micros % 1_000_000) << 32) / 1_000_000)
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::Shared;
 use super::outcome::{JoinError, Session};
 use crate::process::{Usage, cores};
-use crate::results::{BenchResult, FORMAT, Frames, Joins, Load, MediaResult, Percentiles, RunResult, Sample, ServerKind, ServerResult};
-use crate::scenario::{Subscribe, Transport};
+use crate::results::{BenchResult, FORMAT, Frames, Joins, Load, MediaResult, Percentiles, RunResult, Sample, ServerResult};
+use crate::scenario::Subscribe;
 
 /// Packets that waited longer than this in the bench's sockets, one in a hundred, say that the bench is behind.
 const READ_LAG: f64 = 20.0;
@@ -47,11 +47,8 @@ pub(super) fn summarise(shared: &Shared, figures: &Figures, samples: Vec<Sample>
         switchyard_version: shared.options.version.clone(),
         scenario: scenario.name.clone(),
         description: scenario.description.clone(),
-        url: shared.options.url.clone(),
-        server_kind: match scenario.transport {
-            Transport::Signaling => ServerKind::Signaling,
-            Transport::Whip => ServerKind::Whip,
-        },
+        url: shared.options.target.shown().to_owned(),
+        server_kind: shared.options.target.kind(),
         seed: scenario.seed,
         started: shared.options.started.clone(),
         promise: shared.options.promise.clone(),

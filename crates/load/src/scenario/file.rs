@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use switchyard_netem::units::duration;
 use toml::Spanned;
 
-use super::{MAX_PARTICIPANTS, Ramp, Role, Scale, Scenario, Transport};
+use super::{MAX_PARTICIPANTS, Ramp, Role, Scale, Scenario, Subscribe, Transport};
 use crate::traffic::{AudioConfig, ConfigError, FixedConfig, ScreenConfig, VideoConfig};
 
 /// Bytes of a file at most: hundreds of times what a scenario takes.
@@ -161,6 +161,9 @@ fn check<'a>(
     }
     if transport == Transport::Whip && role.screen.is_some() && (role.video.is_some() || role.fixed.is_some()) {
         return Err("over WHIP a participant publishes one video: either `screen` or a camera");
+    }
+    if transport == Transport::Whip && !role.is_publisher() && role.subscribe == Subscribe::None {
+        return Err("over WHIP there is nobody who neither publishes nor receives");
     }
     if role.churn.is_some_and(|churn| churn < Duration::from_secs(1)) {
         return Err("`churn` is at least \"1s\"");

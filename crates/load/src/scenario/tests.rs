@@ -96,6 +96,8 @@ fn every_error_names_its_place_and_what_would_be_right() {
     assert!(error(&without_viewers).starts_with("test.toml:7:9: everybody publishes"));
     let whip = MEETING.replace("rooms = 2", "transport = \"whip\"").replace("audio = {}", "screen = {}");
     assert!(error(&whip).contains("over WHIP a participant publishes one video"));
+    let idle = MEETING.replace("rooms = 2", "transport = \"whip\"").replace("\"all\"", "\"none\"");
+    assert!(error(&idle).contains("over WHIP there is nobody who neither publishes nor receives"), "{}", error(&idle));
     assert!(error(&"#".repeat(2 << 20)).contains("at most 1048576"));
 }
 
@@ -175,6 +177,7 @@ fn every_scenario_of_the_bench_can_be_played() {
         "w2",
         "w3",
         "webinar",
+        "whip",
     ];
     assert!(names.iter().map(String::as_str).eq(expected), "{names:?}");
 }
