@@ -12,6 +12,7 @@ mod config;
 mod counters;
 mod inbox;
 mod outlet;
+mod thread;
 mod turn;
 mod udp;
 mod waits;
