@@ -13,6 +13,7 @@ mod counters;
 mod inbox;
 mod outlet;
 mod priority;
+mod thread;
 mod turn;
 mod udp;
 mod waits;

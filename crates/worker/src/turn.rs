@@ -128,9 +128,7 @@ impl Worker {
 
     /// Datagrams of the socket, into the batch.
     fn receive(&mut self) {
-        if self.readable {
-            self.backlog = self.receiver.receive(&self.outlet.socket, &mut self.batch, self.outlet.tally());
-        }
+        self.backlog = self.readable && self.receiver.receive(&self.outlet.socket, &mut self.batch, self.outlet.tally());
     }
 
     fn forward(&mut self, now: Instant) {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::inbox::Inbox;
 use crate::turn::Worker;
-use crate::{Config, Counters, StartError, Waits, udp};
+use crate::{Config, Counters, StartError, Waits, thread, udp};
 
 /// The workers have ended; the program is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,12 +61,22 @@ pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Ev
     let epoch_ntp = ntp(SystemTime::now());
     let shared = Shared { inboxes: inboxes.clone(), port: granted.port, turn: AtomicU32::new(0), threads: Mutex::new(Vec::new()) };
     let workers = Workers(Arc::new(shared));
+    // A worker for each core: each stays on its own, because the kernel likes to put who is woken beside who wakes, who has long to go.
+    // With fewer workers, or a share of the cores that isn't a set of them, the kernel knows better where there is room.
+    let cores = thread::cores();
+    let is_one_each = cores.len() == usize::from(config.workers);
     for (worker, socket) in (0..config.workers).map(WorkerIndex).zip(sockets) {
+        let core = cores.get(usize::from(worker.0)).copied().filter(|_| is_one_each);
         let config = switchyard_forward::Config { worker, workers: config.workers, epoch, epoch_ntp };
         let (inboxes, events) = (inboxes.clone(), events.clone());
         let thread = std::thread::Builder::new()
             .name(format!("media-{}", worker.0))
-            .spawn(move || live_or_abort(|| Worker::new(config, socket, inboxes, events).run()))
+            .spawn(move || {
+                if let Some(core) = core {
+                    thread::stay_on(core);
+                }
+                live_or_abort(|| Worker::new(config, socket, inboxes, events).run())
+            })
             .map_err(|source| StartError::System { what: "starting a media thread", source })?;
         workers.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
     }

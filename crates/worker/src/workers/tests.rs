@@ -106,6 +106,29 @@ async fn a_worker_with_work_is_awake_and_one_without_sleeps() {
     assert!(idle < busy / 5, "{idle:?}");
 }
 
+/// Whatever a turn left in the socket, a worker with nothing to do sleeps: its turns don't go on when nothing comes.
+#[tokio::test]
+async fn a_worker_that_has_emptied_its_socket_sleeps() {
+    let (workers, _events) = start(config(1)).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut sent = 0;
+    for burst in (1..=128).chain(1..=128) {
+        for _ in 0..burst {
+            socket.send_to(&[255; 20], (Ipv4Addr::LOCALHOST, workers.port())).unwrap();
+        }
+        sent += burst;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while workers.counters().datagrams_in < sent {
+            assert!(Instant::now() < deadline, "{:?} of {sent}", workers.counters());
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
+        let turns = workers.counters().turns;
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        let turns = workers.counters().turns - turns;
+        assert!(turns < 10, "{turns} turns for nothing after {burst} datagrams");
+    }
+}
+
 #[tokio::test]
 async fn garbage_is_answered_by_nothing_and_breaks_nothing() {
     let (workers, mut events) = start(config(2)).unwrap();
