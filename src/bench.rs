@@ -39,7 +39,7 @@ pub enum Command {
         /// Its name.
         scenario: String,
     },
-    /// Draw results files (JSON) as one HTML page, several beside each other.
+    /// Draw results files (JSON) as one HTML page, several beside each other, and list them.
     Report {
         /// What `--json` wrote.
         #[arg(required = true)]
@@ -85,6 +85,10 @@ pub struct Common {
     /// Measure for so long instead of what the scenario says.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
+
+    /// Measure for what the scenario says, but no longer than this.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "duration")]
+    pub at_most: Option<Duration>,
 
     /// Write the figures to a file (JSON).
     #[arg(long, value_name = "FILE")]
@@ -181,6 +185,9 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             };
             let documents = results.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
             write(&html, &report::html(&documents))?;
+            if let Some(overview) = report::overview(&documents) {
+                print!("{overview}");
+            }
             println!("wrote {}", html.display());
             Ok(ExitCode::SUCCESS)
         }
@@ -190,8 +197,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
 fn load(common: &Common) -> anyhow::Result<Scenario> {
     let mut scenario = scenarios::load(&common.scenario)?;
     scenario.seed = common.seed.unwrap_or(scenario.seed);
-    scenario.duration = common.duration.unwrap_or(scenario.duration);
-    anyhow::ensure!(!scenario.duration.is_zero(), "--duration 0s: there is nothing to measure");
+    scenario.duration = common.duration.unwrap_or(scenario.duration).min(common.at_most.unwrap_or(Duration::MAX));
+    anyhow::ensure!(!scenario.duration.is_zero(), "a measured time of 0s: there is nothing to measure");
     own::target(common, scenario.transport)?;
     // What can't be written is found before the measuring, not after.
     for path in [&common.json, &common.html].into_iter().flatten() {

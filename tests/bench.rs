@@ -40,9 +40,10 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{}-{number}-{name}", std::process::id()))
 }
 
+/// A scenario of one's own. Whoever comes in sees the first frame once a keyframe was asked for and made, which the warm-up leaves time for.
 fn scenario(name: &str, text: &str) -> String {
     let path = file(&format!("{name}.toml"));
-    std::fs::write(&path, format!("name = \"{name}\"\ndescription = \"\"\nramp = \"at once\"\nwarm_up = \"500ms\"\n{text}"))
+    std::fs::write(&path, format!("name = \"{name}\"\ndescription = \"\"\nramp = \"at once\"\nwarm_up = \"1500ms\"\n{text}"))
         .expect("written");
     path.display().to_string()
 }
@@ -83,7 +84,7 @@ async fn the_smoke_scenario_arrives_whole_and_its_seed_replays() {
     let seed = "4711";
     let mut runs = Vec::new();
     for _ in 0..2 {
-        let (ended, run, _) = measured("smoke", &["--seed", seed, "--duration", "2s"]).await;
+        let (ended, run, _) = measured("smoke", &["--seed", seed, "--at-most", "2s"]).await;
         assert_eq!(ended.code, Some(0), "{}", ended.err);
         assert!(ended.out.contains("video to viewer") && ended.err.is_empty(), "{}\n{}", ended.out, ended.err);
         let groups = [
@@ -138,6 +139,9 @@ async fn a_broken_promise_ends_with_3_and_says_what_broke_and_results_become_one
     let files = [&kept_json, &broken_json].map(|path| path.display().to_string());
     let ended = bench(&["report", &files[0], &files[1], &search_json, "--html", &page]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let outcomes: Vec<&str> =
+        ended.out.lines().filter(|line| line.starts_with("  small ")).filter_map(|line| line.split(' ').next_back()).collect();
+    assert_eq!(outcomes, ["kept", "broken"], "a line for each run: {}", ended.out);
     let page = std::fs::read_to_string(page).unwrap();
     assert!(
         page.starts_with("<!doctype html>") && page.contains("<svg") && page.contains("p50&lt;1us"),
@@ -164,6 +168,8 @@ async fn every_mistake_on_the_command_line_is_named() {
         (vec!["run", "smoke", "--slo", "loss<3ms"], 2, "loss<3ms"),
         (vec!["run", "smoke", "--scale", "0"], 1, "--scale 0: more than 0"),
         (vec!["run", "smoke", "--duration", "0s"], 1, "there is nothing to measure"),
+        (vec!["run", "smoke", "--at-most", "0s"], 1, "there is nothing to measure"),
+        (vec!["run", "smoke", "--at-most", "1s", "--duration", "1s"], 2, "cannot be used with"),
         (vec!["run", "smoke", "--duration", "soon"], 2, "--duration"),
         (vec!["run", "smoke", "--json", "/no/such/folder/x.json"], 1, "/no/such/folder/x.json: No such file"),
         (vec!["run", "smoke", "--url", &http], 1, "this scenario speaks to a ws:// address"),

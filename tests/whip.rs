@@ -160,7 +160,6 @@ async fn candidates_trickle_and_ice_restarts_on_both_sides_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Debian packages, which tests/interop/gstreamer.py names"]
 async fn gstreamer_publishes_by_whip_and_decodes_what_it_plays_by_whep() {
     let server = Server::start(&[]).await;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/gstreamer.py");

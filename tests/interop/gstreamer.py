@@ -2,9 +2,11 @@
 """Publishes a test pattern and a tone by WHIP, plays them by WHEP, with GStreamer's webrtcbin: a client that shares nothing with the server.
 
     tests/interop/gstreamer.py http://127.0.0.1:8080 [ROOM] [--again]
+    tests/interop/gstreamer.py --check
 
 Plays the publisher alone and the whole room, until each player has decoded enough frames and buffers of sound; says what it counted, and
-fails if that takes longer than half a minute. With --again all of them end and come anew. Needs the Debian packages named in PACKAGES.
+fails if that takes longer than half a minute. With --again all of them end and come anew. Needs the Debian packages named in PACKAGES; --check only
+says whether they are there.
 The server must offer an address of the machine that is not loopback (`serve --dev` does): libnice never uses loopback.
 """
 
@@ -30,6 +32,9 @@ try:
     from gi.repository import GLib, Gst, GstSdp, GstWebRTC
 except (ImportError, ValueError) as error:
     sys.exit(f"{error}\nOn Debian, as root: apt-get install --no-install-recommends {PACKAGES}")
+
+# One of each package.
+ELEMENTS = "webrtcbin nicesrc dtlsenc srtpenc vp8enc vp8dec opusenc opusdec rtpvp8pay rtpopuspay videotestsrc audiotestsrc decodebin".split()
 
 # What each player has to decode.
 FRAMES, BUFFERS = 60, 100
@@ -213,12 +218,20 @@ def fail(*error):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("server", help="http://HOST:PORT")
+    arguments.add_argument("server", nargs="?", help="http://HOST:PORT")
     arguments.add_argument("room", nargs="?", default="interop")
     arguments.add_argument("--again", action="store_true", help="do it twice")
+    arguments.add_argument("--check", action="store_true", help="only say whether everything that this needs is installed")
     options = arguments.parse_args()
     sys.excepthook = fail
     Gst.init(None)
+    missing = [name for name in ELEMENTS if not Gst.ElementFactory.find(name)]
+    if missing:
+        sys.exit(f"GStreamer lacks {', '.join(missing)}\nOn Debian, as root: apt-get install --no-install-recommends {PACKAGES}")
+    if options.check:
+        return
+    if not options.server:
+        arguments.error("which server?")
     for _ in range(1 + options.again):
         round_trip(options.server.rstrip("/"), options.room)
 

@@ -29,7 +29,7 @@ enum Task {
     Run(run::Arguments),
     /// Run every check and test there is, in real browsers too
     Test(test::Arguments),
-    /// Measure: `cargo bench` of the server
+    /// Measure: what a packet costs, then every scenario of the load bench; results in target/bench
     Bench(bench::Arguments),
     /// Install what the other tasks need, or say what to install
     Setup(setup::Arguments),

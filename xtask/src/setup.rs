@@ -36,53 +36,69 @@ pub enum Purpose {
     Test,
 }
 
-/// A program that apt can install.
+/// Something that apt can install.
 struct Tool {
-    /// Names that it goes by in `PATH`; one of them is enough.
-    programs: &'static [&'static str],
-    /// An environment variable that may name it instead.
-    variable: Option<&'static str>,
-    /// Debian's package.
-    package: &'static str,
+    /// How to see that it is there.
+    sign: Sign,
+    /// Debian's packages.
+    packages: &'static [&'static str],
     /// What it is for.
     why: &'static str,
     purpose: Purpose,
 }
 
-const TOOLS: [Tool; 4] = [
+/// How to see that a tool is there.
+enum Sign {
+    /// One of these programs is in `PATH`, or the environment variable names one.
+    Program(&'static [&'static str], Option<&'static str>),
+    /// This script of the checkout ends well when told to `--check`.
+    Script(&'static str),
+}
+
+const TOOLS: [Tool; 5] = [
     Tool {
-        programs: &["cc"],
-        variable: Some("CC"),
-        package: "build-essential",
+        sign: Sign::Program(&["cc"], Some("CC")),
+        packages: &["build-essential"],
         why: "builds the C parts of aws-lc",
         purpose: Purpose::Run,
     },
     Tool {
-        programs: &["chromium", "chromium-browser", "google-chrome"],
-        variable: Some("CHROMIUM"),
-        package: "chromium",
+        sign: Sign::Program(&["chromium", "chromium-browser", "google-chrome"], Some("CHROMIUM")),
+        packages: &["chromium"],
         why: "the browser tests",
         purpose: Purpose::Test,
     },
     Tool {
-        programs: &["firefox-esr", "firefox"],
-        variable: Some("FIREFOX"),
-        package: "firefox-esr",
+        sign: Sign::Program(&["firefox-esr", "firefox"], Some("FIREFOX")),
+        packages: &["firefox-esr"],
         why: "the browser tests",
         purpose: Purpose::Test,
     },
-    Tool { programs: &["ffmpeg"], variable: None, package: "ffmpeg", why: "makes the test media", purpose: Purpose::Test },
+    Tool { sign: Sign::Program(&["ffmpeg"], None), packages: &["ffmpeg"], why: "makes the test media", purpose: Purpose::Test },
+    Tool {
+        sign: Sign::Script("tests/interop/gstreamer.py"),
+        packages: &[
+            "python3-gst-1.0",
+            "gir1.2-gst-plugins-bad-1.0",
+            "gstreamer1.0-plugins-base",
+            "gstreamer1.0-plugins-good",
+            "gstreamer1.0-plugins-bad",
+            "gstreamer1.0-nice",
+        ],
+        why: "WHIP and WHEP with GStreamer",
+        purpose: Purpose::Test,
+    },
 ];
 
 /// Installs what is missing, or fails with what to install.
 pub fn setup(workspace: &Workspace, purpose: Purpose) -> anyhow::Result<()> {
-    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| tool.purpose <= purpose && !tool.present()).collect();
-    let mut packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| tool.purpose <= purpose && !tool.present(workspace)).collect();
+    let mut packages: Vec<&str> = missing.iter().flat_map(|tool| tool.packages.iter().copied()).collect();
     let node = node_problem();
     let can_install = fs::exists("/etc/debian_version").unwrap_or(false) && find_program("apt-get").is_some() && is_root();
     if !packages.is_empty() || node.is_some() {
         for tool in &missing {
-            println!("missing: {} ({})", tool.package, tool.why);
+            println!("missing: {} ({})", tool.packages.join(" "), tool.why);
         }
         if !can_install {
             let apt = if packages.is_empty() { String::new() } else { format!("\n  apt-get install -y {}", packages.join(" ")) };
@@ -112,9 +128,14 @@ pub fn setup(workspace: &Workspace, purpose: Purpose) -> anyhow::Result<()> {
 }
 
 impl Tool {
-    fn present(&self) -> bool {
-        self.variable.is_some_and(|variable| env::var_os(variable).is_some())
-            || self.programs.iter().any(|program| find_program(program).is_some())
+    fn present(&self, workspace: &Workspace) -> bool {
+        match self.sign {
+            Sign::Program(programs, variable) => {
+                variable.is_some_and(|variable| env::var_os(variable).is_some())
+                    || programs.iter().any(|program| find_program(program).is_some())
+            }
+            Sign::Script(script) => process::succeeds(Command::new(workspace.path(script)).arg("--check")),
+        }
     }
 }
 

@@ -41,6 +41,11 @@ impl Workspace {
         self.target.join("tools")
     }
 
+    /// Where the results of measurements go.
+    pub fn results(&self) -> PathBuf {
+        self.target.join("bench")
+    }
+
     /// The cargo that runs this program, to be run in the root.
     pub fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

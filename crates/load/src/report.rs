@@ -35,3 +35,9 @@ pub fn text(document: &Document) -> String {
 pub fn html(documents: &[Document]) -> String {
     page::page(documents)
 }
+
+/// Several runs for a terminal, a line for each. Searches have no line; without a run there is nothing to say.
+pub fn overview(documents: &[Document]) -> Option<String> {
+    let runs: Vec<_> = documents.iter().filter_map(page::as_run).collect();
+    (!runs.is_empty()).then(|| tables::overview(&runs).text())
+}

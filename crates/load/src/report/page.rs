@@ -10,7 +10,7 @@ use super::tables;
 use super::writer::{Html, markup};
 use crate::results::{Document, RunResult};
 
-/// Runs that are drawn in one chart; more lines can't be told apart.
+/// Runs that are drawn in one chart, and that have a column each: more lines can't be told apart, and more columns have no room.
 const COMPARED: usize = 6;
 
 /// One page with all of the results.
@@ -88,13 +88,18 @@ fn folded(html: &mut Html, index: usize, document: &Document) {
     markup!(html, "</details>\n");
 }
 
-/// Runs side by side: a column for each.
+/// Runs side by side: a column for each, or if they are many, a row.
 fn compare(html: &mut Html, runs: &[&RunResult]) {
     markup!(html, "<header><h2>{} runs compared</h2></header>\n<section>", runs.len());
     let named: Vec<(String, _)> =
         runs.iter().enumerate().take(COMPARED).map(|(index, run)| (label(index, &run.scenario), run.total().latency_ms)).collect();
     markup!(html, "<div class=\"beside\">");
     curves::percentiles("Latency by percentile", &named, &[]).html(html);
+    if runs.len() > COMPARED {
+        tables::overview(runs).html(html);
+        markup!(html, "</div></section>\n<p>The chart shows the first {} of {} runs.</p>\n", COMPARED, runs.len());
+        return;
+    }
     let mut table = Table::new("Runs", &[""]);
     table.head.extend(runs.iter().enumerate().map(|(index, run)| label(index, &run.scenario)));
     let mut row = |name: &str, figure: &dyn Fn(&RunResult) -> String| {
@@ -121,9 +126,6 @@ fn compare(html: &mut Html, runs: &[&RunResult]) {
     row("Seed", &|run| run.seed.to_string());
     table.html(html);
     markup!(html, "</div></section>\n");
-    if runs.len() > COMPARED {
-        markup!(html, "<p>The chart shows the first {} of {} runs.</p>\n", COMPARED, runs.len());
-    }
 }
 
 /// Runs of one scenario are told apart by their number.
@@ -131,7 +133,7 @@ fn label(index: usize, scenario: &str) -> String {
     format!("{} · {scenario}", index + 1)
 }
 
-fn as_run(document: &Document) -> Option<&RunResult> {
+pub(super) fn as_run(document: &Document) -> Option<&RunResult> {
     match document {
         Document::Run(run) => Some(run),
         Document::Capacity(_) => None,

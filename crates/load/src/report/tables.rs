@@ -1,6 +1,7 @@
 //! What a run measured, as tables and as facts.
 
 use super::figures::{self, NONE};
+use super::judgement::judge;
 use super::table::Table;
 use super::timeline;
 use crate::results::{MediaResult, Percentiles, RunResult, ServerKind, share};
@@ -44,6 +45,31 @@ pub(super) fn protocol(kind: ServerKind) -> &'static str {
         ServerKind::Signaling => "signaling",
         ServerKind::Whip => "WHIP and WHEP",
     }
+}
+
+/// Several runs, a row for each.
+pub(super) fn overview(runs: &[&RunResult]) -> Table {
+    let head = ["", "people", "packets/s", "lost", "p50", "p99", "frozen", "joined in", "CPU a packet", "memory each", "outcome"];
+    let mut table = Table::new("Runs", &head);
+    for run in runs {
+        let (total, server) = (run.total(), run.server.as_ref());
+        let latency = total.latency_ms.measured();
+        let milliseconds = |value: Option<f64>| figures::or_none(value, figures::milliseconds);
+        table.row(vec![
+            run.scenario.clone(),
+            figures::count(run.load.participants),
+            figures::or_none(run.packets_per_second(), figures::quantity),
+            figures::or_none(total.packets.lost_share(), figures::share),
+            milliseconds(latency.map(|latency| latency.p50)),
+            milliseconds(latency.map(|latency| latency.p99)),
+            figures::or_none(total.frames.frozen_share(), figures::share),
+            milliseconds(run.joins.connected_ms.measured().map(|joins| joins.p95)),
+            figures::or_none(server.and_then(|server| server.cpu_us_per_packet), figures::microseconds),
+            figures::or_none(server.and_then(|server| server.memory_kib_per_participant), figures::kibibytes),
+            judge(run).tone.word().to_owned(),
+        ]);
+    }
+    table
 }
 
 /// The figures that matter most, each with a word of explanation.

@@ -3,6 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::traffic::{AudioConfig, FixedConfig, ScreenConfig, VideoConfig};
 
 const MEETING: &str = r#"name = "meeting"
 description = "Everybody with everybody."
@@ -196,5 +197,26 @@ fn the_peers_patterns_are_those_of_the_comparison() {
         assert_eq!(scenario.roles[0].count, publishers);
         assert_eq!(scenario.roles.get(1).map_or(0, |role| role.count), viewers);
         assert_eq!((scenario.rooms, scenario.duration), (1, Duration::from_secs(20)));
+    }
+}
+
+#[test]
+fn the_reference_has_every_key() {
+    let reference = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bench.md")).unwrap();
+    let scenario = Scenario::parse("test.toml", MEETING).unwrap();
+    let (video, audio, screen, fixed) = (VideoConfig::default(), AudioConfig::default(), ScreenConfig::default(), FixedConfig::default());
+    for value in [
+        serde_json::to_value(&scenario),
+        serde_json::to_value(&scenario.roles[0]),
+        serde_json::to_value(video),
+        serde_json::to_value(audio),
+        serde_json::to_value(screen),
+        serde_json::to_value(fixed),
+    ] {
+        let value = value.unwrap();
+        for key in value.as_object().unwrap().keys() {
+            let listed = |line: &str| line.starts_with('|') && line.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("{key}`")));
+            assert!(reference.lines().any(listed), "docs/bench.md has no `{key}`");
+        }
     }
 }
