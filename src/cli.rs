@@ -49,6 +49,11 @@ pub struct Serve {
     #[arg(long, value_name = "IP")]
     pub advertise: Vec<IpAddr>,
 
+    /// How busy a media thread may be, in percent of the time, before it takes no more participants: newcomers go to others, or are told to try
+    /// again later, so that those who are there don't suffer. 0: there is no limit.
+    #[arg(long, value_name = "PERCENT", default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub max_load: u8,
+
     /// Spread the participants of every room over all media threads, however few they are (for tests; large rooms are spread anyway).
     #[arg(long)]
     pub span_rooms: bool,

@@ -2,12 +2,13 @@
 //!
 //! This package is the program: it puts the pure crates, the media workers and the sockets of HTTP and WebSocket together. `server`
 //! starts and stops everything; `http` accepts connections; `signaling` is one WebSocket, `whip` are sessions without one; `participant` is who is behind either, and
-//! `transport` their end of the peer connection; `rooms` runs one task for each room; `peers` brings what workers report to participants. `bench` is
-//! the load bench's command line.
+//! `transport` their end of the peer connection; `admission` decides who may come in; `rooms` runs one task for each room; `peers` brings what
+//! workers report to participants. `bench` is the load bench's command line.
 
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod admission;
 mod assets;
 mod bench;
 mod cli;

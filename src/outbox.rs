@@ -142,21 +142,38 @@ impl Writer {
         let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let (message, last) = tokio::select! {
+            let (mut message, mut last) = tokio::select! {
                 item = self.queue.recv() => match item {
                     None => return,
-                    Some(Item::Message(bytes)) => {
-                        self.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
-                        (self.frame(bytes), false)
-                    }
-                    Some(Item::Close(code, reason)) => (Message::Close(Some(CloseFrame { code, reason: reason.into() })), true),
+                    Some(item) => self.take(item),
                 },
                 _ = ping.tick() => (Message::Ping(Bytes::new()), false),
             };
-            match tokio::time::timeout(patience, sink.send(message)).await {
+            let written = tokio::time::timeout(patience, async {
+                // What waits together is written together.
+                loop {
+                    sink.feed(message).await?;
+                    match self.queue.try_recv() {
+                        Ok(item) if !last => (message, last) = self.take(item),
+                        _ => break sink.flush().await,
+                    }
+                }
+            });
+            match written.await {
                 Ok(Ok(())) if !last => {}
                 _ => return,
             }
+        }
+    }
+
+    /// A queued item as a message, and whether it is the last.
+    fn take(&self, item: Item) -> (Message, bool) {
+        match item {
+            Item::Message(bytes) => {
+                self.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+                (self.frame(bytes), false)
+            }
+            Item::Close(code, reason) => (Message::Close(Some(CloseFrame { code, reason: reason.into() })), true),
         }
     }
 

@@ -20,6 +20,9 @@ use crate::transport::Transport;
 /// How long a client may take to restart ICE after nothing authenticated was heard of it for 30 s.
 const RESTART_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Notices handled in one turn, beside the first; DTLS waits meanwhile, for some hundred microseconds at most.
+const NOTICES_IN_A_TURN: usize = 255;
+
 /// Where a participant's requests come from, and where goes what its client is told.
 pub trait Link {
     /// What comes next. Nothing is lost if the future is dropped.
@@ -114,14 +117,14 @@ impl Participant {
     }
 
     /// Runs until the participant leaves, is lost or is sent away; how the client is told.
-    pub async fn run(mut self, link: &mut impl Link, stop: watch::Receiver<bool>) -> Close {
+    pub async fn run(mut self: Box<Self>, link: &mut impl Link, stop: watch::Receiver<bool>) -> Close {
         let stopped = stopped(stop);
         tokio::pin!(stopped);
         let close = loop {
             let deadline = [self.transport.poll_timeout(), self.expiry].into_iter().flatten().min();
             let step = tokio::select! {
                 incoming = link.next() => self.incoming(incoming, link).await,
-                Some(notice) = self.inbox.notices.recv() => self.notice(notice, link),
+                Some(notice) = self.inbox.notices.recv() => self.notices(notice, link),
                 Some(datagram) = self.inbox.datagrams.recv() => {
                     self.transport.handle_datagram(Instant::now(), &datagram);
                     Ok(())
@@ -222,6 +225,16 @@ impl Participant {
 
     async fn ask_room(&mut self, request: Request) -> Result<Reply, ProtocolError> {
         tokio::time::timeout(self.request_timeout, self.seat.request(request)).await.unwrap_or_else(|_| Err(timeout()))
+    }
+
+    /// A notice and those that wait behind it: they come in crowds, and each turn costs more than a notice.
+    fn notices(&mut self, notice: Notice, link: &impl Link) -> Result<(), Close> {
+        self.notice(notice, link)?;
+        for _ in 0..NOTICES_IN_A_TURN {
+            let Ok(notice) = self.inbox.notices.try_recv() else { break };
+            self.notice(notice, link)?;
+        }
+        Ok(())
     }
 
     fn notice(&mut self, notice: Notice, link: &impl Link) -> Result<(), Close> {

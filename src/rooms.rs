@@ -1,5 +1,6 @@
 //! The directory of rooms: each is a task that owns its [`Room`](switchyard_room::Room) and is reached by messages.
 
+mod announcements;
 mod room_task;
 mod trunks;
 
@@ -13,6 +14,7 @@ use switchyard_room::SlotMids;
 use switchyard_worker::Workers;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::admission::Admission;
 use crate::peers::{Mailbox, Peers};
 use room_task::RoomTask;
 
@@ -51,6 +53,7 @@ pub struct Rooms {
     rooms: DashMap<String, Handle>,
     workers: Workers,
     peers: Arc<Peers>,
+    admission: Arc<Admission>,
     span: bool,
     last_generation: AtomicU64,
     last_track: AtomicU64,
@@ -58,12 +61,15 @@ pub struct Rooms {
 
 impl Rooms {
     /// No rooms yet. `span`: participants go to the workers in turn, also in small rooms.
-    pub fn new(workers: Workers, peers: Arc<Peers>, span: bool) -> Arc<Self> {
-        Arc::new(Self { rooms: DashMap::new(), workers, peers, span, last_generation: AtomicU64::new(0), last_track: AtomicU64::new(0) })
+    pub fn new(workers: Workers, peers: Arc<Peers>, admission: Arc<Admission>, span: bool) -> Arc<Self> {
+        let (last_generation, last_track) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { rooms: DashMap::new(), workers, peers, admission, span, last_generation, last_track })
     }
 
-    /// Enters the room called `id`, which is made if it isn't there; but not for a viewer of one participant, who isn't there either.
+    /// Enters the room called `id`, when it is the newcomer's turn and there is room for them. The room is made if it isn't there; but not for a viewer
+    /// of one participant, who isn't there either.
     pub async fn join(self: &Arc<Self>, id: &str, entrant: Entrant, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
+        self.admission.admit(&self.workers).await?;
         for _ in 0..MAX_ATTEMPTS {
             if matches!(entrant, Entrant::Viewer(Some(_))) && !self.rooms.contains_key(id) {
                 return Err(ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody is in this room"));

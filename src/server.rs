@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::admission::Admission;
 use crate::cli::Serve;
 use crate::peers::Peers;
 use crate::rooms::Rooms;
@@ -63,25 +64,28 @@ pub fn run(options: Serve) -> anyhow::Result<()> {
         );
     }
     raise_descriptor_limit();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("control").build().context("can't start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("control")
+        .on_thread_start(switchyard_worker::yield_to_media)
+        .build()
+        .context("can't start the runtime")?;
     runtime.block_on(serve(options))
 }
 
 async fn serve(options: Serve) -> anyhow::Result<()> {
     let listener = listen(options.http).await?;
     let http = listener.local_addr().context("can't tell where HTTP listens")?;
-    let count = options
-        .workers
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| u8::try_from(n.get().min(128)).unwrap_or(128)));
+    let count = options.workers.unwrap_or_else(|| u8::try_from(cores().min(128)).unwrap_or(128));
     let (workers, events) = start_workers(options.media_port, count)?;
     let media = workers.port();
 
     let (stopping, stop) = watch::channel(false);
     let (sessions, mut sessions_gone) = mpsc::channel(1);
     let peers = Arc::new(Peers::default());
+    let admission = Admission::new(options.max_load, workers.count(), cores());
     let server = Arc::new(Server {
-        rooms: Rooms::new(workers.clone(), Arc::clone(&peers), options.span_rooms),
+        rooms: Rooms::new(workers.clone(), Arc::clone(&peers), Arc::clone(&admission), options.span_rooms),
         certificate: Certificate::generate().context("can't make a certificate")?,
         candidates: addresses::candidates(&options.advertise, media)?,
         request_timeout: options.request_timeout_ms,
@@ -92,6 +96,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         sessions,
     });
     tokio::spawn(peers.dispatch(events));
+    tokio::spawn(admission.watch(workers.clone(), stop.clone()));
     // Before anybody is told that the server is there: from here on it must go down cleanly.
     let mut interrupt = signal(SignalKind::interrupt()).context("can't listen to SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't listen to SIGTERM")?;
@@ -110,6 +115,10 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(FAREWELL, sessions_gone.recv()).await;
     workers.shutdown();
     Ok(())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

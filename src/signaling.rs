@@ -27,7 +27,9 @@ use crate::server::Server;
 /// it the connection is closed.
 const MAX_READ_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
 /// Bytes read from a socket at once. Most messages are shorter; a description takes some turns more, and memory only meanwhile.
-const READ_BUFFER: usize = 8 * 1024;
+const READ_BUFFER: usize = 4 * 1024;
+/// Bytes gathered before they are written, of messages that wait together.
+const WRITE_BUFFER: usize = 4 * 1024;
 /// Requests of one client. A join with its candidates takes some 50 at once, a hundred offers and answers a second are more than a browser makes.
 const REQUEST_RATE: Rate = Rate { burst: 300, per_second: 100 };
 /// A client of which nothing at all was heard for this long is gone: it answers pings, which come every 15 s.
@@ -44,12 +46,15 @@ pub async fn upgrade(State(server): State<Arc<Server>>, upgrade: WebSocketUpgrad
     let Ok(permit) = Arc::clone(&server.sockets).try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many connections\n").into_response();
     };
-    upgrade.read_buffer_size(READ_BUFFER).max_message_size(MAX_READ_BYTES).max_frame_size(MAX_READ_BYTES).write_buffer_size(0).on_upgrade(
-        async move |socket| {
+    upgrade
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(MAX_READ_BYTES)
+        .max_frame_size(MAX_READ_BYTES)
+        .write_buffer_size(WRITE_BUFFER)
+        .on_upgrade(async move |socket| {
             run(server, socket, encoding).await;
             drop(permit);
-        },
-    )
+        })
 }
 
 /// JSON unless the client asks for something; `None` if it asks only for what there isn't.
@@ -74,9 +79,7 @@ async fn run(server: Arc<Server>, socket: WebSocket, encoding: Encoding) {
     let reader = Reader { stream, encoding, writer: Some(writer), requests: Bucket::new(REQUEST_RATE), heard: now, resume: now };
     let mut socket = Socket { reader, outbox };
     let joined = tokio::select! {
-        joined = tokio::time::timeout(server.silence_timeout, join(&server, &mut socket)) => {
-            joined.unwrap_or(Err(Close::Because(CloseReason::ProtocolViolation)))
-        }
+        joined = Box::pin(join(&server, &mut socket)) => joined,
         () = stopped(stop.clone()) => Err(Close::Because(CloseReason::ShuttingDown)),
     };
     let close = match joined {
@@ -93,10 +96,12 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Answers until a client has joined.
-async fn join(server: &Arc<Server>, socket: &mut Socket) -> Result<Participant, Close> {
+/// Answers until a client has joined. They have to ask for it in time; how long the answer takes is the server's doing.
+async fn join(server: &Arc<Server>, socket: &mut Socket) -> Result<Box<Participant>, Close> {
+    let deadline = Instant::now() + server.silence_timeout;
     loop {
-        let frame = socket.reader.next().await?;
+        let frame = tokio::time::timeout_at(deadline.into(), socket.reader.next()).await;
+        let frame = frame.unwrap_or(Err(Close::Because(CloseReason::ProtocolViolation)))?;
         let (id, result) = match socket.reader.decode(frame) {
             Err(refused) => (refused.id, Err(refused.error)),
             Ok(ClientMessage { id, request: Request::Ping }) => (Some(id), Ok(Reply::Pong)),
@@ -105,7 +110,8 @@ async fn join(server: &Arc<Server>, socket: &mut Socket) -> Result<Participant, 
                     Ok(mut participant) => {
                         let result = Reply::Joined(participant.joined(room));
                         socket.outbox.send(&ServerMessage::Reply { id, result }).map_err(|_| Close::Gone)?;
-                        return Ok(participant);
+                        // Futures that hold a participant stay small: each would be as large as the largest in it.
+                        return Ok(Box::new(participant));
                     }
                     Err(error) => (Some(id), Err(error)),
                 }

@@ -1,40 +1,21 @@
 //! The real worker beside the bare loop, frame after frame.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use switchyard_forward::{TrackKey, WorkerIndex};
-use switchyard_worker::{Config, Workers, start};
 
 use crate::cpu::{self, CpuClock};
-use crate::floor::{Floor, send_together};
+use crate::floor::Floor;
 use crate::sinks::{Taken, drain};
-use crate::support::Client;
+use crate::through::{Cost, FRAMES, Layout, Through, WAITING};
 use crate::{Scale, median};
-
-/// Packets of the frames, in turn.
-const FRAMES: [usize; 8] = [3, 7, 4, 10, 5, 8, 6, 9];
-/// Payload bytes of a frame's first packets; the others have one more.
-const PAYLOAD: usize = 1085;
-/// Packets that may wait in a sink. A socket with the usual buffer holds some 90 of this size.
-const WAITING: usize = 40;
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What one repetition cost.
-struct Cost {
-    micros: f64,
-    datagrams: usize,
-    runs: f64,
-    calls: f64,
-}
 
 pub fn run(scale: Scale) -> anyhow::Result<()> {
     println!("Saturated: frames of {FRAMES:?} packets, sinks on loopback emptied between frames, {} interleaved rounds", scale.rounds);
     println!("  subscribers   worker µs   floor µs   ratio (min … max)      packets a run    packets a call   bytes");
     for subscribers in [20, 100, 500] {
-        let mut worker = Through::new(subscribers)?;
+        let mut worker = Through::new(subscribers, Layout::One)?;
         // Warm-up, and what the worker makes of the frames: that is what the floor sends.
         let (_, shape) = worker.measure(FRAMES.iter().sum::<usize>() * subscribers)?;
         let frames = frames_of(&shape.lengths);
@@ -78,150 +59,6 @@ fn frames_of(lengths: &[usize]) -> Vec<Vec<Vec<u8>>> {
             vec![vec![0x5a; len]; count]
         })
         .collect()
-}
-
-/// One publisher and many subscribers on a real worker.
-struct Through {
-    workers: Workers,
-    clock: CpuClock,
-    publisher: Client,
-    subscribers: Vec<Client>,
-    next: u64,
-    server: SocketAddrV4,
-}
-
-impl Through {
-    fn new(subscribers: usize) -> anyhow::Result<Self> {
-        let before = cpu::threads("media-")?;
-        let (workers, events) = start(Config::default())?;
-        // Nobody listens: the control plane is not measured.
-        drop(events);
-        // Threads name themselves as they begin.
-        let deadline = Instant::now() + PATIENCE;
-        let tid = loop {
-            if let Some(&tid) = cpu::threads("media-")?.iter().find(|tid| !before.contains(tid)) {
-                break tid;
-            }
-            anyhow::ensure!(Instant::now() < deadline, "the worker's thread doesn't begin");
-        };
-        let home = WorkerIndex(0);
-        let publisher = Client::join(&workers, home, 0);
-        publisher.publish(&workers, TrackKey(1));
-        let subscribers: Vec<_> = (1..=subscribers as u16)
-            .map(|number| {
-                let client = Client::join(&workers, home, number);
-                client.subscribe(&workers, TrackKey(1));
-                client.socket.set_nonblocking(true).expect("non-blocking");
-                client
-            })
-            .collect();
-        publisher.socket.set_nonblocking(true)?;
-        let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, workers.port());
-        let mut through = Self { workers, clock: CpuClock::of_thread(tid), publisher, subscribers, next: 0, server };
-        through.begin()?;
-        Ok(through)
-    }
-
-    /// Sends keyframes until every subscriber gets them.
-    fn begin(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let keyframe = self.publisher.seal(self.next, true, PAYLOAD);
-            self.next += 1;
-            self.publisher.send(&keyframe);
-            let mut waiting = 0;
-            std::thread::sleep(Duration::from_millis(50));
-            for subscriber in &self.subscribers {
-                let mut taken = Taken::default();
-                drain([&subscriber.socket], &mut taken);
-                waiting += usize::from(taken.media == 0);
-            }
-            if waiting == 0 {
-                return Ok(());
-            }
-            anyhow::ensure!(Instant::now() < deadline, "{waiting} subscribers get nothing: {:?}", self.workers.counters());
-        }
-    }
-
-    /// Has about `datagrams` delivered. Also what the sinks took.
-    fn measure(&mut self, datagrams: usize) -> anyhow::Result<(Cost, Taken)> {
-        // Beforehand, so that nothing but the worker's work happens on this machine meanwhile.
-        let rounds = datagrams.div_ceil(self.subscribers.len() * FRAMES.iter().sum::<usize>());
-        let frames: Vec<Vec<Vec<u8>>> = FRAMES
-            .repeat(rounds)
-            .into_iter()
-            .map(|packets| {
-                (0..packets)
-                    .map(|i| {
-                        self.next += 1;
-                        self.publisher.seal(self.next - 1, false, PAYLOAD + usize::from(i >= packets / 2))
-                    })
-                    .collect()
-            })
-            .collect();
-        let expected = frames.iter().map(Vec::len).sum::<usize>() * self.subscribers.len();
-
-        self.consent()?;
-        let (before, cpu) = (self.workers.counters(), self.clock.read()?);
-        let mut taken = Taken::default();
-        let (mut target, mut waiting) = (before.datagrams_out, 0);
-        for frame in &frames {
-            send_together(&self.publisher.socket, self.server, frame)?;
-            target += (frame.len() * self.subscribers.len()) as u64;
-            self.await_sent(target)?;
-            waiting += frame.len();
-            if waiting + FRAMES.iter().max().unwrap_or(&0) > WAITING {
-                drain(self.subscribers.iter().map(|subscriber| &subscriber.socket), &mut taken);
-                waiting = 0;
-            }
-        }
-        self.await_taken(expected, &mut taken)?;
-        let (after, cpu) = (self.workers.counters(), self.clock.read()? - cpu);
-        drain([&self.publisher.socket], &mut Taken::default());
-        let cost = Cost {
-            micros: cpu.as_secs_f64() * 1e6 / taken.media as f64,
-            datagrams: taken.media,
-            runs: (after.runs_out - before.runs_out) as f64,
-            calls: (after.send_calls - before.send_calls) as f64,
-        };
-        Ok((cost, taken))
-    }
-
-    /// Consent to receive lasts 30 s (RFC 7675), which a busy machine may need for one repetition.
-    fn consent(&self) -> anyhow::Result<()> {
-        let clients = || std::iter::once(&self.publisher).chain(&self.subscribers);
-        let sent = self.workers.counters().datagrams_out;
-        for client in clients() {
-            client.send(&client.binding_request());
-        }
-        self.await_sent(sent + clients().count() as u64)?;
-        drain(clients().map(|client| &client.socket), &mut Taken::default());
-        Ok(())
-    }
-
-    fn await_sent(&self, target: u64) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while self.workers.counters().datagrams_out < target {
-            // Rather than spinning on the worker's own cache line.
-            std::thread::sleep(Duration::from_micros(20));
-            anyhow::ensure!(Instant::now() < deadline, "the worker has stopped sending: {:?}", self.workers.counters());
-        }
-        Ok(())
-    }
-
-    /// RTCP counts as sent too, so that the last frame's end is known by the sinks only.
-    fn await_taken(&self, expected: usize, taken: &mut Taken) -> anyhow::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(2);
-        loop {
-            drain(self.subscribers.iter().map(|subscriber| &subscriber.socket), taken);
-            if taken.media == expected {
-                return Ok(());
-            }
-            let drops: Vec<_> = self.workers.drops().filter(|(_, count)| *count > 0).collect();
-            anyhow::ensure!(Instant::now() < deadline, "{} of {expected} came: {:?} {drops:?}", taken.media, self.workers.counters());
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
 }
 
 /// The bare loop on its own thread.

@@ -11,6 +11,7 @@ use switchyard_room::{Audience, Effect, Limits, Room};
 use switchyard_rtp::MediaKind;
 use tokio::sync::mpsc;
 
+use super::announcements::Announcements;
 use super::trunks::{Crossing, Trunks};
 use super::{Entrant, Message, Rooms, Seat};
 use crate::outbox::Broadcast;
@@ -36,12 +37,15 @@ pub struct RoomTask {
     members: BTreeMap<ParticipantId, Member>,
     tracks: BTreeMap<TrackId, Track>,
     trunks: Trunks,
+    announcements: Announcements,
 }
 
 struct Member {
     mailbox: Mailbox,
     peer: PeerKey,
     worker: WorkerIndex,
+    /// How many of what is gathered it was told.
+    heard: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -65,6 +69,7 @@ impl RoomTask {
             members: BTreeMap::new(),
             tracks: BTreeMap::new(),
             trunks: Trunks::default(),
+            announcements: Announcements::default(),
         }
     }
 
@@ -73,6 +78,14 @@ impl RoomTask {
         loop {
             let message = if self.room.is_empty() {
                 tokio::time::timeout(EMPTY_PATIENCE, inbox.recv()).await.ok().flatten()
+            } else if let Some(due) = self.announcements.due() {
+                match tokio::time::timeout_at(due.into(), inbox.recv()).await {
+                    Ok(message) => message,
+                    Err(_) => {
+                        self.tell_all();
+                        continue;
+                    }
+                }
             } else {
                 inbox.recv().await
             };
@@ -106,13 +119,14 @@ impl RoomTask {
     }
 
     fn join(&mut self, entrant: Entrant, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
+        let worker = self.place()?;
         let entry = match entrant {
             Entrant::Participant(name) => self.room.join(name),
             Entrant::Viewer(only) => self.room.watch(only),
         }?;
-        let worker = self.place();
+        self.joins += 1;
         let peer = self.rooms.peers.add(mailbox.clone());
-        self.members.insert(entry.participant, Member { mailbox, peer, worker });
+        self.members.insert(entry.participant, Member { mailbox, peer, worker, heard: self.announcements.len() });
         Ok(Seat {
             participant: entry.participant,
             participants: entry.participants,
@@ -124,16 +138,18 @@ impl RoomTask {
         })
     }
 
-    fn place(&mut self) -> WorkerIndex {
-        self.joins += 1;
-        if self.rooms.span {
-            let turn = (self.joins - 1) % usize::from(self.rooms.workers.count());
+    /// Where the next participant goes: where the room wants them, or else wherever there is room.
+    fn place(&self) -> Result<WorkerIndex, ProtocolError> {
+        let Rooms { workers, admission, span, .. } = &*self.rooms;
+        let wanted = if *span {
+            let turn = self.joins % usize::from(workers.count());
             WorkerIndex(u8::try_from(turn).expect("below the number of workers"))
         } else if self.members.len() < SPAN_THRESHOLD {
             self.home
         } else {
-            self.rooms.workers.place()
-        }
+            return admission.place(workers);
+        };
+        if admission.has_room(workers, wanted) { Ok(wanted) } else { admission.place(workers) }
     }
 
     async fn leave(&mut self, participant: ParticipantId, reason: LeaveReason) {
@@ -267,19 +283,40 @@ impl RoomTask {
         let _ = self.rooms.workers.command(worker, command).await;
     }
 
-    fn notify(&self, to: Audience, event: Event) {
+    fn notify(&mut self, to: Audience, event: Event) {
         let broadcast = Broadcast::new(event);
-        let tell = |member: &Member| member.mailbox.notify(Notice::Event(Arc::clone(&broadcast)));
-        match to {
-            Audience::All => self.members.values().for_each(tell),
-            Audience::Others(but) => self.members.iter().filter(|(id, _)| **id != but).for_each(|(_, member)| tell(member)),
+        let except = match to {
+            Audience::All => None,
+            Audience::Others(but) => Some(but),
             Audience::One(one) => {
-                if let Some(member) = self.members.get(&one) {
-                    tell(member);
+                if let Some(member) = self.members.get_mut(&one) {
+                    // In the order in which it happened.
+                    catch_up(&self.announcements, one, member);
+                    member.mailbox.notify(Notice::Event(broadcast));
                 }
+                return;
             }
+        };
+        if self.announcements.add(Instant::now(), self.members.len(), except, broadcast) {
+            self.tell_all();
         }
     }
+
+    fn tell_all(&mut self) {
+        for (id, member) in &mut self.members {
+            catch_up(&self.announcements, *id, member);
+            member.heard = 0;
+        }
+        self.announcements.clear();
+    }
+}
+
+/// Tells a member what it was not told yet.
+fn catch_up(announcements: &Announcements, id: ParticipantId, member: &mut Member) {
+    for broadcast in announcements.since(member.heard, id) {
+        member.mailbox.notify(Notice::Event(Arc::clone(broadcast)));
+    }
+    member.heard = announcements.len();
 }
 
 /// Milliseconds since 1970-01-01 UTC, for people to read.

@@ -54,7 +54,7 @@ pub fn start(server: &Arc<Server>, participant: Participant, permit: Permit) -> 
     tokio::spawn(async move {
         let _guard = server.sessions.clone();
         let mut link = Requests { asked, patches: Bucket::new(PATCH_RATE) };
-        participant.run(&mut link, server.stop.clone()).await;
+        Box::new(participant).run(&mut link, server.stop.clone()).await;
         server.resources.0.remove(&name);
         drop(permit);
     });

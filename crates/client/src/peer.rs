@@ -54,9 +54,9 @@ const DATA_CHANNEL: &str = "switchyard";
 const MAX_DATA_MESSAGE: u32 = 256 * 1024;
 
 /// Between two connectivity checks. Joining takes two of them, which by default are 200 ms apart.
-const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 /// Checks of a pair before it is given up: ten seconds, for a server on a busy machine.
-const CHECKS: u16 = 2000;
+const CHECKS: u16 = 5000;
 
 /// Payload types as Chromium gives them.
 pub(crate) const OPUS: u8 = 111;

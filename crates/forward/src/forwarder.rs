@@ -166,6 +166,7 @@ impl Forwarder {
                 self.drops.count(drop);
             }
         }
+        self.cross(&batch.bytes, wire);
         self.fan_out(now, &batch.bytes, wire);
         self.send_due_reports(now, wire);
         self.egress.flush(wire);
@@ -325,17 +326,24 @@ impl Forwarder {
         Ok(())
     }
 
-    /// Sends what the batch brought to everyone who gets it: by track, by subscriber, so that what goes to one destination leaves as a run.
-    fn fan_out(&mut self, now: Instant, bytes: &[u8], wire: &mut impl Wire) {
-        while let Some(index) = self.touched.pop() {
-            let track = &mut self.tracks[index];
-            level(&mut self.ready, &track.batch);
+    /// Puts what other workers' subscribers get on the trunk, so that those workers are at it while this one serves its own.
+    fn cross(&self, bytes: &[u8], wire: &mut impl Wire) {
+        for track in self.touched.iter().map(|&index| &self.tracks[index]) {
             for &worker in &track.trunks {
                 for ready in track.batch.iter().map(|&at| &self.ready[at as usize]) {
                     let header = TrunkPacket { track: track.key, codec: ready.codec, extensions: ready.map, index: ready.index };
                     wire.trunk(worker, &header, &bytes[ready.start..ready.start + ready.len]);
                 }
             }
+        }
+        wire.deliver();
+    }
+
+    /// Sends what the batch brought to everyone who gets it: by track, by subscriber, so that what goes to one destination leaves as a run.
+    fn fan_out(&mut self, now: Instant, bytes: &[u8], wire: &mut impl Wire) {
+        while let Some(index) = self.touched.pop() {
+            let track = &mut self.tracks[index];
+            level(&mut self.ready, &track.batch);
             for subscriber in &track.subscribers {
                 let Some(peer) = self.peers.get_mut(subscriber.peer) else { continue };
                 let Some(path) = peer.agent.egress() else {

@@ -131,6 +131,8 @@ pub trait Wire {
     fn hand_over(&mut self, to: WorkerIndex, path: &Path, datagram: &[u8]);
     /// Sends a decrypted RTP packet over the trunk.
     fn trunk(&mut self, to: WorkerIndex, packet: &TrunkPacket, bytes: &[u8]);
+    /// Lets other workers begin with what they were given so far. What comes next takes long; without this they may begin after it.
+    fn deliver(&mut self);
     /// Tells another worker something.
     fn tell(&mut self, to: WorkerIndex, message: Remote);
     /// Tells the control plane something.

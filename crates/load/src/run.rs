@@ -35,6 +35,8 @@ pub use target::{Endpoints, Target, TemplateError};
 const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 /// After the measured time, for what is still on its way or is sent again.
 const GRACE: Duration = Duration::from_millis(700);
+/// How much longer than the warm-up everybody's first packets are waited for. What has not come by then is missing.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the bench looks how late its own timers are.
 const LAG_INTERVAL: Duration = Duration::from_millis(10);
 /// How long leaving may take at the end; whoever is still there then is dropped.
@@ -167,6 +169,11 @@ pub async fn run(scenario: &Scenario, options: Options, mut progress: impl FnMut
         let passed = scenario.warm_up.saturating_sub(settled.saturating_duration_since(Instant::now()));
         progress(Phase::WarmingUp { passed, of: scenario.warm_up }, &sampler.take());
     }
+    // A slot that is still being negotiated, or waits for its first keyframe, is no loss.
+    let patience = Instant::now() + SETTLE_PATIENCE;
+    while !is_settled(&shared) && Instant::now() < patience {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 
     // The measured time.
     let ports = shared.board().ports.clone();
@@ -243,6 +250,27 @@ fn cast(scenario: &Scenario, joins: &[Join]) -> Result<(Vec<Spec>, Publications)
         }
     }
     Ok((specs, Publications::new(publications)))
+}
+
+/// Whether everybody who is there has got something of everything that is published in their room.
+fn is_settled(shared: &Shared) -> bool {
+    let rooms = rooms(&shared.scenario);
+    let sent: Vec<(u32, u32)> = (0..)
+        .zip(shared.publications.iter())
+        .filter(|(_, publication)| !publication.churns && publication.sent.load(Ordering::Relaxed) > 0)
+        .map(|(number, _)| (rooms[number as usize], number))
+        .collect();
+    let board = shared.board();
+    board.sessions.iter().filter(|session| session.ended.is_none()).all(|session| {
+        let meter = session.sink.lock();
+        let theirs = || sent.iter().filter(|(room, number)| *room == session.room && !session.own.contains(number));
+        shared.scenario.roles[session.role].subscribe == Subscribe::None || theirs().all(|(_, number)| meter.has(*number))
+    })
+}
+
+/// The room of each publication, by number.
+fn rooms(scenario: &Scenario) -> Vec<u32> {
+    scenario.joins().iter().flat_map(|join| scenario.roles[join.role].publishes().map(|_| join.room)).collect()
 }
 
 fn groups(scenario: &Scenario) -> Groups {

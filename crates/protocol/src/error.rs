@@ -62,6 +62,8 @@ pub enum ErrorCode {
     AlreadyPublished,
     /// A limit of the room or the server is reached.
     LimitReached,
+    /// The server has no room for another participant now.
+    Overloaded,
     /// Requests arrive faster than the server takes them from one client.
     RateLimited,
     /// Unanswered for 30 seconds.
@@ -77,7 +79,12 @@ impl ErrorCode {
     pub const fn retryable(self) -> bool {
         matches!(
             self,
-            ErrorCode::LimitReached | ErrorCode::RateLimited | ErrorCode::Timeout | ErrorCode::ShuttingDown | ErrorCode::Internal
+            ErrorCode::LimitReached
+                | ErrorCode::Overloaded
+                | ErrorCode::RateLimited
+                | ErrorCode::Timeout
+                | ErrorCode::ShuttingDown
+                | ErrorCode::Internal
         )
     }
 }

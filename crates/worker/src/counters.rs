@@ -43,6 +43,8 @@ counters! {
     send_calls,
     /// Calls of `ppoll`: turns of the loop.
     turns,
+    /// Nanoseconds between waking up in `ppoll` and calling it again: the time in which there was work.
+    awake_nanos,
     /// Datagrams the kernel dropped because a socket's receive buffer was full (`SO_RXQ_OVFL`).
     kernel_drops,
     /// Datagrams received without the address they were sent to, or cut short: dropped.

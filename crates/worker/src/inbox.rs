@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::time::Instant;
 
 use crossbeam_queue::ArrayQueue;
 use switchyard_forward::{Batch, Command, Drop, Origin, Path, Received, Remote, SocketId};
 use tokio::sync::Notify;
 
 use crate::counters::{Count, Tally};
+use crate::waits::WaitTally;
 use crate::wake::Wake;
 
 /// Commands waiting. A join is some ten; beyond this the control plane waits, so the number only bounds memory.
@@ -26,6 +28,7 @@ pub(crate) const PARCEL_BYTES: usize = 1500;
 #[derive(Debug)]
 struct Parcel {
     origin: Origin,
+    put_at: Instant,
     len: usize,
     bytes: [u8; PARCEL_BYTES],
 }
@@ -46,6 +49,8 @@ pub(crate) struct Inbox {
     pub(crate) stop: AtomicBool,
     /// The worker's own counts.
     pub(crate) tally: Tally,
+    /// How long packets waited here.
+    pub(crate) waits: WaitTally,
     /// Its forwarder's counts, by reason.
     pub(crate) drops: [Count; Drop::ALL.len()],
     /// Peers the control plane has put on this worker.
@@ -57,9 +62,10 @@ impl Inbox {
     pub(crate) fn new(alone: bool) -> std::io::Result<Self> {
         let parcels = if alone { 0 } else { PARCELS };
         let empties = ArrayQueue::new(parcels.max(1));
+        let put_at = Instant::now();
         for _ in 0..parcels {
             let nowhere = Path { socket: SocketId(0), local: IpAddr::V4(Ipv4Addr::UNSPECIFIED), remote: SocketAddr::from(([0; 4], 0)) };
-            let parcel = Box::new(Parcel { origin: Origin::Path(nowhere), len: 0, bytes: [0; PARCEL_BYTES] });
+            let parcel = Box::new(Parcel { origin: Origin::Path(nowhere), put_at, len: 0, bytes: [0; PARCEL_BYTES] });
             if empties.push(parcel).is_err() {
                 unreachable!("the queue has room for all of them");
             }
@@ -74,13 +80,14 @@ impl Inbox {
             wake: Wake::new()?,
             stop: AtomicBool::new(false),
             tally: Tally::default(),
+            waits: WaitTally::default(),
             drops: std::array::from_fn(|_| Count::default()),
             peers: AtomicU32::new(0),
         })
     }
 
-    /// Puts a packet; whether there was room. The caller rings.
-    pub(crate) fn put(&self, origin: Origin, bytes: &[u8]) -> bool {
+    /// Puts a packet, at `now`; whether there was room. The caller rings.
+    pub(crate) fn put(&self, now: Instant, origin: Origin, bytes: &[u8]) -> bool {
         if bytes.len() > PARCEL_BYTES {
             return false;
         }
@@ -88,6 +95,7 @@ impl Inbox {
             return false;
         };
         parcel.origin = origin;
+        parcel.put_at = now;
         parcel.len = bytes.len();
         parcel.bytes[..bytes.len()].copy_from_slice(bytes);
         self.parcels.push(parcel).is_ok()
@@ -95,10 +103,21 @@ impl Inbox {
 
     /// Takes at most `limit` packets into `batch`, from `start` in its bytes on.
     pub(crate) fn take(&self, batch: &mut Batch, mut start: usize, limit: usize) {
+        if self.parcels.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        // What was put together has waited together.
+        let mut together = (now, 0);
         for _ in 0..limit {
             let Some(parcel) = self.parcels.pop() else {
-                return;
+                break;
             };
+            if parcel.put_at != together.0 {
+                self.waits.add(together.1, now.saturating_duration_since(together.0));
+                together = (parcel.put_at, 0);
+            }
+            together.1 += 1;
             batch.bytes[start..start + parcel.len].copy_from_slice(&parcel.bytes[..parcel.len]);
             batch.received.push(Received { start, len: parcel.len, origin: parcel.origin });
             start += parcel.len;
@@ -106,6 +125,7 @@ impl Inbox {
                 unreachable!("as many places as parcels");
             }
         }
+        self.waits.add(together.1, now.saturating_duration_since(together.0));
     }
 
     /// Whether there is anything to do.
@@ -132,8 +152,8 @@ mod tests {
     #[test]
     fn packets_come_out_in_order_and_whole() {
         let inbox = Inbox::new(false).unwrap();
-        assert!(inbox.put(trunk(1), &[1; 1500]));
-        assert!(inbox.put(trunk(2), &[2; 3]));
+        assert!(inbox.put(Instant::now(), trunk(1), &[1; 1500]));
+        assert!(inbox.put(Instant::now(), trunk(2), &[2; 3]));
         assert!(!inbox.is_empty());
         let mut batch = batch();
         inbox.take(&mut batch, 100, 8);
@@ -148,21 +168,21 @@ mod tests {
     fn a_full_inbox_takes_no_more_and_room_comes_back() {
         let inbox = Inbox::new(false).unwrap();
         for i in 0..PARCELS {
-            assert!(inbox.put(trunk(i as u64), &[0; 10]));
+            assert!(inbox.put(Instant::now(), trunk(i as u64), &[0; 10]));
         }
-        assert!(!inbox.put(trunk(0), &[0; 10]));
+        assert!(!inbox.put(Instant::now(), trunk(0), &[0; 10]));
         inbox.take(&mut batch(), 0, 3);
         for _ in 0..3 {
-            assert!(inbox.put(trunk(0), &[0; 10]));
+            assert!(inbox.put(Instant::now(), trunk(0), &[0; 10]));
         }
-        assert!(!inbox.put(trunk(0), &[0; 10]));
+        assert!(!inbox.put(Instant::now(), trunk(0), &[0; 10]));
     }
 
     #[test]
     fn a_packet_longer_than_a_parcel_is_refused() {
         let inbox = Inbox::new(false).unwrap();
-        assert!(!inbox.put(trunk(0), &[0; PARCEL_BYTES + 1]));
-        assert!(inbox.put(trunk(0), &[0; PARCEL_BYTES]));
+        assert!(!inbox.put(Instant::now(), trunk(0), &[0; PARCEL_BYTES + 1]));
+        assert!(inbox.put(Instant::now(), trunk(0), &[0; PARCEL_BYTES]));
     }
 
     #[test]
@@ -170,6 +190,6 @@ mod tests {
         let inbox = Inbox::new(true).unwrap();
         assert_eq!(inbox.parcels.capacity(), 1);
         assert!(inbox.empties.is_empty());
-        assert!(!inbox.put(trunk(0), &[0; 10]));
+        assert!(!inbox.put(Instant::now(), trunk(0), &[0; 10]));
     }
 }

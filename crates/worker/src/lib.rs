@@ -3,7 +3,7 @@
 //!
 //! [`start`] opens the sockets and starts the threads; [`Workers`] is the control plane's handle to them. What a datagram means is the
 //! forwarder's business; here are only sockets, threads, queues and wake-ups. This is the only crate with unsafe code: the system calls
-//! of `udp` and `wake`.
+//! of `udp`, `wake` and `thread`.
 //!
 //! Per packet a worker allocates nothing, takes no lock and logs nothing. A thread that panics aborts the process: its peers would
 //! otherwise be silent for ever, and a supervisor can restart a process but not a thread.
@@ -12,11 +12,15 @@ mod config;
 mod counters;
 mod inbox;
 mod outlet;
+mod thread;
 mod turn;
 mod udp;
+mod waits;
 mod wake;
 mod workers;
 
 pub use config::{Config, StartError};
 pub use counters::Counters;
+pub use thread::yield_to_media;
+pub use waits::Waits;
 pub use workers::{Stopped, Workers, start};

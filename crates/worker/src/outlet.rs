@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use switchyard_forward::{Event, Origin, Path, Remote, Run, TrunkPacket, Wire, WorkerIndex};
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -20,8 +21,8 @@ pub(crate) struct Outlet {
     pub(crate) socket: Socket,
     sender: Sender,
     inboxes: Arc<[Inbox]>,
-    /// Whose bell to ring at the end of the turn.
-    put: Box<[bool]>,
+    /// Whose bell to ring, and since when there has been something for them.
+    put: Box<[Option<Instant>]>,
     messages: VecDeque<(WorkerIndex, Remote)>,
     events: mpsc::Sender<(WorkerIndex, Event)>,
     pending: VecDeque<Event>,
@@ -30,7 +31,7 @@ pub(crate) struct Outlet {
 impl Outlet {
     pub(crate) fn new(worker: WorkerIndex, socket: Socket, inboxes: Arc<[Inbox]>, events: mpsc::Sender<(WorkerIndex, Event)>) -> Self {
         let sender = Sender::new(&socket);
-        let put = vec![false; inboxes.len()].into();
+        let put = vec![None; inboxes.len()].into();
         Self { worker, socket, sender, inboxes, put, messages: VecDeque::new(), events, pending: VecDeque::new() }
     }
 
@@ -50,7 +51,7 @@ impl Outlet {
             if self.inboxes[usize::from(to.0)].messages.push(message).is_err() {
                 break;
             }
-            self.put[usize::from(to.0)] = true;
+            self.put[usize::from(to.0)].get_or_insert_with(Instant::now);
             self.messages.pop_front();
         }
         while let Some(event) = self.pending.pop_front() {
@@ -59,8 +60,13 @@ impl Outlet {
                 break;
             }
         }
+        self.ring();
+    }
+
+    /// Wakes whoever was given something since the last time.
+    fn ring(&mut self) {
         for (put, inbox) in self.put.iter_mut().zip(self.inboxes.iter()) {
-            if std::mem::take(put) {
+            if put.take().is_some() {
                 inbox.wake.ring();
             }
         }
@@ -77,11 +83,12 @@ impl Outlet {
     }
 
     fn put(&mut self, to: WorkerIndex, origin: Origin, bytes: &[u8]) -> bool {
-        let done = self.other(to).is_some_and(|inbox| inbox.put(origin, bytes));
-        if done {
-            self.put[usize::from(to.0)] = true;
+        if self.other(to).is_none() {
+            return false;
         }
-        done
+        // One look at the clock for all that is put before the bell rings.
+        let since = *self.put[usize::from(to.0)].get_or_insert_with(Instant::now);
+        self.inboxes[usize::from(to.0)].put(since, origin, bytes)
     }
 }
 
@@ -101,6 +108,10 @@ impl Wire for Outlet {
         if done { &self.tally().trunk_packets } else { &self.tally().trunk_drops }.add(1);
     }
 
+    fn deliver(&mut self) {
+        self.ring();
+    }
+
     fn tell(&mut self, to: WorkerIndex, message: Remote) {
         // An address that stays unknown loses a client's media for as long as it keeps the address; the rest is said again and again.
         let keep = matches!(message, Remote::Address { .. });
@@ -109,7 +120,7 @@ impl Wire for Outlet {
             return self.tally().message_drops.add(1);
         };
         if !behind && inbox.messages.push(message).is_ok() {
-            self.put[usize::from(to.0)] = true;
+            self.put[usize::from(to.0)].get_or_insert_with(Instant::now);
         } else if keep && self.messages.len() < PENDING {
             self.messages.push_back((to, message));
         } else {

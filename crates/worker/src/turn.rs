@@ -59,12 +59,13 @@ impl Worker {
     /// Every turn takes a bounded amount from each source, so that no source, however busy, keeps another waiting for longer than a turn.
     /// Commands come before packets because packets mean nothing without the keys and routes of an earlier command.
     pub(crate) fn run(mut self) {
+        let mut now = Instant::now();
         loop {
             let stop = self.outlet.inbox().stop.load(Ordering::Acquire);
             if !stop {
-                self.wait();
+                self.wait(now);
             }
-            let now = Instant::now();
+            now = Instant::now();
             self.take_commands(now, if stop { usize::MAX } else { COMMANDS });
             self.take_messages(now);
             self.take_parcels();
@@ -78,15 +79,18 @@ impl Worker {
         }
     }
 
-    /// Sleeps until there is something to do: a datagram, something in the inbox, or the forwarder's next moment.
-    fn wait(&mut self) {
+    /// Sleeps until there is something to do: a datagram, something in the inbox, or the forwarder's next moment. The turn before began at
+    /// `woken`.
+    fn wait(&mut self, woken: Instant) {
         let inbox = self.outlet.inbox();
+        let now = Instant::now();
         inbox.tally.turns.add(1);
+        inbox.tally.awake_nanos.add(now.saturating_duration_since(woken).as_nanos() as usize);
         inbox.wake.announce();
         let timeout = if self.backlog || !inbox.is_empty() || inbox.stop.load(Ordering::SeqCst) {
             Some(Duration::ZERO)
         } else {
-            let due = self.forwarder.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
+            let due = self.forwarder.poll_timeout().map(|due| due.saturating_duration_since(now));
             let retry = self.outlet.is_pending().then_some(RETRY);
             due.into_iter().chain(retry).min()
         };
@@ -124,9 +128,7 @@ impl Worker {
 
     /// Datagrams of the socket, into the batch.
     fn receive(&mut self) {
-        if self.readable {
-            self.backlog = self.receiver.receive(&self.outlet.socket, &mut self.batch, self.outlet.tally());
-        }
+        self.backlog = self.readable && self.receiver.receive(&self.outlet.socket, &mut self.batch, self.outlet.tally());
     }
 
     fn forward(&mut self, now: Instant) {

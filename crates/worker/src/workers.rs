@@ -6,14 +6,14 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use switchyard_forward::{Command, Drop, Event, WorkerIndex};
 use tokio::sync::mpsc;
 
 use crate::inbox::Inbox;
 use crate::turn::Worker;
-use crate::{Config, Counters, StartError, udp};
+use crate::{Config, Counters, StartError, Waits, thread, udp};
 
 /// The workers have ended; the program is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,12 +61,22 @@ pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Ev
     let epoch_ntp = ntp(SystemTime::now());
     let shared = Shared { inboxes: inboxes.clone(), port: granted.port, turn: AtomicU32::new(0), threads: Mutex::new(Vec::new()) };
     let workers = Workers(Arc::new(shared));
+    // A worker for each core: each stays on its own, because the kernel likes to put who is woken beside who wakes, who has long to go.
+    // With fewer workers, or a share of the cores that isn't a set of them, the kernel knows better where there is room.
+    let cores = thread::cores();
+    let is_one_each = cores.len() == usize::from(config.workers);
     for (worker, socket) in (0..config.workers).map(WorkerIndex).zip(sockets) {
+        let core = cores.get(usize::from(worker.0)).copied().filter(|_| is_one_each);
         let config = switchyard_forward::Config { worker, workers: config.workers, epoch, epoch_ntp };
         let (inboxes, events) = (inboxes.clone(), events.clone());
         let thread = std::thread::Builder::new()
             .name(format!("media-{}", worker.0))
-            .spawn(move || live_or_abort(|| Worker::new(config, socket, inboxes, events).run()))
+            .spawn(move || {
+                if let Some(core) = core {
+                    thread::stay_on(core);
+                }
+                live_or_abort(|| Worker::new(config, socket, inboxes, events).run())
+            })
             .map_err(|source| StartError::System { what: "starting a media thread", source })?;
         workers.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
     }
@@ -119,6 +129,16 @@ impl Workers {
         self.inbox(worker).peers.load(Ordering::Relaxed)
     }
 
+    /// For how long `worker` has had work since its start: the time its thread spent outside of its sleep, whether the processor was its own
+    /// meanwhile or not. Its growth over a second or two says how busy the worker is; a turn counts when it is over.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such worker.
+    pub fn awake(&self, worker: WorkerIndex) -> Duration {
+        Duration::from_nanos(self.inbox(worker).tally.awake_nanos.get())
+    }
+
     /// Puts a command before `worker`, waiting while it has a thousand others. Commands of one task are done in their order.
     ///
     /// # Errors
@@ -165,6 +185,15 @@ impl Workers {
         let mut sums = Counters::default();
         for inbox in self.0.inboxes.iter() {
             inbox.tally.add_to(&mut sums);
+        }
+        sums
+    }
+
+    /// How long packets of other workers, on the trunk or handed over, have waited to be taken, since the workers' start.
+    pub fn waits(&self) -> Waits {
+        let mut sums = Waits::default();
+        for inbox in self.0.inboxes.iter() {
+            inbox.waits.add_to(&mut sums);
         }
         sums
     }

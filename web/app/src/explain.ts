@@ -36,6 +36,7 @@ const EXPLANATIONS: Record<SwitchyardErrorCode, Explanation> = {
   no_such_participant: { what: "That person has left.", todo: "There is nothing to do about it." },
   already_published: { what: "You are sharing this already.", todo: "Stop sharing first, then share again." },
   limit_reached: { what: "The room or the server is full.", todo: "Try again when somebody has left." },
+  overloaded: { what: "The server is busy with other meetings.", todo: "Try again in a minute." },
   rate_limited: { what: "That was too much at once.", todo: AGAIN },
   timeout: { what: "The server did not answer in time.", todo: "Check your network, then try again." },
   shutting_down: { what: "The server is restarting.", todo: AGAIN },

@@ -410,7 +410,7 @@ reason: CloseReason,
  */
 message: string, };
 
-export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "invalid_room" | "invalid_name" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "already_published" | "limit_reached" | "rate_limited" | "timeout" | "shutting_down" | "internal";
+export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "invalid_room" | "invalid_name" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "already_published" | "limit_reached" | "overloaded" | "rate_limited" | "timeout" | "shutting_down" | "internal";
 
 export type ProtocolError = { 
 /**

@@ -249,9 +249,9 @@ impl Meter {
         wants_keyframe
     }
 
-    /// Publications of which something came.
-    pub fn tracks(&self) -> impl Iterator<Item = u32> + '_ {
-        self.tracks.keys().copied()
+    /// Whether something came of a publication.
+    pub fn has(&self, publication: u32) -> bool {
+        self.tracks.contains_key(&publication)
     }
 
     /// Begins the window: what decoders saw before does not count.

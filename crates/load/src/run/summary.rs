@@ -108,7 +108,7 @@ fn media(shared: &Shared, figures: &Figures) -> Vec<MediaResult> {
     let board = shared.board();
     let closed = figures.opened + figures.measured;
     let mut groups: BTreeMap<(&'static str, usize), MediaResult> = BTreeMap::new();
-    let rooms = rooms_of_publications(shared);
+    let rooms = super::rooms(&shared.scenario);
     for session in &board.sessions {
         let whole = session.connected <= figures.opened && session.ended.is_none_or(|ended| ended >= closed);
         let subscribes = shared.scenario.roles[session.role].subscribe == Subscribe::All;
@@ -174,11 +174,6 @@ fn add_frames(frames: &mut Frames, seen: &crate::measure::decoder::Seen, whole: 
         frames.frozen_seconds += whole.as_secs_f64();
         frames.watched_seconds += whole.as_secs_f64();
     }
-}
-
-fn rooms_of_publications(shared: &Shared) -> Vec<u32> {
-    let scenario = &shared.scenario;
-    scenario.joins().iter().flat_map(|join| scenario.roles[join.role].publishes().map(|_| join.room)).collect()
 }
 
 fn server(shared: &Shared, figures: &Figures, received: u64) -> Option<ServerResult> {

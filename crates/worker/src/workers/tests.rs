@@ -1,5 +1,4 @@
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::time::Duration;
 
 use switchyard_forward::{IceCredentials, PeerKey};
 
@@ -90,6 +89,44 @@ async fn a_flood_of_commands_waits_its_turn_and_is_all_done() {
     assert_eq!(workers.load(WorkerIndex(0)), 20_000);
     workers.shutdown();
     assert!(workers.0.inboxes[0].commands.is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_with_work_is_awake_and_one_without_sleeps() {
+    let (workers, _events) = start(config(2)).unwrap();
+    let start = Instant::now();
+    let mut peer = 0;
+    while workers.awake(WorkerIndex(0)) < Duration::from_millis(100) {
+        workers.command(WorkerIndex(0), add(peer)).await.unwrap();
+        peer += 1;
+        assert!(start.elapsed() < Duration::from_secs(20), "{peer} commands are no work");
+    }
+    let (busy, idle) = (workers.awake(WorkerIndex(0)), workers.awake(WorkerIndex(1)));
+    assert!(busy <= start.elapsed(), "{busy:?}");
+    assert!(idle < busy / 5, "{idle:?}");
+}
+
+/// Whatever a turn left in the socket, a worker with nothing to do sleeps: its turns don't go on when nothing comes.
+#[tokio::test]
+async fn a_worker_that_has_emptied_its_socket_sleeps() {
+    let (workers, _events) = start(config(1)).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut sent = 0;
+    for burst in (1..=128).chain(1..=128) {
+        for _ in 0..burst {
+            socket.send_to(&[255; 20], (Ipv4Addr::LOCALHOST, workers.port())).unwrap();
+        }
+        sent += burst;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while workers.counters().datagrams_in < sent {
+            assert!(Instant::now() < deadline, "{:?} of {sent}", workers.counters());
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
+        let turns = workers.counters().turns;
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        let turns = workers.counters().turns - turns;
+        assert!(turns < 10, "{turns} turns for nothing after {burst} datagrams");
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ use switchyard_worker::Workers;
 pub const VIDEO: u32 = 0x1000;
 const VP8: u8 = 96;
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two binding requests (RFC 8489 §6.2.1: at least half a second over a network; this is loopback).
+const RETRANSMISSION: Duration = Duration::from_millis(100);
 
 /// Puts a command before a worker, from a test that isn't asynchronous.
 pub fn command(workers: &Workers, worker: WorkerIndex, command: Command) {
@@ -56,7 +58,6 @@ impl Client {
         let (theirs, ours) = (master(1), master(2));
         let keys = SrtpKeys { profile: Profile::AeadAes128Gcm, local: theirs.clone(), remote: ours.clone() };
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let client = Self {
             key: PeerKey(number.into()),
             worker,
@@ -77,19 +78,27 @@ impl Client {
         self.socket.send_to(datagram, self.server).expect("loopback takes it");
     }
 
-    /// Nominates the path of the socket and waits for the answer.
+    /// Nominates the path of the socket and waits for the answer. Asks again as ICE does: a request that overtakes the command which adds
+    /// the peer is dropped.
     pub fn nominate(&self) {
         let deadline = Instant::now() + PATIENCE;
+        self.socket.set_read_timeout(Some(RETRANSMISSION)).expect("a timeout");
         self.send(&self.binding_request());
         let mut bytes = [0; 2048];
         loop {
-            let (len, from) = self.socket.recv_from(&mut bytes).expect("an answer to a binding request");
+            assert!(Instant::now() < deadline, "no answer to a binding request");
+            let (len, from) = match self.socket.recv_from(&mut bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.send(&self.binding_request());
+                    continue;
+                }
+                received => received.expect("loopback works"),
+            };
             let mut answer = Message::new();
             if answer.unmarshal_binary(&bytes[..len]).is_ok() && answer.typ == BINDING_SUCCESS {
                 assert_eq!(from, self.server, "the answer comes from the address that was asked");
-                return;
+                return self.socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
             }
-            assert!(Instant::now() < deadline, "no answer to a binding request");
         }
     }
 

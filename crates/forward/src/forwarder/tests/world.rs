@@ -34,10 +34,13 @@ pub(super) struct Out {
     pub(super) handed: Vec<(WorkerIndex, Path, Vec<u8>)>,
     pub(super) trunk: Vec<(WorkerIndex, TrunkPacket, Vec<u8>)>,
     pub(super) told: Vec<(WorkerIndex, Remote)>,
+    /// Put before other workers since [`Wire::deliver`].
+    undelivered: usize,
 }
 
 impl Wire for Out {
     fn send(&mut self, bytes: &[u8], runs: &[Run]) {
+        assert_eq!(self.undelivered, 0, "other workers wait until this one has sent");
         for run in runs {
             self.runs.push(*run);
             for datagram in bytes[run.start..run.start + run.len].chunks(run.segment) {
@@ -49,7 +52,11 @@ impl Wire for Out {
         self.handed.push((to, *path, datagram.to_vec()));
     }
     fn trunk(&mut self, to: WorkerIndex, packet: &TrunkPacket, bytes: &[u8]) {
+        self.undelivered += 1;
         self.trunk.push((to, *packet, bytes.to_vec()));
+    }
+    fn deliver(&mut self) {
+        self.undelivered = 0;
     }
     fn tell(&mut self, to: WorkerIndex, message: Remote) {
         self.told.push((to, message));

@@ -1,0 +1,144 @@
+//! A server with no room left: newcomers are refused in a way they can act on, and nobody who is there loses anything.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use support::{Server, Socket};
+use switchyard_client::{Client, ClientError, Media, Options, Publish, Sequence, Source, State};
+use switchyard_protocol::{Encoding, ErrorCode, ProtocolError, Request};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const RATE: u32 = 500;
+
+/// Two participants in a room of their own who send to each other once they are told.
+async fn call(server: &Server, room: &str) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for name in ["Ada", "Ben"] {
+        let camera = Publish::new(Source::Camera, Media::Sequence(Sequence { packets_per_second: RATE, bytes: 1000, burst: 1 }));
+        let mut options = Options::new(server.url(), room, name).publish(camera);
+        options.sending = false;
+        clients.push(Client::connect(options).await.expect("joined"));
+    }
+    for client in &clients {
+        client.wait_connected(PATIENCE).await.expect("connected");
+        client.wait_until(PATIENCE, |state: &State| state.slots.len() == 1).await.expect("the other one is in a slot");
+    }
+    clients
+}
+
+async fn set_sending(clients: &[Client], sending: bool) {
+    for client in clients {
+        client.set_sending(sending).await.expect("the session goes on");
+    }
+}
+
+/// Checks that each of the two has every packet of the other's, once and in order.
+async fn nothing_is_lost(clients: &[Client]) {
+    let sent: BTreeMap<_, u64> = clients
+        .iter()
+        .map(|client| (client.id(), client.state().published.values().map(|published| published.packets_sent()).sum()))
+        .collect();
+    for (client, other) in [(&clients[0], &clients[1]), (&clients[1], &clients[0])] {
+        let sent = sent[&other.id()];
+        let key = (other.id(), 0);
+        let all = |report: &switchyard_client::Report| report.sequences.get(&key).is_some_and(|seen| seen.progress.last + 1 >= sent);
+        let report = client.wait_for_report(PATIENCE, all).await.unwrap_or_else(|_| client.report());
+        let progress = &report.sequences[&key].progress;
+        assert_eq!(
+            (progress.received, progress.lost(), progress.duplicated, progress.reordered),
+            (sent, 0, 0, 0),
+            "received, lost, duplicated, reordered"
+        );
+        assert!(sent > u64::from(RATE), "{sent} packets are hardly a call");
+    }
+}
+
+async fn join(server: &Server, room: &str) -> Result<Socket, ProtocolError> {
+    let mut socket = server.connect(Encoding::Json).await;
+    socket.request(Request::Join { room: room.into(), name: "Eve".into() }).await.map(|_| socket)
+}
+
+/// Joins and leaves until a join has the wanted result.
+async fn until(server: &Server, room: &str, wanted: impl Fn(&Result<(), ProtocolError>) -> bool) -> Result<(), ProtocolError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let result = join(server, room).await.map(drop);
+        if wanted(&result) {
+            return result;
+        }
+        assert!(Instant::now() < deadline, "still {result:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_refuses_newcomers_and_running_calls_lose_nothing() {
+    let server = Server::start(&["--max-load", "1", "--workers", "2"]).await;
+    // A call for each worker.
+    let calls = [call(&server, "call").await, call(&server, "another").await];
+    assert_eq!(join(&server, "call").await.map(drop), Ok(()), "nobody sends yet");
+    for clients in &calls {
+        set_sending(clients, true).await;
+    }
+    for room in ["call", "another", "new"] {
+        let error = until(&server, room, Result::is_err).await.expect_err("refused");
+        assert_eq!((error.code, error.retryable), (ErrorCode::Overloaded, true));
+        assert!(error.message.contains("try again"), "{}", error.message);
+    }
+    // The same WebSocket may ask again, and the headless client hears of it too.
+    let mut socket = server.connect(Encoding::MessagePack).await;
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    for _ in 0..20 {
+        ticks.tick().await;
+        let request = Request::Join { room: "call".into(), name: "Eve".into() };
+        assert_eq!(socket.request(request).await.expect_err("refused").code, ErrorCode::Overloaded);
+    }
+    match Client::connect(Options::new(server.url(), "call", "Eve")).await.map(drop) {
+        Err(ClientError::Refused(error)) => assert!(error.retryable),
+        other => panic!("{other:?}"),
+    }
+    // Those who are there may do everything that they ever could.
+    for clients in &calls {
+        set_sending(clients, false).await;
+        nothing_is_lost(clients).await;
+    }
+    until(&server, "call", Result::is_ok).await.expect("room again");
+    assert_eq!(socket.request(Request::Join { room: "call".into(), name: "Eve".into() }).await.map(drop), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_limit_nobody_is_refused() {
+    let server = Server::start(&["--max-load", "0", "--workers", "1"]).await;
+    let clients = call(&server, "call").await;
+    set_sending(&clients, true).await;
+    for _ in 0..30 {
+        join(&server, "call").await.expect("room");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    set_sending(&clients, false).await;
+    nothing_is_lost(&clients).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_at_once_all_come_in_and_a_running_call_loses_nothing() {
+    let server = Server::start(&["--workers", "2"]).await;
+    let clients = call(&server, "call").await;
+    set_sending(&clients, true).await;
+    let start = Instant::now();
+    let sockets = join_all((0..200).map(|number| {
+        let server = &server;
+        // Into four rooms.
+        async move { join(server, &format!("crowd-{}", number % 4)).await.expect("nobody is too late") }
+    }))
+    .await;
+    // Fifty a second for each core, and eight at once.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let pace = Duration::from_secs_f64((sockets.len() - 8) as f64 / (50 * cores) as f64);
+    assert!(start.elapsed() >= pace, "{} joined in {:?}", sockets.len(), start.elapsed());
+    tokio::time::sleep(Duration::from_millis(1500).saturating_sub(start.elapsed())).await;
+    set_sending(&clients, false).await;
+    nothing_is_lost(&clients).await;
+}
