@@ -27,7 +27,9 @@ impl From<ProtocolError> for Problem {
             ErrorCode::WrongState => StatusCode::PRECONDITION_FAILED,
             ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            ErrorCode::LimitReached | ErrorCode::Timeout | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::LimitReached | ErrorCode::Overloaded | ErrorCode::Timeout | ErrorCode::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
@@ -46,5 +48,18 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_try_again_is_told_when() {
+        for code in [ErrorCode::Overloaded, ErrorCode::LimitReached, ErrorCode::ShuttingDown, ErrorCode::RateLimited] {
+            let response = Problem::from(ProtocolError::new(code, "")).into_response();
+            assert!(code.retryable() && response.headers().get(header::RETRY_AFTER).is_some(), "{code:?}: {}", response.status());
+        }
     }
 }
