@@ -138,7 +138,7 @@ impl Client {
         Self::start(options, None).await
     }
 
-    /// Joins with media that goes directly to `sink` and comes from [`Client::sender`]s, past the peer connection: a tenth of the cost, for load.
+    /// Joins with media that goes directly to `sink` and comes from [`Client::sender`]s, past the peer connection, which costs less: for load.
     /// What is published has to be [`Media::Silent`](crate::Media::Silent). A receiver gives the feedback a browser gives, whatever
     /// [`Options::feedback`] says, and [`Client::report`] stays empty. `lines`: a bad line that everything but signaling goes over.
     pub async fn connect_direct(options: Options, sink: Box<dyn Sink>, lines: Option<Lines>) -> Result<Client, ClientError> {
