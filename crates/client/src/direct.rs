@@ -179,19 +179,17 @@ impl State {
             }
             return;
         }
-        match opener.open_rtp(datagram) {
-            Ok(opened) => {
-                let payload = &datagram[opened.header.payload(opened.len)];
-                self.reception.handle_rtp(&opened.header, payload, at_micros);
-            }
-            Err(error) => self.reception.refuse(error),
+        // What is forged, or the same datagram again, which the replay window drops, is not counted.
+        if let Ok(opened) = opener.open_rtp(datagram) {
+            let payload = &datagram[opened.header.payload(opened.len)];
+            self.reception.handle_rtp(&opened.header, payload, at_micros);
         }
     }
 
     fn handle_rtcp(&mut self, packet: &Packet<'_>, at_micros: u64) {
         match packet {
             Packet::SenderReport(report) => self.reception.handle_sender_report(report.ssrc, report.ntp, at_micros),
-            Packet::Nack(nack) => self.transmission.handle_nack(nack.media, nack.sequences(), at_micros),
+            Packet::Nack(nack) => self.transmission.handle_nack(nack.media, nack.sequences()),
             Packet::PictureLossIndication { media, .. } => self.transmission.keyframe_requested(*media),
             Packet::FullIntraRequest(request) => {
                 for (ssrc, _) in request.entries() {

@@ -6,7 +6,6 @@ use switchyard_protocol::Kind;
 use switchyard_rtp::rtcp::{MAX_REPORTS, ReportBlock, RtcpWriter, middle};
 use switchyard_rtp::rtp::{Header, original_sequence};
 use switchyard_rtp::sequence::SequenceExtender;
-use switchyard_rtp::srtp::OpenError;
 
 use super::{Arrival, Sink};
 use crate::sdp::Incoming;
@@ -41,10 +40,6 @@ pub(super) struct Reception {
     formats: HashMap<u8, Format>,
     sources: BTreeMap<u32, Source>,
     report_due: u64,
-    /// Packets that could not be opened because they came before.
-    pub(super) replayed: u64,
-    /// Packets that could not be opened for another reason.
-    pub(super) refused: u64,
 }
 
 /// A retransmission of nobody knows whose packet.
@@ -98,8 +93,6 @@ impl Reception {
             formats: HashMap::new(),
             sources: BTreeMap::new(),
             report_due: 0,
-            replayed: 0,
-            refused: 0,
         }
     }
 
@@ -143,13 +136,6 @@ impl Reception {
                 Ok(Some(media))
             }
             _ => Err(Unknown),
-        }
-    }
-
-    pub(super) fn refuse(&mut self, error: OpenError) {
-        match error {
-            OpenError::Replayed | OpenError::TooOld => self.replayed += 1,
-            _ => self.refused += 1,
         }
     }
 

@@ -88,7 +88,7 @@ impl Transmission {
         }
     }
 
-    pub(super) fn handle_nack(&mut self, ssrc: u32, sequences: impl Iterator<Item = u16>, _now: u64) {
+    pub(super) fn handle_nack(&mut self, ssrc: u32, sequences: impl Iterator<Item = u16>) {
         if let Some(source) = self.sources.get_mut(&ssrc) {
             let room = MAX_WANTED.saturating_sub(source.wanted.len());
             source.wanted.extend(sequences.take(room));

@@ -88,3 +88,14 @@ fn duplicates_and_old_packets_change_nothing() {
     }
     assert_eq!(decoder.take(30 * FRAME).shown, 30);
 }
+
+#[test]
+fn a_copy_does_not_stand_for_a_packet_that_is_missing() {
+    let mut decoder = Decoder::default();
+    for index in [0, 1, 1] {
+        decoder.handle_packet(packet(1, index, true), FRAME);
+    }
+    assert_eq!(decoder.first_shown_at(), None);
+    decoder.handle_packet(packet(1, 2, true), 2 * FRAME);
+    assert_eq!(decoder.first_shown_at(), Some(2 * FRAME));
+}
