@@ -61,6 +61,11 @@ fn halves(scale: Scale, micros: f64) -> anyhow::Result<()> {
         if rounds.iter().any(|paced| paced.waits.0 > 0) {
             print!("   {:18.0} / {:5.0}", of(&|paced| paced.waits.1), of(&|paced| paced.waits.2));
         }
+        let lost: usize = rounds.iter().map(|paced| paced.lost).sum();
+        if lost > 0 {
+            let arrived: usize = rounds.iter().map(|paced| paced.latencies.len()).sum();
+            print!("   {:.3} % lost", lost as f64 * 100.0 / (arrived + lost) as f64);
+        }
         println!();
     };
     show("bare loop", (0..scale.rounds).map(|_| paced::bare(SUBSCRIBERS, half, time)).collect::<Result<_, _>>()?);

@@ -1,7 +1,7 @@
 //! What the control plane and the other workers put before a worker: commands, messages, packets; all bounded, none with a lock.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 use std::time::Instant;
 
 use crossbeam_queue::ArrayQueue;
@@ -47,6 +47,8 @@ pub(crate) struct Inbox {
     pub(crate) wake: Wake,
     /// The worker is to do what was commanded so far and end.
     pub(crate) stop: AtomicBool,
+    /// The worker's thread; 0 until it runs.
+    pub(crate) thread: AtomicI32,
     /// The worker's own counts.
     pub(crate) tally: Tally,
     /// How long packets waited here.
@@ -79,6 +81,7 @@ impl Inbox {
             empties,
             wake: Wake::new()?,
             stop: AtomicBool::new(false),
+            thread: AtomicI32::new(0),
             tally: Tally::default(),
             waits: WaitTally::default(),
             drops: std::array::from_fn(|_| Count::default()),

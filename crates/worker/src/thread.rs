@@ -1,4 +1,6 @@
-//! Where threads run, and who goes first when there is more work than cores.
+//! Where threads run, who goes first when there is more work than cores, and who has to wait.
+
+use std::time::Duration;
 
 /// Steps of niceness: the media threads get three times the share of a thread that has so many, and are not held up by it when they wake.
 const STEPS: libc::c_int = 5;
@@ -33,9 +35,53 @@ pub(crate) fn stay_on(core: usize) {
     }
 }
 
+/// The calling thread, as [`wanted`] knows it.
+pub(crate) fn id() -> libc::pid_t {
+    // SAFETY: takes nothing and never fails.
+    unsafe { libc::gettid() }
+}
+
+/// For how long a thread of this process has wanted a processor since its start: the time it ran, and the time it was ready to and had to wait (proc(5),
+/// `schedstat`). `None` where the kernel doesn't count that.
+pub(crate) fn wanted(thread: libc::pid_t) -> Option<Duration> {
+    let counts = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    let mut nanos = counts.split_ascii_whitespace().map_while(|count| count.parse::<u64>().ok());
+    let (ran, waited) = (nanos.next()?, nanos.next()?);
+    // A kernel that doesn't count says that nothing ever ran.
+    (ran > 0).then(|| Duration::from_nanos(ran.saturating_add(waited)))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::time::Instant;
+
     use super::*;
+
+    #[test]
+    fn a_thread_wants_the_processor_also_while_another_has_it() {
+        let (core, together) = (cores()[0], Barrier::new(3));
+        let spin = || {
+            stay_on(core);
+            together.wait();
+            let (began, before) = (Instant::now(), wanted(id())?);
+            while began.elapsed() < Duration::from_millis(300) {}
+            Some((wanted(id())? - before).as_secs_f64() / began.elapsed().as_secs_f64())
+        };
+        let rest = || {
+            stay_on(core);
+            together.wait();
+            let (began, before) = (Instant::now(), wanted(id())?);
+            std::thread::sleep(Duration::from_millis(300));
+            Some((wanted(id())? - before).as_secs_f64() / began.elapsed().as_secs_f64())
+        };
+        let shares = std::thread::scope(|scope| {
+            let threads = [scope.spawn(spin), scope.spawn(spin), scope.spawn(rest)];
+            threads.map(|thread| thread.join().unwrap().expect("the kernel counts"))
+        });
+        assert!(shares[0] > 0.9 && shares[1] > 0.9, "two that share a core want all of it each: {shares:?}");
+        assert!(shares[2] < 0.7, "who sleeps wants little: {shares:?}");
+    }
 
     #[test]
     fn a_thread_stays_where_it_is_told_to() {

@@ -75,6 +75,7 @@ pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Ev
                 if let Some(core) = core {
                     thread::stay_on(core);
                 }
+                inboxes[usize::from(worker.0)].thread.store(thread::id(), Ordering::Relaxed);
                 live_or_abort(|| Worker::new(config, socket, inboxes, events).run())
             })
             .map_err(|source| StartError::System { what: "starting a media thread", source })?;
@@ -129,14 +130,18 @@ impl Workers {
         self.inbox(worker).peers.load(Ordering::Relaxed)
     }
 
-    /// For how long `worker` has had work since its start: the time its thread spent outside of its sleep, whether the processor was its own
-    /// meanwhile or not. Its growth over a second or two says how busy the worker is; a turn counts when it is over.
+    /// For how long `worker` has had work since its start: the time its thread spent outside of its sleep, or was woken from it and waited for a
+    /// processor. Its growth over a second or two says how busy the worker is. Reads a file of `/proc`.
     ///
     /// # Panics
     ///
     /// If there is no such worker.
     pub fn awake(&self, worker: WorkerIndex) -> Duration {
-        Duration::from_nanos(self.inbox(worker).tally.awake_nanos.get())
+        let inbox = self.inbox(worker);
+        // The kernel's count is the better one: on a machine with too few processors for its threads, or with a quota, much of the work is
+        // waiting to be done.
+        let outside_of_sleep = Duration::from_nanos(inbox.tally.awake_nanos.get());
+        thread::wanted(inbox.thread.load(Ordering::Relaxed)).map_or(outside_of_sleep, |wanted| wanted.max(outside_of_sleep))
     }
 
     /// Puts a command before `worker`, waiting while it has a thousand others. Commands of one task are done in their order.

