@@ -6,8 +6,10 @@ mod process;
 mod purity;
 mod run;
 mod setup;
+mod sources;
 mod tally;
 mod test;
+mod timeouts;
 mod types;
 mod web;
 mod workspace;
@@ -35,6 +37,8 @@ enum Task {
     Setup(setup::Arguments),
     /// Write the TypeScript types of the signaling protocol
     Types(types::Arguments),
+    /// Write docs/timeouts.md, the table of every wait, retry and timeout
+    Timeouts,
     /// Build the web app
     Web,
 }
@@ -47,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(arguments) => bench::bench(&workspace, &arguments),
         Task::Setup(arguments) => setup::setup(&workspace, arguments.purpose()),
         Task::Types(arguments) => types::types(&workspace, &arguments),
+        Task::Timeouts => timeouts::write(&workspace),
         Task::Web => {
             setup::setup(&workspace, setup::Purpose::Run)?;
             web::install(&workspace)?;

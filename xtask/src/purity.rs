@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::process;
 use crate::workspace::Workspace;
+use crate::{process, sources};
 
 #[cfg(test)]
 mod tests;
@@ -63,10 +62,10 @@ pub fn check(workspace: &Workspace) -> anyhow::Result<()> {
         let package = format!("switchyard-{name}");
         let tree = ["tree", "--quiet", "--locked", "-p", &package, "-e", "normal,build", "--prefix", "depth", "--format", " {p}"];
         breaches.extend(forbidden_dependencies(&package, &process::read(&mut workspace.cargo(&tree))?));
-        let sources = workspace.path(&format!("crates/{name}/src"));
-        for file in rust_files(&sources)? {
+        let folder = workspace.path(&format!("crates/{name}/src"));
+        for file in sources::files(&folder, &["rs"])? {
             let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-            let shown = format!("crates/{name}/src/{}", file.strip_prefix(&sources)?.display());
+            let shown = format!("crates/{name}/src/{}", file.strip_prefix(&folder)?.display());
             breaches.extend(forbidden_words(&shown, &text));
         }
     }
@@ -91,47 +90,12 @@ fn forbidden_dependencies(package: &str, tree: &str) -> Vec<String> {
     breaches.into_iter().collect()
 }
 
-/// The Rust files below a folder that are built into the product, in a fixed order.
-fn rust_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
-            let path = entry?.path();
-            if path.is_dir() {
-                if path.file_name().is_none_or(|name| name != "tests") {
-                    folders.push(path);
-                }
-            } else if path.extension().is_some_and(|extension| extension == "rs") && path.file_name().is_none_or(|name| name != "tests.rs")
-            {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    if files.is_empty() {
-        bail!("no source in {}", folder.display());
-    }
-    Ok(files)
-}
-
-/// Words outside comments, up to the file's own tests (which come last, by this project's order).
+/// Words outside comments and tests.
 fn forbidden_words(file: &str, text: &str) -> Vec<String> {
-    let mut breaches = Vec::new();
-    let mut after_test_attribute = false;
-    for (index, line) in text.lines().enumerate() {
-        let code = line.split("//").next().unwrap_or(line);
-        if after_test_attribute && code.trim_start().starts_with("mod ") && code.trim_end().ends_with('{') {
-            break;
-        }
-        after_test_attribute = code.contains("#[cfg(test)]");
-        for (word, why) in NO_WORDS {
-            if says(code, word) {
-                breaches.push(format!("{file}:{}: `{word}`: {why}", index + 1));
-            }
-        }
-    }
-    breaches
+    let said = |(number, code)| {
+        NO_WORDS.iter().filter(move |(word, _)| says(code, word)).map(move |(word, why)| format!("{file}:{number}: `{word}`: {why}"))
+    };
+    sources::code(text).flat_map(said).collect()
 }
 
 /// Whether `code` contains `word` where no longer identifier begins or ends.

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::tally::{Format, Tally};
 use crate::workspace::Workspace;
-use crate::{audit, process, purity, setup, types, web};
+use crate::{audit, process, purity, setup, timeouts, types, web};
 
 /// A cold run takes longer than it may, beyond this.
 const BUDGET: Duration = Duration::from_secs(12 * 60);
@@ -54,10 +54,11 @@ struct Step {
 use Part::{Browser, Lint, Rust, Web};
 
 /// In this order: what fails fastest first; the app before the server that embeds it.
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     Step { name: "set-up", parts: &[Lint, Rust, Web, Browser], needs: &[], run: |w, _| done(setup::setup(w, setup::Purpose::Test)) },
     Step { name: "format", parts: &[Lint], needs: &["set-up"], run: |w, _| done(process::run(&mut w.cargo(&["fmt", "--all", "--check"]))) },
     Step { name: "purity", parts: &[Lint], needs: &[], run: |w, _| done(purity::check(w)) },
+    Step { name: "timeouts", parts: &[Lint], needs: &[], run: |w, _| done(timeouts::check(w)) },
     Step { name: "npm packages", parts: &[Lint, Rust, Web, Browser], needs: &["set-up"], run: |w, _| done(web::install(w)) },
     Step { name: "web checks", parts: &[Web], needs: &["npm packages"], run: |w, _| done(web::check(w)) },
     Step { name: "web tests", parts: &[Web], needs: &["npm packages"], run: |w, _| web::test(w).map(Report::Tests) },

@@ -7,6 +7,7 @@ use crate::record;
 /// The server waits this long for an answer to its certificate, then twice as long, up to [`MAX_INTERVAL`].
 /// (RFC 6347 §4.2.4.1 says 1 s, and lets time-critical applications wait less.)
 const INTERVAL: Duration = Duration::from_millis(400);
+/// The longest that it waits: whoever joins over a bad line is not kept waiting by a backoff that has grown out of all proportion.
 const MAX_INTERVAL: Duration = Duration::from_millis(3200);
 /// Two datagrams of a repeated flight make one answer.
 const MIN_SPACING: Duration = Duration::from_millis(25);
