@@ -17,8 +17,10 @@ const SEGMENTS: usize = 4;
 const MAX_JUMP: u64 = 2_000;
 /// Retransmissions remembered, so that none is sent twice within [`RESEND`].
 const RESENT: usize = 128;
-/// A packet is sent again at most this often, whatever is asked: less than the round trip of most lines.
+/// A packet is sent again at most this often, whatever is asked, if the round trip isn't known or is shorter: less than that of most lines.
 const RESEND: Duration = Duration::from_millis(20);
+/// A round trip that is longer is taken for this: what is asked for again after half a second is more likely lost than under way.
+const LONGEST_RESEND: Duration = Duration::from_millis(500);
 
 /// A published packet, the same for all who get it.
 #[derive(Clone, Copy, Debug)]
@@ -271,13 +273,15 @@ impl Sender {
         Some((segment.track, segment.from + (index - segment.to)))
     }
 
-    /// Whether a retransmission of `sequence` may be sent now; notes that it is.
-    pub(crate) fn may_resend(&mut self, now: Instant, sequence: u16) -> bool {
+    /// Whether a retransmission of `sequence` may be sent now; notes that it is. Not while the last one can be under way: who asks again sooner than
+    /// after a round trip, on a line whose queue has grown, would fill the queue with copies.
+    pub(crate) fn may_resend(&mut self, now: Instant, sequence: u16, round_trip: Option<Duration>) -> bool {
+        let apart = round_trip.map_or(RESEND, |trip| (trip * 3 / 4).clamp(RESEND, LONGEST_RESEND));
         if self.resent.is_empty() {
             self.resent = vec![(u64::MAX, now); RESENT];
         }
         let place = &mut self.resent[usize::from(sequence) % RESENT];
-        if place.0 == u64::from(sequence) && now.saturating_duration_since(place.1) < RESEND {
+        if place.0 == u64::from(sequence) && now.saturating_duration_since(place.1) < apart {
             return false;
         }
         *place = (u64::from(sequence), now);

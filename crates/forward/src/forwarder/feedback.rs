@@ -73,12 +73,13 @@ impl Forwarder {
     /// Sends a packet again: by RTX, or the stored ciphertext.
     fn resend(&mut self, now: Instant, index: usize, ssrc: u32, sequence: u16, wire: &mut impl Wire) -> Result<(), Drop> {
         let peer = &mut self.peers[index];
+        let round_trip = peer.round_trip;
         let path = peer.agent.egress().ok_or(Drop::NoPath)?;
         let place = peer.sender_by_ssrc(ssrc).ok_or(Drop::NotRouted)?;
         let sealer = peer.sealer.as_mut().ok_or(Drop::NoKeys)?;
         let sender = peer.senders.get_mut(usize::from(place)).and_then(Option::as_mut).ok_or(Drop::NotRouted)?;
         let (key, source) = sender.source(sequence).ok_or(Drop::Forgotten)?;
-        if !sender.may_resend(now, sequence) {
+        if !sender.may_resend(now, sequence, round_trip) {
             return Err(Drop::ResentJustNow);
         }
         if let Some(ciphertext) = sender.ciphertext(sequence) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchyard_rtp::MediaKind;
-use switchyard_rtp::rtcp::{Packet, Packets, SenderInfo};
+use switchyard_rtp::rtcp::{Packet, Packets, ReportBlock, SenderInfo};
 use switchyard_rtp::srtp::Profile;
 
 use super::world::*;
@@ -134,6 +134,36 @@ fn a_packet_lost_on_the_way_to_a_subscriber_comes_again_by_rtx() {
     world.pass(Duration::from_millis(50));
     world.send_rtcp(1, |writer| writer.nack(1, lost.ssrc, [lost.sequence]).unwrap());
     assert_eq!(world.clients[1].rtp[1].0.sequence, header_after(&world, 0));
+}
+
+#[test]
+fn a_packet_is_not_sent_again_while_its_last_copy_can_be_under_way() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    world.pass(Duration::from_secs(1));
+    world.send(0, &frame(1, 6, true));
+    world.send_rtcp(0, |writer| {
+        writer.sender_report(&SenderInfo { ssrc: SSRC, ntp: 1 << 40, rtp: 3_000, packets: 6, octets: 60 }, []).unwrap()
+    });
+    let mut reported = None;
+    rtcp_of(&world, 1, |packet| {
+        if let Packet::SenderReport(report) = packet {
+            reported = Some((report.ssrc, (report.ntp >> 16) as u32));
+        }
+        false
+    });
+    let (ssrc, last_sender_report) = reported.expect("a first report at once");
+    // The report was 400 ms under way, there and back.
+    world.pass(Duration::from_millis(400));
+    let block = ReportBlock { ssrc, last_sender_report, ..ReportBlock::default() };
+    world.send_rtcp(1, |writer| writer.receiver_report(1, [block]).unwrap());
+    let lost = world.clients[1].rtp[3].0;
+    world.clients[1].rtp.clear();
+    // Somebody impatient asks every 50 ms for 600.
+    for _ in 0..12 {
+        world.send_rtcp(1, |writer| writer.nack(1, lost.ssrc, [lost.sequence]).unwrap());
+        world.pass(Duration::from_millis(50));
+    }
+    assert_eq!(world.clients[1].rtp.len(), 2);
 }
 
 fn header_after(world: &World, place: usize) -> u16 {
