@@ -73,6 +73,11 @@ class Scene {
     return server;
   }
 
+  /** The server that was started first. */
+  get firstServer() {
+    return this.#servers[0];
+  }
+
   async chromium() {
     return this.#browser(await launchChromium());
   }

@@ -13,14 +13,28 @@ const START_TIMEOUT = 10_000;
 const STOP_TIMEOUT = 5_000;
 
 /**
- * Starts `switchyard serve --dev` and resolves when it listens, with
- * `origin` (`http://127.0.0.1:PORT`), `media` (the UDP port), `log` (its latest lines) and `stop()`.
+ * Starts `switchyard serve --dev` and resolves when it listens, with `origin` (`http://127.0.0.1:PORT`), `media` (the UDP port), `log` (its latest
+ * lines), `stop()`, and `crash()`: ends it on the spot and starts it again on the same ports; resolves when it listens again.
  */
 export async function startServer(...options) {
-  const child = spawn(PROGRAM, ["serve", "--dev", "--http", "127.0.0.1:0", "--media-port", "0", ...options], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
   const log = [];
+  let current = await start(["--http", "127.0.0.1:0", "--media-port", "0", ...options], log);
+  const { origin, media } = current;
+  return {
+    origin,
+    media,
+    log,
+    stop: () => stop(current),
+    async crash() {
+      current.child.kill("SIGKILL");
+      await current.closed;
+      current = await start(["--http", new URL(origin).host, "--media-port", String(media), ...options], log);
+    },
+  };
+}
+
+async function start(options, log) {
+  const child = spawn(PROGRAM, ["serve", "--dev", ...options], { stdio: ["ignore", "pipe", "pipe"] });
   const keep = (line) => {
     log.push(line);
     if (log.length > KEPT_LINES) log.shift();
@@ -43,15 +57,15 @@ export async function startServer(...options) {
   });
   try {
     const { origin, media } = await ready;
-    return { origin, media, log, closed, stop: () => stop(child, closed) };
+    return { origin, media, child, closed };
   } catch (error) {
-    await stop(child, closed);
+    await stop({ child, closed });
     throw error;
   }
 }
 
 /** Asks the process to go down, ends it if it does not, and fails if it ended in another way than asked. */
-async function stop(child, closed) {
+async function stop({ child, closed }) {
   if (child.pid === undefined) return;
   const asked = child.exitCode === null && child.signalCode === null;
   if (asked) child.kill("SIGTERM");
