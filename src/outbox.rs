@@ -19,6 +19,9 @@ const MAX_BYTES: usize = 4 << 20;
 /// How often a client is pinged.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Close code of a connection whose session goes on over another one.
+const RESUMED_ELSEWHERE: u16 = 4001;
+
 /// An event for many clients, written once in each encoding.
 #[derive(Debug)]
 pub struct Broadcast {
@@ -61,6 +64,7 @@ impl Close {
             Close::Because(CloseReason::TooSlow) => (close_code::POLICY, "too_slow"),
             Close::Because(CloseReason::TransportFailed) => (close_code::ERROR, "transport_failed"),
             Close::Because(CloseReason::TransportTimeout) => (close_code::ERROR, "transport_timeout"),
+            Close::Because(CloseReason::ResumedElsewhere) => (RESUMED_ELSEWHERE, "resumed_elsewhere"),
             Close::Gone => return None,
         })
     }
@@ -133,6 +137,7 @@ fn explanation(reason: CloseReason) -> &'static str {
         CloseReason::TooSlow => "the client does not take what is sent to it",
         CloseReason::TransportFailed => "the media connection failed or was closed",
         CloseReason::TransportTimeout => "nothing was heard on the media connection for too long",
+        CloseReason::ResumedElsewhere => "the session goes on over another connection",
     }
 }
 

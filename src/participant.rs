@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use switchyard_negotiation::Mode;
 use switchyard_protocol::{
-    Answered, ClientMessage, CloseReason, DecodeError, ErrorCode, Event, Joined, LeaveReason, ParticipantId, ProtocolError, Reply, Request,
-    ServerMessage, VERSION,
+    Answered, ClientMessage, CloseReason, DecodeError, ErrorCode, Event, IceServers, Joined, LeaveReason, ParticipantId, ProtocolError,
+    Reply, Request, ServerMessage, Session, VERSION,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -101,6 +101,7 @@ impl Participant {
             participants: std::mem::take(&mut self.seat.participants),
             ice_servers: Vec::new(),
             limits: crate::server::limits(),
+            session: Session { token: String::new(), resume_within: 0 },
         }
     }
 
@@ -162,7 +163,9 @@ impl Participant {
         self.seat.reason = match close {
             Close::Left => LeaveReason::Left,
             Close::Gone | Close::Because(CloseReason::TransportFailed | CloseReason::TransportTimeout) => LeaveReason::ConnectionLost,
-            Close::Because(CloseReason::ShuttingDown | CloseReason::ProtocolViolation | CloseReason::TooSlow) => LeaveReason::Removed,
+            Close::Because(
+                CloseReason::ShuttingDown | CloseReason::ProtocolViolation | CloseReason::TooSlow | CloseReason::ResumedElsewhere,
+            ) => LeaveReason::Removed,
         };
         tracing::debug!(peer = self.seat.peer.0, ?close, "a session ended");
     }
@@ -199,9 +202,12 @@ impl Participant {
 
     async fn answer(&mut self, request: Request) -> Result<Reply, ProtocolError> {
         match request {
-            Request::Ping => Ok(Reply::Pong),
+            Request::Ping { .. } => Ok(Reply::Pong),
+            Request::IceServers => Ok(Reply::IceServers(IceServers { ice_servers: Vec::new() })),
             Request::Leave => Ok(Reply::Done),
-            Request::Join { .. } => Err(ProtocolError::new(ErrorCode::AlreadyJoined, "this connection has joined a room already")),
+            Request::Join { .. } | Request::Resume { .. } => {
+                Err(ProtocolError::new(ErrorCode::AlreadyJoined, "this connection has joined a room already"))
+            }
             Request::Offer { sdp } => Ok(match self.transport.handle_offer(&sdp, &self.seat)? {
                 Some(sdp) => Reply::Answer(Answered { sdp }),
                 None => Reply::Ignored,

@@ -104,7 +104,7 @@ async fn join(server: &Arc<Server>, socket: &mut Socket) -> Result<Box<Participa
         let frame = frame.unwrap_or(Err(Close::Because(CloseReason::ProtocolViolation)))?;
         let (id, result) = match socket.reader.decode(frame) {
             Err(refused) => (refused.id, Err(refused.error)),
-            Ok(ClientMessage { id, request: Request::Ping }) => (Some(id), Ok(Reply::Pong)),
+            Ok(ClientMessage { id, request: Request::Ping { .. } }) => (Some(id), Ok(Reply::Pong)),
             Ok(ClientMessage { id, request: Request::Join { room, name } }) => {
                 match Participant::enter(server, &room, Entrant::Participant(name), Mode::Meeting).await {
                     Ok(mut participant) => {

@@ -159,7 +159,7 @@ async fn nothing_but_join_and_ping_is_answered_before_join() {
     let server = Server::start(&[]).await;
     for encoding in [Encoding::Json, Encoding::MessagePack] {
         let mut socket = server.connect(encoding).await;
-        assert_eq!(socket.request(Request::Ping).await, Ok(Reply::Pong));
+        assert_eq!(socket.request(Request::Ping { received: None }).await, Ok(Reply::Pong));
         for request in [offer(OFFER), Request::Leave, Request::EndOfCandidates, Request::Unpublish { track: TrackId(1) }] {
             assert_eq!(socket.request(request).await.unwrap_err().code, ErrorCode::NotJoined);
         }
@@ -269,7 +269,7 @@ async fn requests_that_come_too_fast_are_refused_and_the_session_goes_on() {
     let (mut ada, _) = server.join("demo", "Ada").await;
     let mut refused = 0;
     for _ in 0..500 {
-        match ada.request(Request::Ping).await {
+        match ada.request(Request::Ping { received: None }).await {
             Ok(reply) => assert_eq!(reply, Reply::Pong),
             Err(error) => {
                 assert_eq!((error.code, error.retryable), (ErrorCode::RateLimited, true));
@@ -278,7 +278,7 @@ async fn requests_that_come_too_fast_are_refused_and_the_session_goes_on() {
         }
     }
     assert!((1..300).contains(&refused), "{refused} of 500 refused");
-    let again = async { while ada.request(Request::Ping).await.is_err() {} };
+    let again = async { while ada.request(Request::Ping { received: None }).await.is_err() {} };
     tokio::time::timeout(SOON, again).await.expect("served again");
 }
 

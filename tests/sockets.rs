@@ -46,7 +46,7 @@ async fn joins_are_quick_beside_many_silent_sockets() {
     }
     let start = Instant::now();
     let (mut socket, _) = server.join("demo", "Ada").await;
-    assert_eq!(socket.request(Request::Ping).await, Ok(Reply::Pong));
+    assert_eq!(socket.request(Request::Ping { received: None }).await, Ok(Reply::Pong));
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     for stream in &mut silent {
         assert_eq!(until_closed(stream).await, b"");
@@ -96,7 +96,7 @@ async fn a_client_that_does_not_read_is_closed_and_the_others_are_told() {
         })
         .await;
     assert!(matches!(reason, LeaveReason::ConnectionLost | LeaveReason::Removed));
-    assert_eq!(chatters[0].request(Request::Ping).await, Ok(Reply::Pong));
+    assert_eq!(chatters[0].request(Request::Ping { received: None }).await, Ok(Reply::Pong));
 }
 
 #[tokio::test]

@@ -180,7 +180,9 @@ impl RoomTask {
             | Request::Answer { .. }
             | Request::Candidate { .. }
             | Request::EndOfCandidates
-            | Request::Ping
+            | Request::Resume { .. }
+            | Request::IceServers
+            | Request::Ping { .. }
             | Request::Leave => Err(ProtocolError::new(ErrorCode::Internal, "not a request to a room")),
         }
         .map(|()| Reply::Done)

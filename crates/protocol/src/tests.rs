@@ -23,7 +23,9 @@ fn every_request_survives_both_encodings() {
         Request::Pause { track: TrackId(2), paused: true },
         Request::Rename { name: "Grace".into() },
         Request::Chat { text: "hello".into(), to: Some(ParticipantId(4)) },
-        Request::Ping,
+        Request::IceServers,
+        Request::Ping { received: None },
+        Request::Ping { received: Some(7) },
         Request::Leave,
     ];
     for request in requests {
@@ -92,7 +94,7 @@ fn deep_and_trailing_messagepack_is_refused() {
     deep.push(0xc0);
     assert_eq!(Encoding::MessagePack.decode_client(&deep).unwrap_err().error.code, ErrorCode::TooDeep);
 
-    let mut trailing = Encoding::MessagePack.encode_client(&ClientMessage { id: 1, request: Request::Ping });
+    let mut trailing = Encoding::MessagePack.encode_client(&ClientMessage { id: 1, request: Request::Ping { received: None } });
     trailing.push(0xc0);
     assert_eq!(Encoding::MessagePack.decode_client(&trailing).unwrap_err().error.code, ErrorCode::Malformed);
 }

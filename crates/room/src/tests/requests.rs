@@ -161,6 +161,7 @@ fn the_estimate_of_a_roster_entry_is_above_what_it_takes() {
             participants,
             ice_servers: Vec::new(),
             limits: switchyard_protocol::Limits { message_bytes: 0, chat_bytes: 0, tracks: 0, slots: 0 },
+            session: switchyard_protocol::Session { token: String::new(), resume_within: 0 },
         }),
     };
     for encoding in [Encoding::Json, Encoding::MessagePack] {
