@@ -5,12 +5,18 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use support::{OFFER, Server, Socket, accept, left, server_offer};
+use rtc_crypto::RTCCryptoProvider;
+use rtc_crypto::providers::AwsLcRsProvider;
+use rtc_stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_USE_CANDIDATE, ATTR_USERNAME};
+use rtc_stun::fingerprint::FINGERPRINT;
+use rtc_stun::integrity::MessageIntegrity;
+use rtc_stun::message::{BINDING_REQUEST, Message, Setter};
+use support::{OFFER, SOON, Server, Socket, accept, left, server_offer};
 use switchyard_protocol::{
-    CloseReason, Encoding, ErrorCode, Event, Joined, LeaveReason, MAX_CHAT_BYTES, Participant, ParticipantId, ProtocolError, Reply, Request,
-    Resumed, ServerMessage, Snapshot, Source, TrackId,
+    CloseReason, Encoding, ErrorCode, Event, Joined, LeaveReason, MAX_CHAT_BYTES, Participant, ParticipantId, ProtocolError, Reply,
+    Request, Resumed, ServerMessage, Snapshot, Source, TrackId,
 };
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, UdpSocket};
 
 fn chat(text: &str) -> Request {
     Request::Chat { text: text.into(), to: None }
@@ -101,6 +107,7 @@ async fn a_request_is_answered_once_however_often_the_connection_is_lost() {
     // A second and third request don't arrive: they are made again, as they were.
     let mut ada = go_on(&server, &joined, 2, 1).await;
     assert_eq!(ada.request(chat("again")).await, Ok(Reply::Done));
+    assert_eq!(ada.event(said).await, "again");
     assert!(matches!(ada.request(Request::Unpublish { track: TrackId(9) }).await, Err(error) if error.code == ErrorCode::NoSuchTrack));
     let received = ada.received;
     drop(ada);
@@ -125,7 +132,10 @@ async fn a_session_that_is_resumed_elsewhere_goes_on_there_and_says_so_here() {
         other => panic!("not told: {other:?}"),
     }
     assert_eq!(ada.closed().await, Some(4001));
-    assert_eq!(elsewhere.request(Request::Join { room: "demo".into(), name: "Ada".into() }).await.unwrap_err().code, ErrorCode::AlreadyJoined);
+    assert_eq!(
+        elsewhere.request(Request::Join { room: "demo".into(), name: "Ada".into() }).await.unwrap_err().code,
+        ErrorCode::AlreadyJoined
+    );
     assert_eq!(elsewhere.resume(&joined, 0).await.unwrap_err().code, ErrorCode::AlreadyJoined);
     assert_eq!(elsewhere.request(chat("from elsewhere")).await, Ok(Reply::Done));
     assert_eq!(ben.event(|event| Some((said(event), left(event)))).await, (None, None), "Ada came");
@@ -463,6 +473,42 @@ async fn who_does_not_read_loses_the_connection_but_not_the_session_and_disturbs
     };
     assert_eq!(watcher.event(heard).await, "I hear you now");
     assert_eq!(names, 0);
+}
+
+/// Checks a path to the server, as an ICE agent does that nominates it.
+async fn check(socket: &UdpSocket, answer: &str) {
+    let line = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name)).expect("credentials").to_owned();
+    let provider = AwsLcRsProvider::new();
+    let mut request = Message::new();
+    request.typ = BINDING_REQUEST;
+    request.write_header();
+    request.add(ATTR_USERNAME, format!("{}:{}", line("a=ice-ufrag:"), "theirs").as_bytes());
+    request.add(ATTR_ICE_CONTROLLING, &[0; 8]);
+    request.add(ATTR_USE_CANDIDATE, &[]);
+    MessageIntegrity::new_short_term_integrity_with_provider(line("a=ice-pwd:"), provider.crypto()).add_to(&mut request).unwrap();
+    FINGERPRINT.add_to(&mut request).unwrap();
+    socket.send(&request.raw).await.unwrap();
+    let mut response = [0; 1500];
+    tokio::time::timeout(SOON, socket.recv(&mut response)).await.expect("answered").unwrap();
+}
+
+#[tokio::test]
+async fn who_is_not_heard_on_the_media_path_is_asked_to_restart_ice_until_they_are() {
+    let server = Server::start(&[]).await;
+    let (mut ada, _) = server.join("demo", "Ada").await;
+    let Ok(Reply::Answer(answer)) = ada.request(Request::Offer { sdp: OFFER.into() }).await else { panic!("answered") };
+    let path = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    path.connect(("127.0.0.1", server.media)).await.unwrap();
+    check(&path, &answer.sdp).await;
+    let asked = |event: &Event| matches!(event, Event::RestartIce { .. }).then(Instant::now);
+    let silent = Instant::now();
+    let first = ada.event(asked).await;
+    assert!((6..10).contains(&(first - silent).as_secs()), "{:?}", first - silent);
+    let second = ada.event(asked).await;
+    assert!((4..8).contains(&(second - first).as_secs()), "{:?}", second - first);
+    check(&path, &answer.sdp).await;
+    let more = tokio::time::timeout(Duration::from_secs(6), ada.event(asked)).await;
+    assert!(more.is_err(), "asked once more though it was heard");
 }
 
 #[tokio::test]
