@@ -13,7 +13,7 @@ use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodingParameters, RTCR
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use switchyard_protocol::{
     Answered, ClientMessage, CloseReason, Encoding, ErrorCode, Event, Joined, Kind, Limits, Participant, ParticipantId, ProtocolError,
-    Published, Reply, Request, ServerMessage, SlotAssignment, Source, Track, TrackId, VERSION,
+    Published, Reply, Request, ServerMessage, Session, SlotAssignment, Source, Track, TrackId, VERSION,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -256,6 +256,7 @@ impl Serving {
                 }],
                 ice_servers: Vec::new(),
                 limits: Limits { message_bytes: 0, chat_bytes: 0, tracks: 8, slots: 64 },
+                session: Session { token: "double".into(), resume_within: 0 },
             }),
             Request::Offer { .. } if std::mem::take(&mut self.refuse) => {
                 let error = ProtocolError::new(ErrorCode::InvalidSdp, "not today");

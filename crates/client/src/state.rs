@@ -184,7 +184,7 @@ impl State {
                     participant.tracks.iter_mut().filter(|other| other.id == *track).for_each(|other| other.muted = *muted);
                 }
             }
-            Event::Offer { .. } | Event::Chat { message: ChatMessage { .. } } | Event::Closing { .. } => {}
+            Event::Offer { .. } | Event::RestartIce { .. } | Event::Chat { message: ChatMessage { .. } } | Event::Closing { .. } => {}
         }
     }
 

@@ -191,7 +191,7 @@ async fn a_session_the_server_ends_fails_what_waits() {
     double.order(Order::Close(CloseReason::ShuttingDown));
     let error = client.wait_until(LONG, |_| false).await.unwrap_err();
     assert!(matches!(error, WaitError::Closed(Closed::Closing { reason: CloseReason::ShuttingDown, .. })), "{error}");
-    assert!(matches!(client.request(Request::Ping).await, Err(ClientError::Closed(_))));
+    assert!(matches!(client.request(Request::Ping { received: None }).await, Err(ClientError::Closed(_))));
     assert!(matches!(client.wait_for_report(LONG, |_| false).await, Err(WaitError::Closed(_))));
 }
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::{
-    ErrorCode, MAX_CANDIDATE_BYTES, MAX_CHAT_BYTES, MAX_MID_BYTES, MAX_NAME_CHARS, MAX_ROOM_CHARS, ParticipantId, ProtocolError, Source,
-    TrackId,
+    ErrorCode, MAX_CANDIDATE_BYTES, MAX_CHAT_BYTES, MAX_MID_BYTES, MAX_NAME_CHARS, MAX_ROOM_CHARS, MAX_TOKEN_BYTES, ParticipantId,
+    ProtocolError, Source, Token, TrackId,
 };
 
 /// One request of a client. The server answers with one reply or one error that carries the same id.
@@ -22,12 +22,21 @@ pub struct ClientMessage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Request {
-    /// Enter a room. The first request of every connection.
+    /// Enter a room. The first request of a connection, unless that is [`Request::Resume`].
     Join {
         /// The room's id: letters, digits, `-`, `_`, `.`; made when the first participant enters.
         room: String,
         /// The display name others see.
         name: String,
+    },
+    /// Go on with a session whose connection was lost; in place of [`Request::Join`].
+    Resume {
+        /// From [`crate::Joined::session`].
+        #[ts(type = "string")]
+        token: Token,
+        /// How many of the server's messages arrived after the reply to `join`, over all connections of the session; the reply to
+        /// `resume` is not counted.
+        received: u32,
     },
     /// A session description of the client's own making. Answered by [`crate::Reply::Answer`], or by
     /// [`crate::Reply::Ignored`] when it collided with an offer of the server's: roll back and answer that one.
@@ -106,16 +115,24 @@ pub enum Request {
         #[ts(optional)]
         to: Option<ParticipantId>,
     },
+    /// The servers for `RTCConfiguration.iceServers`, with credentials that are good from now on; before an ICE restart.
+    IceServers,
     /// Answered at once.
-    Ping,
+    Ping {
+        /// As in [`Request::Resume`]: the server need not keep those messages any longer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        received: Option<u32>,
+    },
     /// Leave the room; the server answers and closes the WebSocket with 1000.
     Leave,
 }
 
 impl Request {
     /// The value of `type` for every request, in the order of declaration.
-    pub const TYPES: [&'static str; 15] = [
+    pub const TYPES: [&'static str; 17] = [
         "join",
+        "resume",
         "offer",
         "answer",
         "candidate",
@@ -128,6 +145,7 @@ impl Request {
         "pause",
         "rename",
         "chat",
+        "ice_servers",
         "ping",
         "leave",
     ];
@@ -139,6 +157,7 @@ impl Request {
                 validate_room(room)?;
                 validate_name(name)
             }
+            Request::Resume { token, .. } => validate_token(token),
             Request::Rename { name } => validate_name(name),
             Request::Publish { mid, .. } => validate_mid(mid),
             Request::Candidate { candidate, mid } => {
@@ -179,6 +198,13 @@ fn validate_name(name: &str) -> Result<(), ProtocolError> {
         ErrorCode::InvalidName,
         format!("a name has 1 to {MAX_NAME_CHARS} characters, none of them a control character"),
     ))
+}
+
+fn validate_token(token: &Token) -> Result<(), ProtocolError> {
+    if token.0.len() <= MAX_TOKEN_BYTES {
+        return Ok(());
+    }
+    Err(ProtocolError::new(ErrorCode::NoSuchSession, "there is no such session"))
 }
 
 fn validate_mid(mid: &str) -> Result<(), ProtocolError> {

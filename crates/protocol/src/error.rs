@@ -36,10 +36,12 @@ pub enum ErrorCode {
     TooDeep,
     /// A text frame on a MessagePack connection, or a binary frame on a JSON connection.
     WrongEncoding,
-    /// Anything but `join` or `ping` before `join`.
+    /// Anything but `join`, `resume` or `ping` before `join`.
     NotJoined,
-    /// A second `join`.
+    /// A second `join`, or `resume` after it.
     AlreadyJoined,
+    /// There is no such session, or no longer: join.
+    NoSuchSession,
     /// The room's id is empty, too long or has other characters.
     InvalidRoom,
     /// The display name is empty, too long or has control characters.

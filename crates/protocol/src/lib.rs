@@ -17,8 +17,8 @@ pub use client::{ClientMessage, Request};
 pub use codec::{DecodeError, Encoding};
 pub use error::{ErrorCode, ProtocolError};
 pub use server::{
-    Answered, ChatMessage, CloseReason, Event, IceServer, Joined, LeaveReason, Limits, Participant, Published, Reply, ServerMessage,
-    SlotAssignment, Track,
+    Answered, ChatMessage, CloseReason, Event, IceServer, IceServers, Joined, LeaveReason, Limits, Participant, Published, Reply, Resumed,
+    ServerMessage, Session, SlotAssignment, Snapshot, Track,
 };
 pub use typescript::typescript;
 
@@ -40,6 +40,8 @@ pub const MAX_NAME_CHARS: usize = 64;
 pub const MAX_CHAT_BYTES: usize = 4 * 1024;
 /// Bytes in a media identification tag (`a=mid`); browsers use one to three characters.
 pub const MAX_MID_BYTES: usize = 16;
+/// Bytes in a session's token; the server's have 32.
+pub const MAX_TOKEN_BYTES: usize = 128;
 /// Bytes in one ICE candidate; the longest host names allowed by RFC 1035 fit.
 pub const MAX_CANDIDATE_BYTES: usize = 512;
 
@@ -52,6 +54,23 @@ pub struct ParticipantId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
 #[serde(transparent)]
 pub struct TrackId(pub u32);
+
+/// What names a session and opens it: whoever knows it is the participant. Not shown by `Debug`, so that no log tells it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl From<&str> for Token {
+    fn from(token: &str) -> Self {
+        Self(token.to_owned())
+    }
+}
 
 /// Audio or video, as in an SDP `m=` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]

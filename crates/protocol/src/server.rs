@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::{Kind, ParticipantId, ProtocolError, Source, TrackId};
+use crate::{Kind, ParticipantId, ProtocolError, Source, Token, TrackId};
 
 /// One message of the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
@@ -38,12 +38,16 @@ pub enum ServerMessage {
 pub enum Reply {
     /// To `join`.
     Joined(Joined),
+    /// To `resume`.
+    Resumed(Resumed),
     /// To `offer`.
     Answer(Answered),
     /// To `offer`, when it collided with the server's own: the client rolls back and answers that one.
     Ignored,
     /// To `publish`.
     Published(Published),
+    /// To `ice_servers`.
+    IceServers(IceServers),
     /// To `ping`.
     Pong,
     /// To everything else.
@@ -65,6 +69,46 @@ pub struct Joined {
     pub ice_servers: Vec<IceServer>,
     /// What the server accepts.
     pub limits: Limits,
+    /// How to go on over another connection when this one is lost.
+    pub session: Session,
+}
+
+/// What a client needs to resume its session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct Session {
+    /// Whoever knows it is the participant. Not to be shown, logged or stored.
+    #[ts(type = "string")]
+    pub token: Token,
+    /// Milliseconds after the loss of a connection in which [`crate::Request::Resume`] is taken; then the participant has left.
+    pub resume_within: u32,
+}
+
+/// A session goes on. What the client missed of the server's messages follows, in order; then what is new.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct Resumed {
+    /// How many of the client's messages arrived after `join`, over all connections of the session; `resume` is not counted. The client sends the
+    /// others again.
+    pub received: u32,
+    /// More was missed than the server keeps: the room as it is now. Of what was missed only replies, errors and offers follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub snapshot: Option<Snapshot>,
+}
+
+/// The room as it is, in place of events that told how it became so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct Snapshot {
+    /// Everybody else in the room with what they publish.
+    pub participants: Vec<Participant>,
+    /// What each of the client's receiving m-lines carries; those that carry nothing are not in it.
+    pub slots: Vec<SlotAssignment>,
+}
+
+/// The servers that help in finding a path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct IceServers {
+    /// For `RTCConfiguration.iceServers`.
+    pub ice_servers: Vec<IceServer>,
 }
 
 /// An entry of `RTCConfiguration.iceServers`.
@@ -186,6 +230,8 @@ pub enum CloseReason {
     TransportFailed,
     /// Nothing authenticated was heard for too long.
     TransportTimeout,
+    /// The session was resumed over another connection and goes on there.
+    ResumedElsewhere,
 }
 
 /// What happens in the room and to the client's own session; `kind` names it on the wire.
@@ -198,6 +244,11 @@ pub enum Event {
         revision: u32,
         /// SDP.
         sdp: String,
+    },
+    /// The server hears nothing on the media path: the client restarts ICE.
+    RestartIce {
+        /// For `RTCConfiguration.iceServers`, to be set before.
+        ice_servers: Vec<IceServer>,
     },
     /// Which slot's m-line carries which track; only what changed.
     Slots {

@@ -3,8 +3,9 @@
 use ts_rs::{Config, TS};
 
 use crate::{
-    Answered, ChatMessage, ClientMessage, CloseReason, ErrorCode, Event, IceServer, Joined, Kind, LeaveReason, Limits, Participant,
-    ParticipantId, ProtocolError, Published, Reply, Request, ServerMessage, SlotAssignment, Source, Track, TrackId,
+    Answered, ChatMessage, ClientMessage, CloseReason, ErrorCode, Event, IceServer, IceServers, Joined, Kind, LeaveReason, Limits,
+    Participant, ParticipantId, ProtocolError, Published, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment, Snapshot,
+    Source, Track, TrackId,
 };
 
 /// One TypeScript module with every type of the protocol.
@@ -27,7 +28,11 @@ pub fn typescript() -> String {
         ServerMessage,
         Reply,
         Joined,
+        Session,
+        Resumed,
+        Snapshot,
         IceServer,
+        IceServers,
         Limits,
         Participant,
         Track,

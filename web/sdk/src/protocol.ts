@@ -22,7 +22,16 @@ room: string,
 /**
  * The display name others see.
  */
-name: string, } | { "type": "offer", 
+name: string, } | { "type": "resume", 
+/**
+ * From [`crate::Joined::session`].
+ */
+token: string, 
+/**
+ * How many of the server's messages arrived after the reply to `join`, over all connections of the session; the reply to
+ * `resume` is not counted.
+ */
+received: number, } | { "type": "offer", 
 /**
  * SDP.
  */
@@ -94,7 +103,11 @@ text: string,
 /**
  * Only to this participant.
  */
-to?: ParticipantId, } | { "type": "ping" } | { "type": "leave" });
+to?: ParticipantId, } | { "type": "ice_servers" } | { "type": "ping", 
+/**
+ * As in [`Request::Resume`]: the server need not keep those messages any longer.
+ */
+received?: number, } | { "type": "leave" });
 
 export type Request = { "type": "join", 
 /**
@@ -104,7 +117,16 @@ room: string,
 /**
  * The display name others see.
  */
-name: string, } | { "type": "offer", 
+name: string, } | { "type": "resume", 
+/**
+ * From [`crate::Joined::session`].
+ */
+token: string, 
+/**
+ * How many of the server's messages arrived after the reply to `join`, over all connections of the session; the reply to
+ * `resume` is not counted.
+ */
+received: number, } | { "type": "offer", 
 /**
  * SDP.
  */
@@ -176,7 +198,11 @@ text: string,
 /**
  * Only to this participant.
  */
-to?: ParticipantId, } | { "type": "ping" } | { "type": "leave" };
+to?: ParticipantId, } | { "type": "ice_servers" } | { "type": "ping", 
+/**
+ * As in [`Request::Resume`]: the server need not keep those messages any longer.
+ */
+received?: number, } | { "type": "leave" };
 
 export type ServerMessage = { "type": "reply", 
 /**
@@ -200,7 +226,7 @@ error: ProtocolError, } | { "type": "event",
  */
 event: Event, };
 
-export type Reply = { "kind": "joined" } & Joined | { "kind": "answer" } & Answered | { "kind": "ignored" } | { "kind": "published" } & Published | { "kind": "pong" } | { "kind": "done" };
+export type Reply = { "kind": "joined" } & Joined | { "kind": "resumed" } & Resumed | { "kind": "answer" } & Answered | { "kind": "ignored" } | { "kind": "published" } & Published | { "kind": "ice_servers" } & IceServers | { "kind": "pong" } | { "kind": "done" };
 
 export type Joined = { 
 /**
@@ -226,7 +252,42 @@ ice_servers: Array<IceServer>,
 /**
  * What the server accepts.
  */
-limits: Limits, };
+limits: Limits, 
+/**
+ * How to go on over another connection when this one is lost.
+ */
+session: Session, };
+
+export type Session = { 
+/**
+ * Whoever knows it is the participant. Not to be shown, logged or stored.
+ */
+token: string, 
+/**
+ * Milliseconds after the loss of a connection in which [`crate::Request::Resume`] is taken; then the participant has left.
+ */
+resume_within: number, };
+
+export type Resumed = { 
+/**
+ * How many of the client's messages arrived after `join`, over all connections of the session; `resume` is not counted. The client sends the
+ * others again.
+ */
+received: number, 
+/**
+ * More was missed than the server keeps: the room as it is now. Of what was missed only replies, errors and offers follow.
+ */
+snapshot?: Snapshot, };
+
+export type Snapshot = { 
+/**
+ * Everybody else in the room with what they publish.
+ */
+participants: Array<Participant>, 
+/**
+ * What each of the client's receiving m-lines carries; those that carry nothing are not in it.
+ */
+slots: Array<SlotAssignment>, };
 
 export type IceServer = { 
 /**
@@ -241,6 +302,12 @@ username?: string,
  * For TURN.
  */
 credential?: string, };
+
+export type IceServers = { 
+/**
+ * For `RTCConfiguration.iceServers`.
+ */
+ice_servers: Array<IceServer>, };
 
 export type Limits = { 
 /**
@@ -334,7 +401,7 @@ at: number, };
 
 export type LeaveReason = "left" | "connection_lost" | "removed";
 
-export type CloseReason = "shutting_down" | "protocol_violation" | "too_slow" | "transport_failed" | "transport_timeout";
+export type CloseReason = "shutting_down" | "protocol_violation" | "too_slow" | "transport_failed" | "transport_timeout" | "resumed_elsewhere";
 
 export type Event = { "kind": "offer", 
 /**
@@ -344,7 +411,11 @@ revision: number,
 /**
  * SDP.
  */
-sdp: string, } | { "kind": "slots", 
+sdp: string, } | { "kind": "restart_ice", 
+/**
+ * For `RTCConfiguration.iceServers`, to be set before.
+ */
+ice_servers: Array<IceServer>, } | { "kind": "slots", 
 /**
  * By m-line.
  */
@@ -410,7 +481,7 @@ reason: CloseReason,
  */
 message: string, };
 
-export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "invalid_room" | "invalid_name" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "already_published" | "limit_reached" | "overloaded" | "rate_limited" | "timeout" | "shutting_down" | "internal";
+export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "no_such_session" | "invalid_room" | "invalid_name" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "already_published" | "limit_reached" | "overloaded" | "rate_limited" | "timeout" | "shutting_down" | "internal";
 
 export type ProtocolError = { 
 /**
