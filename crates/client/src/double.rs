@@ -13,7 +13,7 @@ use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodingParameters, RTCR
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use switchyard_protocol::{
     Answered, ClientMessage, CloseReason, Encoding, ErrorCode, Event, Joined, Kind, Limits, Participant, ParticipantId, ProtocolError,
-    Published, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Source, Track, TrackId, VERSION,
+    Published, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Source, Token, Track, TrackId, VERSION,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -311,8 +311,8 @@ impl Serving {
         self.encoding.decode_client(&message.into_data()).expect("the client keeps to the protocol")
     }
 
-    fn token(&self) -> String {
-        format!("double {}", self.joined)
+    fn token(&self) -> Token {
+        Token(format!("double {}", self.joined))
     }
 
     async fn join(&mut self, id: u32, room: String) {

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use switchyard_protocol::{ClientMessage, CloseReason, Encoding, Event, Joined, Reply, Request, Resumed, ServerMessage, Snapshot};
+use switchyard_protocol::{ClientMessage, CloseReason, Encoding, Event, Joined, Reply, Request, Resumed, ServerMessage, Snapshot, Token};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -80,8 +80,8 @@ pub(crate) struct Link {
     reconnect: bool,
     /// Whether the client has said that it leaves.
     leaving: bool,
-    /// The session's; a secret.
-    token: String,
+    /// The session's.
+    token: Token,
     tally: Tally<Message>,
     next_id: u32,
     connection: Connection,
@@ -292,7 +292,7 @@ async fn join(socket: &mut Socket, target: &Target) -> Result<Box<Joined>, Begin
 
 /// Tries until it resumes the session of `token`, of whose messages `received` came, or, when that is gone, until it joins; or until the server has
 /// said that it never will.
-async fn reconnect(target: Target, mut token: Option<String>, received: u32, mut backoff: Backoff) -> Result<(Arrival, Backoff), Closed> {
+async fn reconnect(target: Target, mut token: Option<Token>, received: u32, mut backoff: Backoff) -> Result<(Arrival, Backoff), Closed> {
     let mut wait = backoff.wait();
     loop {
         sleep(wait).await;
@@ -315,7 +315,7 @@ async fn reconnect(target: Target, mut token: Option<String>, received: u32, mut
 }
 
 /// One connection's try. Forgets a `token` that the server does not know.
-async fn attempt(target: &Target, token: &mut Option<String>, received: u32) -> Result<Arrival, Beginning> {
+async fn attempt(target: &Target, token: &mut Option<Token>, received: u32) -> Result<Arrival, Beginning> {
     let opened = Socket::open(&target.url, target.encoding, QUEUE, CONNECT_TIMEOUT).await;
     let mut socket = opened.map_err(|error| Beginning::Closed(Closed::WebSocket(error.to_string())))?;
     if let Some(known) = token {
