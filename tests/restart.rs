@@ -4,13 +4,14 @@ mod support;
 #[path = "support/talker.rs"]
 mod talker;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use support::Server;
 use switchyard_client::{Client, ClientEvent, Options, State, Transport, now_micros};
-use talker::{Talker, Voice};
+use talker::Talker;
+use tokio::sync::broadcast;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// In which people have media again, 95 of 100 of them.
@@ -45,24 +46,27 @@ async fn two_hundred_people_hear_each_other_again_within_ten_seconds() {
         talkers.extend(join_all(entering).await);
     }
     join_all(talkers.iter().map(|talker| talker.hears(ROOM - 1, PATIENCE))).await;
+    // Started again at once, and when everybody has tried for a while.
+    for away in [Duration::ZERO, Duration::from_secs(3)] {
+        crash(&mut server, &talkers, away).await;
+    }
+}
+
+/// Kills the server, starts it again after a while and checks that everybody hears everybody as before, soon.
+async fn crash(server: &mut Server, talkers: &[Talker], away: Duration) {
     let before: Vec<State> = talkers.iter().map(|talker| talker.client.state()).collect();
     let mut events: Vec<_> = talkers.iter().map(|talker| talker.client.events()).collect();
-
     let killed = now_micros();
     server.kill().await;
+    tokio::time::sleep(away).await;
     server.start_again(&[]).await;
     let listening = now_micros();
     let back = join_all(talkers.iter().zip(&mut events).map(|(talker, events)| async move {
-        let rejoined = async {
-            while !matches!(events.recv().await, Ok(ClientEvent::Rejoined { .. })) {}
-            now_micros()
-        };
-        let joined = tokio::time::timeout(PATIENCE, rejoined).await.expect("joined again");
+        let joined = rejoined(events).await;
         // What was heard before the loss is soon forgotten: whoever is heard has talked after it.
-        let since = |voices: &BTreeMap<u32, Voice>| voices.values().all(|voice| voice.first > killed);
         loop {
             let voices = talker.hears(ROOM - 1, PATIENCE).await;
-            if since(&voices) {
+            if voices.values().all(|voice| voice.first > killed) {
                 let first = voices.values().map(|voice| voice.first).min().expect("somebody");
                 let all = voices.values().map(|voice| voice.first).max().expect("somebody");
                 return (joined, first, all);
@@ -77,19 +81,27 @@ async fn two_hundred_people_hear_each_other_again_within_ten_seconds() {
         assert_eq!((&after.room, names(&after)), (&before.room, names(before)), "the same people in the same room");
         assert!(after.negotiation.failed == 0 && !after.reconnecting, "{after:?}");
     }
-    for (what, from) in [("the kill", killed), ("listening again", listening)] {
-        let figures = [
-            figures(back.iter().map(|(joined, ..)| joined.saturating_sub(from)).collect()),
-            figures(back.iter().map(|(_, first, _)| first.saturating_sub(from)).collect()),
-            figures(back.iter().map(|(.., all)| all.saturating_sub(from)).collect()),
-        ];
-        println!(
-            "ms after {what} (p50, p95, max): joined {:?}, somebody heard {:?}, everybody heard {:?}",
-            figures[0], figures[1], figures[2]
-        );
-        assert!(Duration::from_millis(figures[2][1]) <= BACK, "everybody heard after {what}: {:?}", figures[2]);
-    }
     println!("the server was away for {} ms", (listening - killed) / 1000);
+    for (what, from) in [("the kill", killed), ("listening again", listening)] {
+        let since = |at: fn(&(u64, u64, u64)) -> u64| figures(back.iter().map(|back| at(back).saturating_sub(from)).collect());
+        let (joined, somebody, everybody) = (since(|back| back.0), since(|back| back.1), since(|back| back.2));
+        println!("ms after {what} (p50, p95, max): joined {joined:?}, somebody heard {somebody:?}, everybody heard {everybody:?}");
+        assert!(Duration::from_millis(everybody[1]) <= BACK, "everybody heard after {what}: {everybody:?}");
+    }
+}
+
+/// When a client is in another session.
+async fn rejoined(events: &mut broadcast::Receiver<ClientEvent>) -> u64 {
+    let rejoined = async {
+        loop {
+            match events.recv().await {
+                Ok(ClientEvent::Rejoined { .. }) => return now_micros(),
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => panic!("the session is over"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, rejoined).await.expect("joined again")
 }
 
 /// The storm alone: nobody sends.
@@ -116,11 +128,7 @@ async fn five_hundred_at_once_all_come_back() {
     server.start_again(&[]).await;
     let listening = now_micros();
     let back = join_all(clients.iter().zip(&mut events).map(|(client, events)| async move {
-        let rejoined = async {
-            while !matches!(events.recv().await, Ok(ClientEvent::Rejoined { .. })) {}
-            now_micros() - listening
-        };
-        let joined = tokio::time::timeout(PATIENCE, rejoined).await.expect("joined again");
+        let joined = rejoined(events).await - listening;
         client.wait_until(PATIENCE, |state| state.transport == Transport::Connected).await.expect("connected again");
         (joined, now_micros() - listening)
     }))

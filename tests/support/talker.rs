@@ -1,11 +1,13 @@
 //! Headless participants that talk all the time, past the peer connection, so that a machine has room for hundreds.
 
+#![allow(dead_code, reason = "each test target uses a part")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use switchyard_client::{
-    Arrival, Client, ClientEvent, Kind, Media, Options, Outgoing, Publish, Sender, Sink, Source, Stamp, WaitError, now_micros,
+    Arrival, Client, ClientEvent, Kind, Lines, Media, Options, Outgoing, Publish, Sender, Sink, Source, Stamp, WaitError, now_micros,
 };
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
@@ -68,10 +70,15 @@ pub struct Talker {
 impl Talker {
     /// Enters a room; `every`: between two packets.
     pub async fn enter(url: &str, room: &str, name: &str, every: Duration, seed: u64) -> Self {
+        Self::enter_over(None, url, room, name, every, seed).await
+    }
+
+    /// Enters a room over a bad line.
+    pub async fn enter_over(lines: Option<Lines>, url: &str, room: &str, name: &str, every: Duration, seed: u64) -> Self {
         let mut options = Options::new(url, room, name).publish(Publish::new(Source::Microphone, Media::Silent));
         options.seed = seed;
         let ear = Ear::default();
-        let client = Client::connect_direct(options, Box::new(ear.clone()), None).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let client = Client::connect_direct(options, Box::new(ear.clone()), lines).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         let client = Arc::new(client);
         let task = tokio::spawn(talk(client.clone(), client.events(), ear.clone(), every));
         Self { client, ear, task }

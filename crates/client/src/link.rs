@@ -62,9 +62,12 @@ struct Target {
     name: String,
 }
 
+/// The tries until there is another connection, and how long to wait when that is lost at once.
+type Search = Pin<Box<dyn Future<Output = Result<(Arrival, Backoff), Closed>> + Send>>;
+
 enum Connection {
     Up { socket: Socket, since: Instant },
-    Down(Pin<Box<dyn Future<Output = Result<(Arrival, Backoff), Closed>> + Send>>),
+    Down(Search),
 }
 
 /// What another connection brings.
