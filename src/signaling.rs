@@ -80,7 +80,7 @@ async fn run(server: Arc<Server>, socket: Socket) {
     };
     match entered {
         Ok(Some((participant, mut link))) => {
-            let close = participant.run(&mut link, stop).await;
+            let close = participant.run(&mut *link, stop).await;
             link.close(close).await;
         }
         Ok(None) => {}

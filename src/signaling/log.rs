@@ -117,7 +117,7 @@ impl Log {
                     None => return,
                 },
             };
-            *from = dropped.number;
+            *from = dropped.number.max(*from);
             self.bytes -= dropped.bytes.len();
         }
     }

@@ -116,7 +116,8 @@ impl Resumable {
 
     /// The connection is no more, or no use any more: it is broken off, and the client has a while to open another.
     fn lose(&mut self) {
-        if let Connection::Behind(arrival) = std::mem::replace(&mut self.connection, self.lost()) {
+        let lost = self.lost();
+        if let Connection::Behind(arrival) = std::mem::replace(&mut self.connection, lost) {
             // Otherwise it would go back to who brought it.
             drop(arrival.take());
         }

@@ -86,6 +86,14 @@ fn events_lost_on_the_way_to_the_log_take_a_look_at_the_room() {
     assert_eq!(log.resume(1), Ok(Missed::TooMuch), "though all that was kept has arrived");
 }
 
+#[test]
+fn what_was_lost_on_the_way_is_not_forgotten_over_what_there_is_no_room_for() {
+    let mut log = log(&[(Class::Event, "a"), (Class::Event, "b"), (Class::Event, "c"), (Class::Event, "d")]);
+    log.push_lost();
+    log.push(Class::Event, bytes("e"));
+    assert_eq!(log.resume(3), Ok(Missed::TooMuch));
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Event,
