@@ -75,8 +75,12 @@ impl Server {
     }
 
     pub async fn start_with(arguments: &[&str], stderr: Stdio) -> Self {
+        Self::start_at("127.0.0.1:0", 0, arguments, stderr).await
+    }
+
+    async fn start_at(http: &str, media: u16, arguments: &[&str], stderr: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
-            .args(["serve", "--dev", "--http", "127.0.0.1:0", "--media-port", "0"])
+            .args(["serve", "--dev", "--http", http, "--media-port", &media.to_string()])
             .args(arguments)
             .env("SWITCHYARD_LOG", "warn")
             .stderr(stderr)
@@ -91,6 +95,16 @@ impl Server {
         // Whoever reads stdout may go on doing so.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { http: http.parse().expect("an address"), media: media.parse().expect("a port"), child }
+    }
+
+    /// Kills the program, as a crash would; returns when it is gone.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("killed");
+    }
+
+    /// Starts the program again on the same ports; returns when it listens.
+    pub async fn start_again(&mut self, arguments: &[&str]) {
+        *self = Self::start_at(&self.http.to_string(), self.media, arguments, Stdio::inherit()).await;
     }
 
     pub fn url(&self) -> String {

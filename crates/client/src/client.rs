@@ -1,6 +1,7 @@
 //! The handle on one participant: what a test or a load generator calls.
 
 use std::fmt::Debug;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +9,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use switchyard_protocol::{Encoding, Participant, ParticipantId, Reply, Request, Track, TrackId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use webrtc::data_channel::DataChannel;
 
 use crate::direct::{Lane, Lines, Sender, Sink};
 use crate::error::{ClientError, Closed, WaitError};
 use crate::media::Publish;
 use crate::meter::Report;
-use crate::session::{self, Command};
+use crate::session::{self, Command, Handles};
 use crate::state::{ClientEvent, State};
 use crate::tap::SharedMeter;
 
@@ -24,7 +24,7 @@ const COMMANDS: usize = 64;
 /// Everybody, as the destination of a binary data message.
 const EVERYONE: u32 = u32::MAX;
 
-/// How long the session may take to wind up when leaving.
+/// How long leaving may take; without a connection it can't be said.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two looks at a report that is waited for: packets come by the thousand, a report is as large as the room.
@@ -51,10 +51,14 @@ pub struct Options {
     pub srtp: Option<SrtpProfile>,
     /// The address of the media socket; the one the server was reached from if absent.
     pub media_address: Option<IpAddr>,
+    /// Whether the participant comes back when the connection or the server is lost, as browsers do. Otherwise that is the end of it.
+    pub reconnect: bool,
+    /// Of the chance in it: when to try again.
+    pub seed: u64,
 }
 
 impl Options {
-    /// A participant that publishes nothing, speaks JSON and sends reports only.
+    /// A participant that publishes nothing, speaks JSON, sends reports only, and comes back when it is lost, at a moment that nobody can foretell.
     pub fn new(url: impl Into<String>, room: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -66,6 +70,8 @@ impl Options {
             feedback: Feedback::default(),
             srtp: None,
             media_address: None,
+            reconnect: true,
+            seed: RandomState::new().hash_one(()),
         }
     }
 
@@ -120,15 +126,13 @@ pub enum Renegotiated {
     AfterCollision,
 }
 
-/// A participant in a room. Dropping it ends the session as a lost connection would; [`Client::leave`] says goodbye.
+/// A participant in a room. Dropping it leaves the room; [`Client::leave`] also waits until that is done.
 pub struct Client {
-    me: ParticipantId,
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<State>,
     events: broadcast::Sender<ClientEvent>,
     meter: Arc<SharedMeter>,
-    data: Arc<dyn DataChannel>,
-    lane: Option<Arc<Lane>>,
+    handles: watch::Receiver<Handles>,
 }
 
 impl Client {
@@ -147,16 +151,8 @@ impl Client {
 
     async fn start(options: Options, lane: Option<Arc<Lane>>) -> Result<Client, ClientError> {
         let (commands, queue) = mpsc::channel(COMMANDS);
-        let started = session::start(options, lane.clone(), queue).await?;
-        let client = Client {
-            me: started.me,
-            commands,
-            state: started.state,
-            events: started.events,
-            meter: started.meter,
-            data: started.data,
-            lane,
-        };
+        let started = session::start(options, lane, queue).await?;
+        let client = Client { commands, state: started.state, events: started.events, meter: started.meter, handles: started.handles };
         client.ask(|done| Command::Ready { done }).await?;
         for publish in started.publish {
             client.publish(publish).await?;
@@ -166,12 +162,12 @@ impl Client {
 
     /// The local address of the media socket, for a client of [`Client::connect_direct`].
     pub fn media_address(&self) -> Option<SocketAddr> {
-        self.lane.as_ref()?.local_address()
+        self.handles.borrow().lane.as_ref()?.local_address()
     }
 
-    /// Who the client is.
+    /// Who the client is; somebody else after [`ClientEvent::Rejoined`].
     pub fn id(&self) -> ParticipantId {
-        self.me
+        self.state.borrow().me
     }
 
     /// What the client knows now.
@@ -211,7 +207,7 @@ impl Client {
         self.wait_until(timeout, |state| state.transport == crate::Transport::Connected && state.data_channel_open).await
     }
 
-    /// What has been received so far.
+    /// What has been received so far, since the client joined, or joined again.
     pub fn report(&self) -> Report {
         self.meter.lock().report()
     }
@@ -262,7 +258,8 @@ impl Client {
         self.ask(|done| Command::Mute { track, muted, done }).await
     }
 
-    /// What sends a track's packets, for a client of [`Client::connect_direct`]. There must be one only for each track.
+    /// What sends a track's packets, for a client of [`Client::connect_direct`]. There must be one only for each track. After
+    /// [`ClientEvent::Rejoined`] it sends nothing more: there are other tracks then.
     pub async fn sender(&self, track: TrackId) -> Result<Sender, ClientError> {
         self.ask(|done| Command::Sender { track, done }).await
     }
@@ -282,10 +279,17 @@ impl Client {
         self.ask(|done| Command::Negotiate { restart_ice: true, done }).await
     }
 
+    /// Has the server give a sign of life: what a browser does when the network has changed. A connection on which nothing comes for two seconds is
+    /// given up for another.
+    pub async fn check_connection(&self) -> Result<(), ClientError> {
+        self.ask(|done| Command::Doubt { done }).await
+    }
+
     /// Sends a text over the data channel, to one participant or to everybody.
     pub async fn send_text(&self, to: Option<ParticipantId>, text: &str) -> Result<(), ClientError> {
         let to = to.map_or("*".to_owned(), |to| to.0.to_string());
-        self.data.send_text(&format!("{to}\n{text}")).await.map_err(|error| ClientError::Data(error.to_string()))
+        let data = self.handles.borrow().data.clone();
+        data.send_text(&format!("{to}\n{text}")).await.map_err(|error| ClientError::Data(error.to_string()))
     }
 
     /// Sends bytes over the data channel, to one participant or to everybody.
@@ -293,22 +297,21 @@ impl Client {
         let mut message = BytesMut::with_capacity(4 + bytes.len());
         message.extend_from_slice(&to.map_or(EVERYONE, |to| to.0).to_be_bytes());
         message.extend_from_slice(bytes);
-        self.data.send(message).await.map_err(|error| ClientError::Data(error.to_string()))
+        let data = self.handles.borrow().data.clone();
+        data.send(message).await.map_err(|error| ClientError::Data(error.to_string()))
     }
 
     /// Leaves the room and waits until the server has closed the session.
     pub async fn leave(self) -> Result<(), ClientError> {
-        self.ask(|done| Command::Request { request: Request::Leave, done }).await?;
-        let mut state = self.state.clone();
-        let closed = tokio::time::timeout(LEAVE_TIMEOUT, state.wait_for(|state| state.closed.is_some())).await;
-        match closed {
-            Ok(Ok(state)) => match &state.closed {
-                Some(Closed::Left) | None => Ok(()),
-                Some(other) => Err(ClientError::Closed(other.clone())),
-            },
-            Ok(Err(_)) => Ok(()),
-            Err(_) => Err(ClientError::Timeout(LEAVE_TIMEOUT)),
-        }
+        let left = async {
+            self.ask(|done| Command::Request { request: Request::Leave, done }).await?;
+            let mut state = self.state.clone();
+            match state.wait_for(|state| state.closed.is_some()).await.map(|state| state.closed.clone()) {
+                Ok(Some(Closed::Left) | None) | Err(_) => Ok(()),
+                Ok(Some(other)) => Err(ClientError::Closed(other)),
+            }
+        };
+        tokio::time::timeout(LEAVE_TIMEOUT, left).await.map_err(|_| ClientError::Timeout(LEAVE_TIMEOUT))?
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T, ClientError>>) -> Command) -> Result<T, ClientError> {

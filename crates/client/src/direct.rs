@@ -79,6 +79,8 @@ pub(crate) struct Lane {
 }
 
 struct State {
+    /// Another has taken its place.
+    retired: bool,
     /// Once the handshake is done.
     crypto: Option<(Opener, Sealer)>,
     /// Where the peer connection sends what it sends.
@@ -95,8 +97,16 @@ impl std::fmt::Debug for Lane {
 
 impl Lane {
     pub(crate) fn new(sink: Box<dyn Sink>, lines: Option<Lines>) -> Arc<Self> {
-        let state = State { crypto: None, remote: None, reception: Reception::new(sink), transmission: Transmission::default() };
+        let state =
+            State { retired: false, crypto: None, remote: None, reception: Reception::new(sink), transmission: Transmission::default() };
         Arc::new(Self { keys: Arc::new(KeyTap::new()), lines, port: OnceLock::new(), state: Mutex::new(state) })
+    }
+
+    /// What takes its place in the participant's next session: `sink` goes over, and what still comes or is to be sent here goes nowhere.
+    pub(crate) fn succeed(&self) -> Arc<Self> {
+        let mut state = self.lock();
+        (state.retired, state.crypto) = (true, None);
+        Self::new(state.reception.retire(), self.lines.clone())
     }
 
     /// What the peer connection has to use.
@@ -162,6 +172,7 @@ impl State {
     /// Whether there are keys.
     fn prepare(&mut self, keys: &KeyTap) -> bool {
         if self.crypto.is_none()
+            && !self.retired
             && let Some(keys) = keys.keys()
         {
             self.crypto = Some((Opener::new(keys.profile, &keys.remote), Sealer::new(keys.profile, &keys.local)));

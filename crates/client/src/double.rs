@@ -1,5 +1,5 @@
-//! A server for tests: real signaling over a real WebSocket, one `webrtc` peer connection for its one client, and a media plane
-//! that sends what it hears back through its slots. Enough to drive the session through what a server can do to it.
+//! A server for tests: real signaling over real WebSockets, one `webrtc` peer connection for its one client, and a media plane
+//! that sends what it hears back through its slots. Enough to drive the session through what a server and a network can do to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodingParameters, RTCR
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use switchyard_protocol::{
     Answered, ClientMessage, CloseReason, Encoding, ErrorCode, Event, Joined, Kind, Limits, Participant, ParticipantId, ProtocolError,
-    Published, Reply, Request, ServerMessage, Session, SlotAssignment, Source, Track, TrackId, VERSION,
+    Published, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Source, Token, Track, TrackId, VERSION,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -33,7 +33,7 @@ use webrtc::peer_connection::{
 
 use crate::runtime::LoadRuntime;
 
-/// The client's id at the double, and that of the participant it pretends to have.
+/// The client's id at the double, plus one for each time it has joined again, and that of the participant the double pretends to have.
 pub(crate) const CLIENT: ParticipantId = ParticipantId(3);
 pub(crate) const OTHER: ParticipantId = ParticipantId(9);
 
@@ -49,6 +49,16 @@ pub(crate) enum Order {
     Tell(Event),
     /// Close with a reason.
     Close(CloseReason),
+    /// From now on nothing goes over the connection, in either direction, but it stays.
+    Stall,
+    /// Cut the connection; what is on the way is lost.
+    Cut,
+    /// Cut it and know no session any more, as a server does that was started anew.
+    Forget,
+    /// Answer the next resumption with a snapshot, in which the other participant has this name and no track is in a slot; missed events are lost.
+    Overflow(&'static str),
+    /// Have no room for this many joins.
+    RefuseJoins(usize),
 }
 
 /// A running double.
@@ -56,19 +66,22 @@ pub(crate) struct Double {
     pub(crate) url: String,
     orders: mpsc::UnboundedSender<Order>,
     requests: mpsc::UnboundedReceiver<Request>,
+    closes: mpsc::UnboundedReceiver<u16>,
     answered: Arc<AtomicUsize>,
 }
 
 impl Double {
-    /// Listens, and serves the first that comes.
+    /// Listens, and serves one client, which may come again.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("ws://{}/v1/ws", listener.local_addr().expect("bound"));
         let (orders, from_test) = mpsc::unbounded_channel();
         let (to_test, requests) = mpsc::unbounded_channel();
+        let (closed, closes) = mpsc::unbounded_channel();
         let answered = Arc::new(AtomicUsize::new(0));
-        tokio::spawn(serve(listener, from_test, to_test, answered.clone()));
-        Self { url, orders, requests, answered }
+        let serving = Serving::new(to_test, closed, answered.clone()).await;
+        tokio::spawn(serving.run(listener, from_test));
+        Self { url, orders, requests, closes, answered }
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -83,6 +96,11 @@ impl Double {
                 return request;
             }
         }
+    }
+
+    /// The code of the client's next farewell.
+    pub(crate) async fn close(&mut self) -> u16 {
+        self.closes.recv().await.expect("the double runs")
     }
 
     /// Offers of the double's that the client answered.
@@ -155,8 +173,20 @@ async fn connection(slots: Slots) -> Box<dyn PeerConnection> {
 }
 
 struct Serving {
-    socket: WebSocketStream<TcpStream>,
+    requests: mpsc::UnboundedSender<Request>,
+    closes: mpsc::UnboundedSender<u16>,
+    answered: Arc<AtomicUsize>,
+    socket: Option<WebSocketStream<TcpStream>>,
     encoding: Encoding,
+    stalled: bool,
+    /// Sessions begun so far; the last one's token has this number.
+    joined: u32,
+    forgotten: bool,
+    /// Messages got and sent in the session after `join`.
+    got: u32,
+    said: Vec<ServerMessage>,
+    overflow: Option<&'static str>,
+    refuse_joins: usize,
     connection: Box<dyn PeerConnection>,
     slots: Slots,
     revision: u32,
@@ -164,100 +194,184 @@ struct Serving {
     published: u32,
     collide: bool,
     refuse: bool,
-    answered: Arc<AtomicUsize>,
-}
-
-async fn serve(
-    listener: TcpListener,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-    requests: mpsc::UnboundedSender<Request>,
-    answered: Arc<AtomicUsize>,
-) {
-    let (tcp, _) = listener.accept().await.unwrap();
-    let mut encoding = Encoding::Json;
-    #[allow(clippy::result_large_err)] // The callback's signature is the library's.
-    let socket = tokio_tungstenite::accept_hdr_async(tcp, |upgrade: &Upgrade, mut response: Response| {
-        let asked = upgrade.headers()[SEC_WEBSOCKET_PROTOCOL].clone();
-        if asked == Encoding::MessagePack.subprotocol() {
-            encoding = Encoding::MessagePack;
-        }
-        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, asked);
-        Ok(response)
-    })
-    .await
-    .unwrap();
-    let slots = Slots::default();
-    let connection = connection(slots.clone()).await;
-    let mut serving = Serving {
-        socket,
-        encoding,
-        connection,
-        slots,
-        revision: 0,
-        in_flight: false,
-        published: 0,
-        collide: false,
-        refuse: false,
-        answered,
-    };
-    loop {
-        tokio::select! {
-            message = serving.socket.next() => {
-                let Some(Ok(message)) = message else { break };
-                if !matches!(message, Message::Text(_) | Message::Binary(_)) {
-                    continue;
-                }
-                let message = serving.encoding.decode_client(&message.into_data()).expect("the client keeps to the protocol");
-                let request = message.request.clone();
-                serving.handle(message).await;
-                let leaving = request == Request::Leave;
-                let _ = requests.send(request);
-                if leaving {
-                    let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-                    let _ = serving.socket.close(Some(frame)).await;
-                }
-            }
-            order = orders.recv() => match order {
-                Some(Order::Grow(slots)) => serving.grow(slots).await,
-                Some(Order::Collide) => serving.collide = true,
-                Some(Order::RefuseOffer) => serving.refuse = true,
-                Some(Order::Tell(event)) => serving.send(ServerMessage::Event { event }).await,
-                Some(Order::Close(reason)) => {
-                    let event = Event::Closing { reason, message: "for the test".into() };
-                    serving.send(ServerMessage::Event { event }).await;
-                }
-                None => break,
-            },
-        }
-    }
-    let _ = serving.connection.close().await;
 }
 
 impl Serving {
+    async fn new(requests: mpsc::UnboundedSender<Request>, closes: mpsc::UnboundedSender<u16>, answered: Arc<AtomicUsize>) -> Self {
+        let slots = Slots::default();
+        Self {
+            requests,
+            closes,
+            answered,
+            socket: None,
+            encoding: Encoding::Json,
+            stalled: false,
+            joined: 0,
+            forgotten: false,
+            got: 0,
+            said: Vec::new(),
+            overflow: None,
+            refuse_joins: 0,
+            connection: connection(slots.clone()).await,
+            slots,
+            revision: 0,
+            in_flight: false,
+            published: 0,
+            collide: false,
+            refuse: false,
+        }
+    }
+
+    async fn run(mut self, listener: TcpListener, mut orders: mpsc::UnboundedReceiver<Order>) {
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => self.accept(accepted.unwrap().0).await,
+                message = next(&mut self.socket), if !self.stalled => match message {
+                    Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                        let message = self.decode(message);
+                        let request = message.request.clone();
+                        self.got += 1;
+                        self.handle(message).await;
+                        if request == Request::Leave {
+                            let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+                            let _ = self.socket.as_mut().unwrap().close(Some(frame)).await;
+                        }
+                        let _ = self.requests.send(request);
+                    }
+                    Some(Ok(Message::Close(Some(frame)))) => drop(self.closes.send(frame.code.into())),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => self.socket = None,
+                },
+                order = orders.recv() => match order {
+                    Some(order) => self.obey(order).await,
+                    None => break,
+                },
+            }
+        }
+        let _ = self.connection.close().await;
+    }
+
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Grow(slots) => self.grow(slots).await,
+            Order::Collide => self.collide = true,
+            Order::RefuseOffer => self.refuse = true,
+            Order::Tell(event) => self.send(ServerMessage::Event { event }).await,
+            Order::Close(reason) => {
+                let event = Event::Closing { reason, message: "for the test".into() };
+                self.send(ServerMessage::Event { event }).await;
+            }
+            Order::Stall => self.stalled = true,
+            Order::Cut => self.socket = None,
+            Order::Forget => (self.socket, self.forgotten) = (None, true),
+            Order::Overflow(name) => self.overflow = Some(name),
+            Order::RefuseJoins(times) => self.refuse_joins = times,
+        }
+    }
+
+    /// Takes a connection, and what it begins with, in place of the last.
+    async fn accept(&mut self, tcp: TcpStream) {
+        let mut encoding = Encoding::Json;
+        #[allow(clippy::result_large_err)] // The callback's signature is the library's.
+        let socket = tokio_tungstenite::accept_hdr_async(tcp, |upgrade: &Upgrade, mut response: Response| {
+            let asked = upgrade.headers()[SEC_WEBSOCKET_PROTOCOL].clone();
+            if asked == Encoding::MessagePack.subprotocol() {
+                encoding = Encoding::MessagePack;
+            }
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, asked);
+            Ok(response)
+        })
+        .await;
+        let Ok(socket) = socket else { return };
+        (self.socket, self.encoding, self.stalled) = (Some(socket), encoding, false);
+        while let Some(Ok(message)) = next(&mut self.socket).await {
+            let ClientMessage { id, request } = match message {
+                Message::Close(Some(frame)) => {
+                    let _ = self.closes.send(frame.code.into());
+                    continue;
+                }
+                message => self.decode(message),
+            };
+            let _ = self.requests.send(request.clone());
+            match request {
+                Request::Resume { token, received } if token == self.token() && !self.forgotten => return self.resume(id, received).await,
+                Request::Resume { .. } => self.fail(id, ErrorCode::NoSuchSession).await,
+                Request::Join { .. } if self.refuse_joins > 0 => {
+                    self.refuse_joins -= 1;
+                    self.fail(id, ErrorCode::Overloaded).await;
+                }
+                Request::Join { room, .. } => return self.join(id, room).await,
+                other => panic!("a connection begins with {other:?}"),
+            }
+        }
+        self.socket = None;
+    }
+
+    fn decode(&self, message: Message) -> ClientMessage {
+        self.encoding.decode_client(&message.into_data()).expect("the client keeps to the protocol")
+    }
+
+    fn token(&self) -> Token {
+        Token(format!("double {}", self.joined))
+    }
+
+    async fn join(&mut self, id: u32, room: String) {
+        if self.joined > 0 {
+            // The media plane goes with the session.
+            let fresh = Self::new(self.requests.clone(), self.closes.clone(), self.answered.clone()).await;
+            let last = std::mem::replace(self, fresh);
+            let _ = last.connection.close().await;
+            (self.socket, self.encoding, self.joined) = (last.socket, last.encoding, last.joined);
+        }
+        self.joined += 1;
+        let joined = Joined {
+            version: VERSION,
+            room,
+            participant: ParticipantId(CLIENT.0 + self.joined - 1),
+            participants: vec![other("Other")],
+            ice_servers: Vec::new(),
+            limits: Limits { message_bytes: 0, chat_bytes: 0, tracks: 8, slots: 64 },
+            session: Session { token: self.token(), resume_within: 60_000 },
+        };
+        self.write(&ServerMessage::Reply { id, result: Reply::Joined(joined) }).await;
+    }
+
+    async fn resume(&mut self, id: u32, received: u32) {
+        let mut missed = self.said.split_off(received as usize);
+        let mut snapshot = None;
+        if let Some(name) = self.overflow.take() {
+            missed.retain(|message| !matches!(message, ServerMessage::Event { event } if !matches!(event, Event::Offer { .. })));
+            snapshot = Some(Snapshot { participants: vec![other(name)], slots: Vec::new() });
+        }
+        let resumed = Resumed { received: self.got, snapshot };
+        self.write(&ServerMessage::Reply { id, result: Reply::Resumed(resumed) }).await;
+        for message in missed {
+            self.send(message).await;
+        }
+    }
+
+    async fn fail(&mut self, id: u32, code: ErrorCode) {
+        self.write(&ServerMessage::Error { id: Some(id), error: ProtocolError::new(code, "for the test") }).await;
+    }
+
+    /// Says something in the session.
     async fn send(&mut self, message: ServerMessage) {
-        let bytes = self.encoding.encode_server(&message);
+        self.write(&message).await;
+        self.said.push(message);
+    }
+
+    async fn write(&mut self, message: &ServerMessage) {
+        let Some(socket) = self.socket.as_mut().filter(|_| !self.stalled) else { return };
+        let bytes = self.encoding.encode_server(message);
         let message = match self.encoding {
             Encoding::Json => Message::text(String::from_utf8(bytes).unwrap()),
             Encoding::MessagePack => Message::binary(bytes),
         };
-        let _ = self.socket.send(message).await;
+        let _ = socket.send(message).await;
     }
 
     async fn handle(&mut self, message: ClientMessage) {
         let result = match message.request {
-            Request::Join { room, .. } => Reply::Joined(Joined {
-                version: VERSION,
-                room,
-                participant: CLIENT,
-                participants: vec![Participant {
-                    id: OTHER,
-                    name: "Other".into(),
-                    tracks: vec![Track { id: TrackId(50), kind: Kind::Video, source: Source::Camera, muted: false }],
-                }],
-                ice_servers: Vec::new(),
-                limits: Limits { message_bytes: 0, chat_bytes: 0, tracks: 8, slots: 64 },
-                session: Session { token: "double".into(), resume_within: 0 },
-            }),
             Request::Offer { .. } if std::mem::take(&mut self.refuse) => {
                 let error = ProtocolError::new(ErrorCode::InvalidSdp, "not today");
                 return self.send(ServerMessage::Error { id: Some(message.id), error }).await;
@@ -287,6 +401,7 @@ impl Serving {
                 self.published += 1;
                 Reply::Published(Published { track: TrackId(self.published) })
             }
+            Request::Ping { .. } => Reply::Pong,
             _ => Reply::Done,
         };
         self.send(ServerMessage::Reply { id: message.id, result }).await;
@@ -354,4 +469,17 @@ impl Serving {
         self.connection.add_transceiver_from_track(track.clone(), Some(init)).await.unwrap();
         self.slots.lock().unwrap().push((kind, ssrc, track));
     }
+}
+
+/// What comes over the socket next; nothing while there is none.
+async fn next(socket: &mut Option<WebSocketStream<TcpStream>>) -> Option<Result<Message, tokio_tungstenite::tungstenite::Error>> {
+    match socket {
+        Some(socket) => socket.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn other(name: &str) -> Participant {
+    let camera = Track { id: TrackId(50), kind: Kind::Video, source: Source::Camera, muted: false };
+    Participant { id: OTHER, name: name.into(), tracks: vec![camera] }
 }

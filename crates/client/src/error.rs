@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchyard_protocol::{CloseReason, DecodeError, ProtocolError, Source, TrackId};
+use switchyard_protocol::{CloseReason, DecodeError, ErrorCode, ProtocolError, Source, TrackId};
 use tokio_tungstenite::tungstenite;
 
 /// Why a request of the client, joining included, did not succeed.
@@ -23,6 +23,12 @@ pub enum ClientError {
     /// The session is over.
     #[error("the session is over: {0}")]
     Closed(Closed),
+    /// The request belonged to a session that the server knows no more; the participant is back in the room in another.
+    #[error("the session was lost before the answer, and another has begun")]
+    Rejoined,
+    /// More requests are unanswered than are kept for the next connection.
+    #[error("too many requests are unanswered")]
+    Backlog,
     /// The peer connection failed at something.
     #[error("peer connection, {step}: {error}")]
     PeerConnection {
@@ -59,9 +65,20 @@ pub enum Closed {
         /// For people.
         message: String,
     },
-    /// The WebSocket ended.
+    /// The WebSocket ended, and no other was to follow.
     #[error("the WebSocket ended: {0}")]
     WebSocket(String),
+    /// The session was lost, and the server refused another.
+    #[error("not let in again ({code:?}): {message}")]
+    Refused {
+        /// Why.
+        code: ErrorCode,
+        /// For people.
+        message: String,
+    },
+    /// There is no peer connection any more, or none for the next session.
+    #[error("the peer connection ended: {0}")]
+    Peer(String),
     /// The server sent something that is not of the protocol.
     #[error("not understood: {0}")]
     Protocol(String),

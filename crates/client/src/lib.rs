@@ -25,6 +25,7 @@ mod client;
 mod direct;
 mod error;
 mod http;
+mod link;
 mod media;
 mod meter;
 mod peer;

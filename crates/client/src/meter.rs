@@ -22,7 +22,7 @@ use crate::sequence::{Stamp, micros_at};
 /// Publications of sequences a report can hold: a stamp is believed, so what it says must not fill the memory.
 const MAX_SEQUENCES: usize = 4096;
 
-/// Everything a client has received since it connected, as it is at one moment.
+/// Everything a client has received since it joined, as it is at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// One entry for each receiving m-line of the session, by mid.
@@ -175,6 +175,12 @@ impl Meter {
             Some(track) => self.slots.insert(mid.to_owned(), track),
             None => self.slots.remove(mid),
         };
+        self.assign();
+    }
+
+    /// Nothing is known any more of what m-lines carry.
+    pub(crate) fn clear_slots(&mut self) {
+        self.slots.clear();
         self.assign();
     }
 

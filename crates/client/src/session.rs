@@ -1,31 +1,36 @@
-//! One participant's session: a task that owns the WebSocket, the peer connection and what is known of the room.
+//! One participant's session: a task that owns the link to the server, the peer connection and what is known of the room.
 //!
 //! It is the polite side of perfect negotiation (WebRTC 1.0 §10.7): an offer of the server's that meets one of its own wins;
 //! the own one is rolled back and made again. The server sees its own offer in flight and ignores the other, and both know it
 //! from the order of messages alone.
+//!
+//! It outlives its connection, which is the link's business, and even itself: when the server knows it no more, [`rejoin`] begins another with what
+//! was published in this one.
 
 mod negotiation;
 mod publications;
+mod rejoin;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchyard_protocol::{ClientMessage, Event, Joined, Kind, ParticipantId, Reply, Request, ServerMessage, TrackId};
+use switchyard_protocol::{Event, Kind, ParticipantId, Reply, Request, ServerMessage, TrackId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 use webrtc::data_channel::DataChannel;
 
-use negotiation::{Offer, Wanted};
+use negotiation::{Offer, Restart, Wanted};
 use publications::{Entry, Progress};
 
 use crate::client::{Options, Renegotiated};
 use crate::direct::{Lane, Sender};
 use crate::error::{ClientError, Closed};
+use crate::link::{Full, Heard, Link};
 use crate::media::Publish;
 use crate::peer::{Line, Peer, PeerEvent, PeerOptions};
-use crate::signaling::Signaling;
+use crate::signaling::Ends;
 use crate::state::{ClientEvent, DataMessage, DataPayload, State, Transport};
 use crate::tap::SharedMeter;
 
@@ -78,79 +83,90 @@ pub(crate) enum Command {
         restart_ice: bool,
         done: Done<Renegotiated>,
     },
+    Doubt {
+        done: Done<()>,
+    },
+}
+
+/// What the handle uses past the session; others when the session is another.
+pub(crate) struct Handles {
+    pub(crate) data: Arc<dyn DataChannel>,
+    pub(crate) lane: Option<Arc<Lane>>,
 }
 
 /// What a started session hands to its handle.
 pub(crate) struct Started {
-    pub(crate) me: ParticipantId,
     pub(crate) state: watch::Receiver<State>,
     pub(crate) events: broadcast::Sender<ClientEvent>,
     pub(crate) meter: Arc<SharedMeter>,
-    pub(crate) data: Arc<dyn DataChannel>,
+    pub(crate) handles: watch::Receiver<Handles>,
     pub(crate) publish: Vec<Publish>,
 }
 
 /// Joins, makes the peer connection and starts the session's task, which ends when `commands` does.
 pub(crate) async fn start(options: Options, lane: Option<Arc<Lane>>, commands: mpsc::Receiver<Command>) -> Result<Started, ClientError> {
-    let mut signaling = Signaling::connect(&options.url, options.encoding).await?;
-    let joined = join(&mut signaling, &options).await?;
+    let (link, joined) = Link::join(&options).await?;
     let meter = Arc::new(SharedMeter::default());
-    let (peer_events, from_peer) = mpsc::unbounded_channel();
-    let peer_options = PeerOptions {
-        local: options.media_address.unwrap_or(signaling.local),
-        server: signaling.server,
-        feedback: options.feedback,
-        srtp: options.srtp,
-        lane: lane.clone(),
-    };
-    let peer = Peer::new(peer_options, meter.clone(), peer_events.clone()).await?;
-    let data = peer.open_data_channel(peer_events).await?;
+    let connection = Connection::open(&options, link.ends, lane.clone(), meter.clone()).await?;
+    let (handles, watched_handles) = watch::channel(Handles { data: connection.data, lane: lane.clone() });
     let me = joined.participant;
     let (state, watched) = watch::channel(State::new(joined));
     let (events, _) = broadcast::channel(EVENTS);
+    let publish = options.publish.clone();
     let mut session = Session {
-        signaling,
-        peer,
+        link,
+        peer: connection.peer,
+        from_peer: connection.events,
         lane,
+        handles,
         meter: meter.clone(),
         state,
         events: events.clone(),
         sending: options.sending,
-        reports: options.feedback.reports,
+        reconnect: options.reconnect,
+        options,
         lines: Vec::new(),
         publications: Vec::new(),
         next_publication: 0,
-        next_request: 1,
         next_ssrc: first_ssrc(me),
         pending: HashMap::new(),
         offer: None,
         wanted: Some(Wanted::default()),
         offer_after: None,
+        restart: Restart::default(),
         ready: None,
     };
-    // Both kinds are in the first offer, whether they are used or not: the first m-line of a kind fixes the session's codecs.
-    for kind in [Kind::Audio, Kind::Video] {
-        session.add_line(kind).await?;
+    session.add_first_lines().await?;
+    tokio::spawn(session.run(commands));
+    Ok(Started { state: watched, events, meter, handles: watched_handles, publish })
+}
+
+/// A peer connection with what comes from it.
+struct Connection {
+    peer: Peer,
+    events: mpsc::UnboundedReceiver<PeerEvent>,
+    data: Arc<dyn DataChannel>,
+}
+
+impl Connection {
+    async fn open(options: &Options, ends: Ends, lane: Option<Arc<Lane>>, meter: Arc<SharedMeter>) -> Result<Self, ClientError> {
+        let (peer_events, events) = mpsc::unbounded_channel();
+        let peer_options = PeerOptions {
+            local: options.media_address.unwrap_or(ends.local),
+            server: ends.server,
+            feedback: options.feedback,
+            srtp: options.srtp,
+            lane,
+        };
+        let peer = Peer::new(peer_options, meter, peer_events.clone()).await?;
+        let data = peer.open_data_channel(peer_events).await?;
+        Ok(Self { peer, events, data })
     }
-    tokio::spawn(session.run(commands, from_peer));
-    Ok(Started { me, state: watched, events, meter, data, publish: options.publish })
 }
 
 /// SSRCs only need to differ within the client's session; these also differ between the clients of a room.
 fn first_ssrc(me: ParticipantId) -> u32 {
     0x0100_0000 | (me.0 & 0x7fff) << 8
-}
-
-/// Sends `join`, the first request, and reads its reply, the first message.
-async fn join(signaling: &mut Signaling, options: &Options) -> Result<Joined, ClientError> {
-    let request = Request::Join { room: options.room.clone(), name: options.name.clone() };
-    signaling.send(&ClientMessage { id: 0, request }).await.map_err(ClientError::Closed)?;
-    let answered = tokio::time::timeout(REQUEST_TIMEOUT, signaling.receive()).await;
-    match answered.map_err(|_| ClientError::Timeout(REQUEST_TIMEOUT))?.map_err(ClientError::Closed)? {
-        ServerMessage::Reply { id: 0, result: Reply::Joined(joined) } => Ok(joined),
-        ServerMessage::Error { error, .. } => Err(ClientError::Refused(error)),
-        _ => Err(ClientError::UnexpectedReply("join")),
-    }
 }
 
 /// An unanswered request.
@@ -167,37 +183,43 @@ enum Answer {
     Published { publication: u16 },
     Unpublished { track: TrackId, done: Done<()> },
     Muted { track: TrackId, muted: bool, done: Done<()> },
+    Renamed { name: String, done: Done<Reply> },
 }
 
 struct Session {
-    signaling: Signaling,
+    link: Link,
     peer: Peer,
+    from_peer: mpsc::UnboundedReceiver<PeerEvent>,
     lane: Option<Arc<Lane>>,
+    handles: watch::Sender<Handles>,
     meter: Arc<SharedMeter>,
     state: watch::Sender<State>,
     events: broadcast::Sender<ClientEvent>,
+    options: Options,
+    /// Whether publications may send.
     sending: bool,
-    reports: bool,
+    reconnect: bool,
     lines: Vec<Arc<Line>>,
     publications: Vec<Entry>,
     next_publication: u16,
-    next_request: u32,
     next_ssrc: u32,
     pending: HashMap<u32, Pending>,
     offer: Option<Offer>,
     wanted: Option<Wanted>,
     /// No offer before that; looked at with every sweep.
     offer_after: Option<Instant>,
+    restart: Restart,
     ready: Option<Done<()>>,
 }
 
 impl Session {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut from_peer: mpsc::UnboundedReceiver<PeerEvent>) {
-        let closed = self.serve(&mut commands, &mut from_peer).await;
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let closed = self.serve(&mut commands).await;
         debug!(me = self.state.borrow().me.0, %closed, "session over");
         self.publications.clear();
         self.state.send_modify(|state| {
             state.closed = Some(closed.clone());
+            state.reconnecting = false;
             state.transport = Transport::Closed;
             state.data_channel_open = false;
         });
@@ -206,48 +228,66 @@ impl Session {
         self.peer.close().await;
     }
 
-    async fn serve(&mut self, commands: &mut mpsc::Receiver<Command>, from_peer: &mut mpsc::UnboundedReceiver<PeerEvent>) -> Closed {
+    async fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> Closed {
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if let Err(closed) = self.advance().await {
-                return closed;
-            }
-            let handled = tokio::select! {
-                message = self.signaling.receive() => match message {
-                    Ok(message) => self.handle_message(message).await,
-                    Err(closed) => return closed,
-                },
+            self.advance().await;
+            tokio::select! {
+                heard = self.link.next() => {
+                    let handled = match heard {
+                        Ok(heard) => self.handle_heard(heard).await,
+                        Err(closed) => Err(closed),
+                    };
+                    if let Err(closed) = handled {
+                        return closed;
+                    }
+                }
                 command = commands.recv() => match command {
                     Some(command) => self.handle_command(command).await,
                     None => return Closed::Left,
                 },
-                event = from_peer.recv() => match event {
+                event = self.from_peer.recv() => match event {
                     Some(event) => self.handle_peer(event).await,
-                    None => return Closed::WebSocket("the peer connection ended".into()),
+                    None => return Closed::Peer("its task is over".into()),
                 },
                 _ = sweep.tick() => {
                     self.expire().await;
-                    Ok(())
+                    self.check_restart();
                 }
-            };
-            if let Err(closed) = handled {
-                return closed;
             }
         }
     }
 
+    /// Both kinds are in the first offer, whether they are used or not: the first m-line of a kind fixes the session's codecs.
+    async fn add_first_lines(&mut self) -> Result<(), ClientError> {
+        for kind in [Kind::Audio, Kind::Video] {
+            self.add_line(kind).await?;
+        }
+        Ok(())
+    }
+
     // ---- requests
 
-    async fn request(&mut self, request: Request, answer: Answer) -> Result<u32, Closed> {
-        let id = self.next_request;
-        self.next_request = self.next_request.wrapping_add(1);
-        self.pending.insert(id, Pending { deadline: Instant::now() + REQUEST_TIMEOUT, answer });
-        self.signaling.send(&ClientMessage { id, request }).await?;
-        Ok(id)
+    /// Asks the server, now or when there is a connection again. Its id, unless too much is unanswered.
+    async fn request(&mut self, request: Request, answer: Answer) -> Option<u32> {
+        match self.link.request(request) {
+            Ok(id) => {
+                self.pending.insert(id, Pending { deadline: Instant::now() + REQUEST_TIMEOUT, answer });
+                Some(id)
+            }
+            Err(Full) => {
+                self.refuse(0, answer, ClientError::Backlog).await;
+                None
+            }
+        }
     }
 
     async fn expire(&mut self) {
+        // What the server can't be asked, it need not answer.
+        if !self.link.is_up() {
+            return;
+        }
         let now = Instant::now();
         let late: Vec<u32> = self.pending.iter().filter(|(_, pending)| pending.deadline <= now).map(|(id, _)| *id).collect();
         for id in late {
@@ -261,11 +301,11 @@ impl Session {
     async fn refuse(&mut self, request: u32, answer: Answer, error: ClientError) {
         match answer {
             Answer::Nobody => warn!(%error, "a request failed"),
-            Answer::Caller(done) => drop(done.send(Err(error))),
+            Answer::Caller(done) | Answer::Renamed { done, .. } => drop(done.send(Err(error))),
             Answer::Unpublished { done, .. } | Answer::Muted { done, .. } => drop(done.send(Err(error))),
             Answer::Published { publication } => {
                 if let Some(entry) = self.take_publication(publication)
-                    && let Progress::Asked(_, done) = entry.progress
+                    && let Progress::Asked(_, Some(done)) = entry.progress
                 {
                     let _ = done.send(Err(error));
                 }
@@ -273,10 +313,7 @@ impl Session {
             Answer::Offer => {
                 if let Some(offer) = self.offer.take_if(|offer| offer.request == request) {
                     self.roll_back().await;
-                    offer.made_for.waiting.into_iter().for_each(|done| drop(done.send(Err(error.clone()))));
-                    if let Some(ready) = self.ready.take() {
-                        let _ = ready.send(Err(error));
-                    }
+                    self.give_up(offer.made_for, error);
                 }
             }
         }
@@ -289,26 +326,33 @@ impl Session {
 
     // ---- messages of the server
 
-    async fn handle_message(&mut self, message: ServerMessage) -> Result<(), Closed> {
+    async fn handle_heard(&mut self, heard: Heard) -> Result<(), Closed> {
+        match heard {
+            Heard::Message(message) => self.handle_message(message).await,
+            Heard::Lost => self.state.send_modify(|state| state.reconnecting = true),
+            Heard::Resumed(snapshot) => self.resume(snapshot),
+            Heard::Joined(joined) => return self.rejoin(*joined).await.map_err(|error| Closed::Peer(error.to_string())),
+        }
+        Ok(())
+    }
+
+    async fn handle_message(&mut self, message: ServerMessage) {
         match message {
             ServerMessage::Reply { id, result } => match self.pending.remove(&id) {
                 Some(pending) => self.handle_reply(id, pending.answer, result).await,
-                None => Err(Closed::Protocol(format!("a reply to the unknown request {id}"))),
+                None => warn!(id, "a reply after nobody waits for it any more"),
             },
-            ServerMessage::Error { id, error } => {
-                match id.and_then(|id| self.pending.remove(&id).map(|pending| (id, pending.answer))) {
-                    Some((id, answer)) => {
-                        self.refuse(id, answer, ClientError::Refused(error)).await;
-                    }
-                    None => warn!(code = ?error.code, message = error.message, "an error nobody asked for"),
+            ServerMessage::Error { id, error } => match id.and_then(|id| self.pending.remove(&id).map(|pending| (id, pending.answer))) {
+                Some((id, answer)) => {
+                    self.refuse(id, answer, ClientError::Refused(error)).await;
                 }
-                Ok(())
-            }
+                None => warn!(code = ?error.code, message = error.message, "an error nobody asked for"),
+            },
             ServerMessage::Event { event } => self.handle_event(event).await,
         }
     }
 
-    async fn handle_reply(&mut self, id: u32, answer: Answer, reply: Reply) -> Result<(), Closed> {
+    async fn handle_reply(&mut self, id: u32, answer: Answer, reply: Reply) {
         match (answer, reply) {
             (Answer::Nobody, _) => {}
             (Answer::Caller(done), reply) => drop(done.send(Ok(reply))),
@@ -325,7 +369,7 @@ impl Session {
             }
             (Answer::Published { publication }, Reply::Published(published)) => self.go_live(publication, published.track),
             (Answer::Unpublished { track, done }, Reply::Done) => {
-                self.publications.retain(|entry| !matches!(entry.progress, Progress::Live(live, _) if live == track));
+                self.publications.retain(|entry| entry.progress.live() != Some(track));
                 self.state.send_modify(|state| drop(state.published.remove(&track)));
                 let _ = done.send(Ok(()));
             }
@@ -333,30 +377,33 @@ impl Session {
                 self.set_muted(track, muted);
                 let _ = done.send(Ok(()));
             }
+            (Answer::Renamed { name, done }, Reply::Done) => {
+                self.link.set_name(name);
+                let _ = done.send(Ok(Reply::Done));
+            }
             (answer, _) => {
                 let error = match &answer {
                     Answer::Offer => ClientError::UnexpectedReply("offer"),
                     Answer::Published { .. } => ClientError::UnexpectedReply("publish"),
                     Answer::Unpublished { .. } => ClientError::UnexpectedReply("unpublish"),
+                    Answer::Renamed { .. } => ClientError::UnexpectedReply("rename"),
                     _ => ClientError::UnexpectedReply("mute"),
                 };
                 self.refuse(id, answer, error).await;
             }
         }
-        Ok(())
     }
 
-    async fn handle_event(&mut self, event: Event) -> Result<(), Closed> {
+    async fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Offer { revision, sdp } => return self.handle_offer(revision, &sdp).await,
-            Event::Closing { reason, message } => return Err(Closed::Closing { reason, message }),
+            Event::Offer { revision, sdp } => self.handle_offer(revision, &sdp).await,
+            Event::RestartIce { .. } => self.restart_ice(),
             event => {
                 self.state.send_modify(|state| state.apply(&event));
                 self.assign_slots(&event);
                 let _ = self.events.send(ClientEvent::Room(event));
             }
         }
-        Ok(())
     }
 
     /// Tells the meter whose packets to expect where. A track can be in a slot before its publication was told of.
@@ -364,13 +411,19 @@ impl Session {
         if !matches!(event, Event::Slots { .. } | Event::TrackPublished { .. } | Event::ParticipantJoined { .. }) {
             return;
         }
-        let state = self.state.borrow();
-        let mut meter = self.meter.lock();
         if let Event::Slots { slots } = event {
+            let mut meter = self.meter.lock();
             for slot in slots.iter().filter(|slot| slot.track.is_none()) {
                 meter.set_slot(&slot.mid, None);
             }
         }
+        self.fill_slots();
+    }
+
+    /// Tells the meter what is in the slots that carry something.
+    fn fill_slots(&self) {
+        let state = self.state.borrow();
+        let mut meter = self.meter.lock();
         for (mid, track) in &state.slots {
             if let Some(publisher) = state.publisher_of(*track) {
                 meter.set_slot(mid, Some((*track, publisher)));
@@ -380,18 +433,22 @@ impl Session {
 
     // ---- commands and events of the peer connection
 
-    async fn handle_command(&mut self, command: Command) -> Result<(), Closed> {
+    async fn handle_command(&mut self, command: Command) {
         match command {
             Command::Ready { done } => self.ready = Some(done),
             Command::Request { request, done } => {
-                self.request(request, Answer::Caller(done)).await?;
+                let answer = match &request {
+                    Request::Rename { name } => Answer::Renamed { name: name.clone(), done },
+                    _ => Answer::Caller(done),
+                };
+                self.request(request, answer).await;
             }
             Command::Publish { publish, done } => self.publish(publish, done).await,
             Command::Unpublish { track, done } => {
-                self.request(Request::Unpublish { track }, Answer::Unpublished { track, done }).await?;
+                self.request(Request::Unpublish { track }, Answer::Unpublished { track, done }).await;
             }
             Command::Mute { track, muted, done } => {
-                self.request(Request::Mute { track, muted }, Answer::Muted { track, muted, done }).await?;
+                self.request(Request::Mute { track, muted }, Answer::Muted { track, muted, done }).await;
             }
             Command::Sender { track, done } => drop(done.send(self.sender(track))),
             Command::SetSending { sending, done } => self.set_sending(sending, done),
@@ -400,29 +457,28 @@ impl Session {
                 wanted.restart_ice |= restart_ice;
                 wanted.waiting.push(done);
             }
+            Command::Doubt { done } => {
+                self.link.doubt();
+                let _ = done.send(Ok(()));
+            }
         }
-        Ok(())
     }
 
-    async fn handle_peer(&mut self, event: PeerEvent) -> Result<(), Closed> {
+    async fn handle_peer(&mut self, event: PeerEvent) {
         match event {
             PeerEvent::Candidate { candidate, mid } => {
-                self.request(Request::Candidate { candidate, mid }, Answer::Nobody).await?;
+                self.request(Request::Candidate { candidate, mid }, Answer::Nobody).await;
             }
             PeerEvent::EndOfCandidates => {
-                self.request(Request::EndOfCandidates, Answer::Nobody).await?;
+                self.request(Request::EndOfCandidates, Answer::Nobody).await;
             }
-            PeerEvent::Transport(transport) => {
-                self.state.send_modify(|state| state.transport = transport);
-                self.open_gates();
-            }
+            PeerEvent::Transport(transport) => self.handle_transport(transport),
             PeerEvent::DataOpen(open) => self.state.send_modify(|state| state.data_channel_open = open),
             PeerEvent::Data(payload) => match relayed(payload) {
                 Some(message) => drop(self.events.send(ClientEvent::Data(message))),
                 None => warn!("a data message without a sender"),
             },
         }
-        Ok(())
     }
 }
 

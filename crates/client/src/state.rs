@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use switchyard_protocol::{ChatMessage, Event, Joined, LeaveReason, Participant, ParticipantId, SlotAssignment, Source, Track, TrackId};
+use switchyard_protocol::{
+    ChatMessage, Event, Joined, LeaveReason, Participant, ParticipantId, SlotAssignment, Snapshot, Source, Track, TrackId,
+};
 
 use crate::error::Closed;
 
@@ -21,6 +23,8 @@ pub struct State {
     pub slots: BTreeMap<String, TrackId>,
     /// What the client publishes itself.
     pub published: BTreeMap<TrackId, Published>,
+    /// Whether the connection for signaling is lost and another is being tried. Media goes on as it can.
+    pub reconnecting: bool,
     /// How far the peer connection is.
     pub transport: Transport,
     /// Whether messages can be sent over the data channel.
@@ -100,6 +104,17 @@ pub enum ClientEvent {
     Room(Event),
     /// A message came over the data channel.
     Data(DataMessage),
+    /// The session goes on over another connection.
+    Resumed {
+        /// Whether more was missed than the server kept: [`State`] is right, but not everything that happened was told, nor everything that was said.
+        missed: bool,
+    },
+    /// The server did not know the session any more. The participant is in the room again under another id; what was published is being published
+    /// again, as other tracks, over another peer connection.
+    Rejoined {
+        /// Who the client is now.
+        me: ParticipantId,
+    },
     /// The session is over; the last event.
     Closed(Closed),
 }
@@ -127,9 +142,10 @@ impl State {
         Self {
             room: joined.room,
             me: joined.participant,
-            participants: joined.participants.into_iter().map(|participant| (participant.id, participant)).collect(),
+            participants: by_id(joined.participants),
             slots: BTreeMap::new(),
             published: BTreeMap::new(),
+            reconnecting: false,
             transport: Transport::New,
             data_channel_open: false,
             negotiation: Negotiation::default(),
@@ -188,10 +204,21 @@ impl State {
         }
     }
 
+    /// Takes the room as it is.
+    pub(crate) fn replace(&mut self, snapshot: Snapshot) {
+        self.participants = by_id(snapshot.participants);
+        self.slots.clear();
+        snapshot.slots.iter().for_each(|slot| self.apply_slot(slot));
+    }
+
     fn apply_slot(&mut self, slot: &SlotAssignment) {
         match slot.track {
             Some(track) => self.slots.insert(slot.mid.clone(), track),
             None => self.slots.remove(&slot.mid),
         };
     }
+}
+
+fn by_id(participants: Vec<Participant>) -> BTreeMap<ParticipantId, Participant> {
+    participants.into_iter().map(|participant| (participant.id, participant)).collect()
 }

@@ -1,5 +1,7 @@
 //! The session against a server that does what the test wants.
 
+mod reconnect;
+
 use std::time::Duration;
 
 use switchyard_protocol::{CloseReason, Encoding, ErrorCode, Event, Request, Source};
@@ -188,9 +190,9 @@ async fn a_refused_offer_is_an_error_and_the_next_one_works() {
 async fn a_session_the_server_ends_fails_what_waits() {
     let double = Double::start().await;
     let client = Client::connect(options(&double)).await.unwrap();
-    double.order(Order::Close(CloseReason::ShuttingDown));
+    double.order(Order::Close(CloseReason::ProtocolViolation));
     let error = client.wait_until(LONG, |_| false).await.unwrap_err();
-    assert!(matches!(error, WaitError::Closed(Closed::Closing { reason: CloseReason::ShuttingDown, .. })), "{error}");
+    assert!(matches!(error, WaitError::Closed(Closed::Closing { reason: CloseReason::ProtocolViolation, .. })), "{error}");
     assert!(matches!(client.request(Request::Ping { received: None }).await, Err(ClientError::Closed(_))));
     assert!(matches!(client.wait_for_report(LONG, |_| false).await, Err(WaitError::Closed(_))));
 }

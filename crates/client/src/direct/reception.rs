@@ -42,6 +42,17 @@ pub(super) struct Reception {
     report_due: u64,
 }
 
+/// Looks at nothing.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn handle_packet(&mut self, _: &Arrival<'_>) -> bool {
+        false
+    }
+
+    fn handle_lag(&mut self, _: u64) {}
+}
+
 /// A retransmission of nobody knows whose packet.
 struct Unknown;
 
@@ -94,6 +105,11 @@ impl Reception {
             sources: BTreeMap::new(),
             report_due: 0,
         }
+    }
+
+    /// Gives the sink away; what comes now is seen by nobody.
+    pub(super) fn retire(&mut self) -> Box<dyn Sink> {
+        std::mem::replace(&mut self.sink, Box::new(Nobody))
     }
 
     /// Takes what the server's description says. It need not name the sources: the payload types tell what they are.

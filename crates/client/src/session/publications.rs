@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use switchyard_protocol::{Kind, Request, TrackId};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::{Answer, Done, Session};
 use crate::direct::Sender;
-use crate::error::{ClientError, Closed};
+use crate::error::ClientError;
 use crate::media::Publish;
 use crate::peer::Line;
 use crate::publisher::{Publication, Publisher};
@@ -24,17 +24,27 @@ pub(super) struct Entry {
 }
 
 pub(super) enum Progress {
-    /// Its m-line is not negotiated yet.
-    Waiting(Done<TrackId>),
+    /// Its m-line is not negotiated yet. Who asked for it waits, unless it was live in a session before.
+    Waiting(Option<Done<TrackId>>),
     /// `publish` is under way.
-    Asked(String, Done<TrackId>),
+    Asked(String, Option<Done<TrackId>>),
     /// The room knows it.
     Live(TrackId, Publisher),
 }
 
+impl Progress {
+    /// The track, once it is one.
+    pub(super) fn live(&self) -> Option<TrackId> {
+        match self {
+            Self::Live(track, _) => Some(*track),
+            Self::Waiting(_) | Self::Asked(..) => None,
+        }
+    }
+}
+
 impl Session {
     /// Publishes on m-lines that are negotiated by now.
-    pub(super) async fn ask_to_publish(&mut self) -> Result<(), Closed> {
+    pub(super) async fn ask_to_publish(&mut self) {
         for index in 0..self.publications.len() {
             if !matches!(self.publications[index].progress, Progress::Waiting(_)) {
                 continue;
@@ -42,14 +52,11 @@ impl Session {
             let Some(mid) = self.peer.mid(&self.publications[index].line).await else { continue };
             let entry = &mut self.publications[index];
             let (number, source, muted) = (entry.number, entry.publish.source, entry.publish.muted);
-            // The placeholder stands for no longer than this statement.
-            let waiting = std::mem::replace(&mut entry.progress, Progress::Asked(mid.clone(), oneshot::channel().0));
-            if let Progress::Waiting(done) = waiting {
+            if let Progress::Waiting(done) = std::mem::replace(&mut entry.progress, Progress::Waiting(None)) {
                 entry.progress = Progress::Asked(mid.clone(), done);
             }
-            self.request(Request::Publish { mid, source, muted }, Answer::Published { publication: number }).await?;
+            self.request(Request::Publish { mid, source, muted }, Answer::Published { publication: number }).await;
         }
-        Ok(())
     }
 
     pub(super) async fn add_line(&mut self, kind: Kind) -> Result<Arc<Line>, ClientError> {
@@ -80,7 +87,7 @@ impl Session {
             Ok(line) => {
                 let number = self.next_publication;
                 self.next_publication = number.wrapping_add(1);
-                self.publications.push(Entry { number, line, publish, sent: Arc::default(), progress: Progress::Waiting(done) });
+                self.publications.push(Entry { number, line, publish, sent: Arc::default(), progress: Progress::Waiting(Some(done)) });
             }
             Err(error) => drop(done.send(Err(error))),
         }
@@ -98,7 +105,7 @@ impl Session {
             number,
             sent: entry.sent.clone(),
             keyframe_requests,
-            reports: self.reports,
+            reports: self.options.feedback.reports,
         });
         let asked = std::mem::replace(&mut entry.progress, Progress::Live(track, publisher));
         if let Progress::Asked(mid, done) = asked {
@@ -106,24 +113,42 @@ impl Session {
             self.state.send_modify(|state| {
                 state.published.insert(track, Published { mid, source, muted, publication: number, sent });
             });
-            let _ = done.send(Ok(track));
+            if let Some(done) = done {
+                let _ = done.send(Ok(track));
+            }
         }
         self.open_gates();
     }
 
+    /// In a new session, gives everything that is published, or is to be, an m-line again; what was sent in the last one is another count.
+    pub(super) async fn publish_again(&mut self) -> Result<(), ClientError> {
+        for index in 0..self.publications.len() {
+            let line = self.free_line(self.publications[index].line.kind).await?;
+            let entry = &mut self.publications[index];
+            entry.line = line;
+            entry.sent = Arc::default();
+            entry.progress = match std::mem::replace(&mut entry.progress, Progress::Waiting(None)) {
+                Progress::Waiting(done) | Progress::Asked(_, done) => Progress::Waiting(done),
+                Progress::Live(..) => Progress::Waiting(None),
+            };
+        }
+        Ok(())
+    }
+
     /// Lets those publications send that may.
     pub(super) fn open_gates(&self) {
-        let connected = self.state.borrow().transport == Transport::Connected;
+        // Whom nothing came back from may hear all the same, and will when the network is back.
+        let flows = matches!(self.state.borrow().transport, Transport::Connected | Transport::Disconnected);
         for entry in &self.publications {
             if let Progress::Live(_, publisher) = &entry.progress {
-                publisher.set_open(connected && self.sending && !entry.publish.muted);
+                publisher.set_open(flows && self.sending && !entry.publish.muted);
             }
         }
     }
 
     pub(super) fn set_muted(&mut self, track: TrackId, muted: bool) {
         for entry in &mut self.publications {
-            if matches!(entry.progress, Progress::Live(live, _) if live == track) {
+            if entry.progress.live() == Some(track) {
                 entry.publish.muted = muted;
             }
         }
@@ -137,8 +162,12 @@ impl Session {
 
     /// What sends the packets of a track of this client's past the peer connection.
     pub(super) fn sender(&self, track: TrackId) -> Result<Sender, ClientError> {
-        let live = |entry: &&Entry| matches!(entry.progress, Progress::Live(live, _) if live == track);
-        let line = self.publications.iter().find(live).map(|entry| &entry.line).ok_or(ClientError::NotDirect(track))?;
+        let line = self
+            .publications
+            .iter()
+            .find(|entry| entry.progress.live() == Some(track))
+            .map(|entry| &entry.line)
+            .ok_or(ClientError::NotDirect(track))?;
         let lane = self.lane.clone().ok_or(ClientError::NotDirect(track))?;
         Ok(Sender::new(lane, line.kind, line.ssrc, line.payload_type(), line.rtx()))
     }

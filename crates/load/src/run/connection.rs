@@ -38,6 +38,8 @@ impl Connection {
         match &shared.options.target {
             Target::Signaling(url) => {
                 let mut options = Options::new(url, room, name);
+                // Whoever is lost is counted, and whoever would come back would be somebody else.
+                options.reconnect = false;
                 for (_, config) in &spec.tracks {
                     options = options.publish(Publish::new(source(config), Media::Silent));
                 }
