@@ -1,0 +1,167 @@
+import { Emitter } from "./emitter.js";
+import { SwitchyardError } from "./errors.js";
+import { answers, type Link, openLink, type Server } from "./link.js";
+
+/** Milliseconds that the first connection of all may take: nothing tries again if it fails. */
+export const FIRST_TIMEOUT = 10_000;
+/** Milliseconds that a later one may take: a packet that got lost is sent again after one second, and anything slower is better begun anew. */
+export const DIAL_TIMEOUT = 2_000;
+/** Milliseconds that every {@link PATIENT}th may take, for lines on which a handshake takes longer than {@link DIAL_TIMEOUT}. */
+export const PATIENT_TIMEOUT = 8_000;
+const PATIENT = 4;
+/** The first pause is a random part of this many milliseconds, each further one of twice as many, */
+export const FIRST_PAUSE = 100;
+/** up to this many while somebody is waiting, */
+export const LONGEST_PAUSE = 2_000;
+/** that is for this long after the loss; */
+export const URGENT = 60_000;
+/** and up to this many later. */
+export const LATE_PAUSE = 10_000;
+/** The shortest pause after the server has answered that it is busy, and how much longer it may be at first: there are others who wait. */
+export const BUSY_PAUSE = 1_000;
+const BUSY_SPREAD = 4_000;
+/** Connections that hold for this long have been good ones: the next loss begins with short pauses again. */
+export const STABLE = 10_000;
+/** An attempt younger than this goes on when the network has changed: events of browsers come several at once. */
+const YOUNG = 250;
+
+/** The events of {@link Dialer}. */
+export interface DialerEvents {
+  /** {@link Dialer.nextAttempt} is another value. */
+  changed: [];
+}
+
+/** Connects to the server, as often as it takes. */
+export class Dialer extends Emitter<DialerEvents> {
+  readonly #server: Server;
+  readonly #random: () => number;
+  /** Since the last good connection. */
+  #lostAt: number | null = null;
+  #establishedAt: number | null = null;
+  #attempts = 0;
+  #pauses = 0;
+  #busy = false;
+  #spare: Link | null = null;
+  #closed = false;
+  #nextAttempt: Date | null = null;
+  /** Ends the pause. */
+  #wake: (() => void) | null = null;
+  /** The attempt that is being made. */
+  #attempt: { since: number; abort: AbortController } | null = null;
+
+  constructor(server: Server, random: () => number = Math.random) {
+    super();
+    this.#server = server;
+    this.#random = random;
+  }
+
+  /** When the next attempt begins; null while one is being made or none is needed. */
+  get nextAttempt(): Date | null {
+    return this.#nextAttempt;
+  }
+
+  /** Connects for the first time: one attempt, whose error is the caller's. */
+  async first(): Promise<Link> {
+    const link = await openLink(this.#server, FIRST_TIMEOUT);
+    if (!this.#closed) return link;
+    link.drop(1000);
+    throw closed();
+  }
+
+  /** Connects again. Rejects only when the dialer is closed. */
+  async dial(): Promise<Link> {
+    const now = performance.now();
+    if (this.#establishedAt !== null && now - this.#establishedAt >= STABLE) this.#lostAt = null;
+    if (this.#lostAt === null) {
+      this.#lostAt = now;
+      this.#attempts = 0;
+      this.#pauses = 0;
+    }
+    this.#establishedAt = null;
+    const spare = this.#spare;
+    this.#spare = null;
+    if (spare?.open && !this.#closed) return spare;
+    while (!this.#closed) {
+      await this.#pause();
+      if (this.#closed) break;
+      const link = await this.#try();
+      if (link) return link;
+    }
+    throw closed();
+  }
+
+  /** Makes an attempt now: something happened that may have brought the network back. */
+  hurry(): void {
+    this.#pauses = 0;
+    if (this.#wake) this.#wake();
+    else if (this.#attempt && performance.now() - this.#attempt.since >= YOUNG) this.#attempt.abort.abort();
+  }
+
+  /** The connection serves: it is resumed, or joined. */
+  established(): void {
+    this.#establishedAt = performance.now();
+  }
+
+  /** The server has answered that it is busy: the next pause is a longer one. */
+  busy(): void {
+    this.#busy = true;
+  }
+
+  /** Keeps an open connection for the next {@link dial}. */
+  keep(link: Link): void {
+    link.onMessage = () => {};
+    this.#spare = link;
+  }
+
+  /** Stops. */
+  close(): void {
+    this.#closed = true;
+    this.#spare?.drop(1000);
+    this.#attempt?.abort.abort();
+    this.#wake?.();
+  }
+
+  async #pause(): Promise<void> {
+    const urgent = performance.now() - (this.#lostAt ?? 0) < URGENT;
+    const longest = urgent ? LONGEST_PAUSE : LATE_PAUSE;
+    const spread = this.#busy ? Math.max(BUSY_SPREAD, longest) : Math.min(longest, FIRST_PAUSE * 2 ** this.#pauses);
+    const delay = (this.#busy ? BUSY_PAUSE : 0) + this.#random() * spread;
+    this.#busy = false;
+    this.#pauses += 1;
+    this.#setNextAttempt(new Date(Date.now() + delay));
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, delay);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#wake = null;
+    this.#setNextAttempt(null);
+  }
+
+  async #try(): Promise<Link | null> {
+    this.#attempts += 1;
+    const patience = this.#attempts % PATIENT === 0 ? PATIENT_TIMEOUT : DIAL_TIMEOUT;
+    const abort = new AbortController();
+    this.#attempt = { since: performance.now(), abort };
+    try {
+      if (this.#attempts > 1 && !(await answers(this.#server, patience, abort.signal))) return null;
+      if (abort.signal.aborted) return null;
+      return await openLink(this.#server, patience, abort.signal);
+    } catch {
+      return null;
+    } finally {
+      this.#attempt = null;
+    }
+  }
+
+  #setNextAttempt(at: Date | null): void {
+    this.#nextAttempt = at;
+    this.emit("changed");
+  }
+}
+
+function closed(): SwitchyardError {
+  return new SwitchyardError("not_connected", "The room was left.");
+}
