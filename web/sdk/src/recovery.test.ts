@@ -90,6 +90,15 @@ describe("without signaling", () => {
     expect(restarts).toEqual([30_000]);
   });
 
+  test("the pause after the one before ends", async () => {
+    recovery.setState("failed");
+    await pass(100);
+    recovery.setSignaling(false);
+    await pass(100);
+    recovery.setSignaling(true);
+    expect(restarts).toEqual([0, 200]);
+  });
+
   test("nothing is done if the path has come back by itself", async () => {
     recovery.setState("connected");
     recovery.setSignaling(false);

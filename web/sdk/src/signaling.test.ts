@@ -205,6 +205,14 @@ describe("a lost connection", () => {
     expect(told.at(-1)).toBe("resumed");
     await vi.advanceTimersByTimeAsync(1_000);
     expect(failed).toBe(false);
+    // One second before the loss, one after it, and the rest. Pings are answered meanwhile, the request is not.
+    for (let passed = 2_000; passed < REQUEST_TIMEOUT; passed += 100) {
+      server.wire.up.splice(0, server.wire.up.length, ...server.wire.up.filter(({ type }) => type === "ping"));
+      server.wire.deliver();
+      expect(failed).toBe(false);
+      await vi.advanceTimersByTimeAsync(100);
+    }
+    expect(failed).toBe(true);
   });
 
   test("counts errors and what it doesn't understand as the server does", async () => {
