@@ -443,6 +443,23 @@ describe("a session that the server has lost", () => {
     expect(server.handled.filter(({ type }) => type === "publish")).toHaveLength(1);
     expect(room.localParticipant.track("screen")).toBe(screen);
   });
+
+  test("is over before the browser has taken up what was to be published: that is announced once, too", async () => {
+    const camera = LocalTrack.from(media("video"), "camera");
+    await joined();
+    const sender = connection.getTransceivers()[1]?.sender;
+    let taken = () => {};
+    const slow = new Promise<void>((resolve) => (taken = resolve));
+    Object.assign(sender ?? {}, { replaceTrack: () => slow });
+    const published = room.localParticipant.publish(camera);
+    await restarted();
+    taken();
+    await pass(100);
+    await published;
+    expect(server.handled.filter(({ type }) => type === "publish")).toHaveLength(1);
+    expect(FakeConnection.latest.getTransceivers()[1]?.sender.track).toBe(camera.mediaStreamTrack);
+    expect(told.filter((each) => typeof each === "object")).toEqual([]);
+  });
 });
 
 test("a session that goes on elsewhere ends the room here, with a reason of its own", async () => {

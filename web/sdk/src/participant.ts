@@ -245,16 +245,13 @@ export class LocalParticipant {
     if (!transceiver || publication.id !== undefined) return;
     // A new m-line has its final mid when it is negotiated, not when it is first offered: an offer may be rolled back.
     await this.#room.negotiated(transceiver);
-    if (publication.transceiver !== transceiver) return; // The next connection's turn.
     if (transceiver.mid === null) {
       throw new SwitchyardError("negotiation_failed", "What is to be sent could not be negotiated.", {
         retryable: true,
       });
     }
     const muted = track.muted;
-    const id = await this.#room.publish(transceiver.mid, track.source, muted);
-    if (publication.transceiver !== transceiver) return;
-    publication.id = id;
+    publication.id = await this.#room.publish(transceiver.mid, track.source, muted);
     publication.announced = true;
     publication.muted = muted;
     await this.#tellMuted(publication);

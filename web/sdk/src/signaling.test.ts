@@ -188,7 +188,7 @@ describe("a lost connection", () => {
   });
 
   test("lets the time of requests stand still", async () => {
-    await joined();
+    await joined(() => 0.5);
     server.answer = () => ({ kind: "pong" });
     let failed = false;
     signaling.request({ type: "leave" }).catch(() => (failed = true));
@@ -198,7 +198,7 @@ describe("a lost connection", () => {
     await vi.advanceTimersByTimeAsync(REQUEST_TIMEOUT * 2);
     expect(failed).toBe(false);
     server.away = false;
-    await vi.advanceTimersByTimeAsync(10_000);
+    while (server.wire.up.length === 0) await vi.advanceTimersByTimeAsync(100);
     server.wire.deliverUp(); // The resumption, but no reply to the request after it.
     server.wire.deliverDown();
     await settle();
