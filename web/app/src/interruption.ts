@@ -5,8 +5,8 @@ import { explain } from "./explain.js";
 /** What somebody in a meeting notices of an outage. */
 export type Interruption = "offline" | "server" | "everything" | "messages" | "media";
 
-/** Milliseconds that messages may be interrupted, while sound and picture go on, before there is a word about it. */
-export const UNNOTICED = 1_500;
+/** Milliseconds that messages may be interrupted before there is a word about it: what is over by then nobody has noticed, and if sound and picture are gone as well, that is known by then. */
+export const UNNOTICED = 3_000;
 /** Milliseconds after which it is said when the next attempt is: before, there is one every other second. */
 const LONG = 60_000;
 
@@ -24,7 +24,7 @@ export interface InterruptionText {
   what: string;
   /** What happens next. */
   next: string;
-  /** When the server is tried again, if it is being waited for. */
+  /** When the server is tried again, if attempts are rare. */
   attempt: string | null;
 }
 
@@ -35,7 +35,7 @@ export function explainInterruption(outage: Outage, now: number): InterruptionTe
     case "offline":
       return { what: "You are offline.", next: "The meeting goes on by itself when your network is back.", attempt };
     case "server":
-      return { what: serverText(outage), next: "You come back into the meeting by itself.", attempt };
+      return { what: serverText(outage), next: "This page takes you back in by itself.", attempt };
     case "everything":
       return now - outage.since.getTime() < LONG
         ? { what: "Connection lost.", next: "You are still in the meeting; it goes on by itself.", attempt }
@@ -63,8 +63,9 @@ function serverText({ error }: Outage): string {
   }
 }
 
-function attemptText({ nextAttempt, since, error }: Outage, now: number): string {
+function attemptText({ nextAttempt, since, error }: Outage, now: number): string | null {
   const seconds = nextAttempt ? Math.ceil((nextAttempt.getTime() - now) / 1_000) : 0;
   const rare = now - since.getTime() >= LONG || error?.code === "overloaded" || error?.code === "limit_reached";
-  return rare && seconds >= 1 ? `Next attempt in ${seconds} s.` : "Trying again…";
+  if (!rare) return null;
+  return seconds >= 1 ? `Next attempt in ${seconds} s.` : "Trying now…";
 }

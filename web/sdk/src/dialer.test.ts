@@ -8,7 +8,9 @@ import {
   FIRST_TIMEOUT,
   LATE_PAUSE,
   LONGEST_PAUSE,
-  PATIENT_TIMEOUT,
+  OPEN_TIMEOUT,
+  PROBE_INTERVAL,
+  PROBE_TIMEOUT,
   STABLE,
   URGENT,
 } from "./dialer.js";
@@ -25,6 +27,9 @@ let sockets: FakeSocket[];
 let socketAnswer: Answer;
 let probeAnswer: Answer | number;
 let random: number;
+/** Of the probes that hang: whether they were given up, and how to answer them. */
+let asked: AbortSignal[];
+let answer: (() => void)[];
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -34,6 +39,8 @@ beforeEach(() => {
   socketAnswer = "open";
   probeAnswer = 200;
   random = 1;
+  asked = [];
+  answer = [];
   const note = (what: "socket" | "probe") => tried.push({ at: Math.round(performance.now() - start), what });
   dialer = new Dialer(
     {
@@ -43,8 +50,9 @@ beforeEach(() => {
         note("socket");
         const socket = new FakeSocket(subprotocol);
         sockets.push(socket);
-        const answer = socketAnswer;
-        if (answer !== "hang") queueMicrotask(() => socket.fire(answer === "open" ? "open" : "close", { code: 1006 }));
+        const outcome = socketAnswer;
+        if (outcome !== "hang")
+          queueMicrotask(() => socket.fire(outcome === "open" ? "open" : "close", { code: 1006 }));
         return socket as never;
       },
       fetch: (url, { signal, method, mode, cache }) => {
@@ -57,7 +65,11 @@ beforeEach(() => {
         });
         if (typeof probeAnswer === "number") return Promise.resolve(new Response(null, { status: probeAnswer }));
         if (probeAnswer === "refuse") return Promise.reject(new TypeError("refused"));
-        return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(new Error("aborted"))));
+        asked.push(signal as AbortSignal);
+        return new Promise((resolve, reject) => {
+          answer.push(() => resolve(new Response()));
+          signal?.addEventListener("abort", () => reject(new Error("aborted")));
+        });
       },
     },
     () => random,
@@ -85,8 +97,8 @@ describe("the first connection", () => {
   test.each([
     ["can't be reached", "refuse", "connection_failed"],
     ["takes too long", "hang", "timeout"],
-  ] as const)("fails if the server %s", async (_, answer, code) => {
-    socketAnswer = answer;
+  ] as const)("fails if the server %s", async (_, outcome, code) => {
+    socketAnswer = outcome;
     const failed = expect(dialer.first()).rejects.toMatchObject({ code, retryable: true });
     await vi.advanceTimersByTimeAsync(FIRST_TIMEOUT);
     await failed;
@@ -160,17 +172,49 @@ describe("connecting again", () => {
     expect(times("socket")).toHaveLength(1);
   });
 
-  test("gives up an attempt after two seconds, but every fourth only after eight", async () => {
+  test("gives up the first WebSocket after two seconds, and one of a server that answers later", async () => {
+    socketAnswer = "hang";
+    random = 0;
+    await dialFor(DIAL_TIMEOUT - 1);
+    expect(sockets[0]?.closed).toBe(false);
+    await vi.advanceTimersByTimeAsync(10);
+    expect(sockets[0]?.closed).toBe(true);
+    expect(sockets).toHaveLength(2);
+    await vi.advanceTimersByTimeAsync(OPEN_TIMEOUT - 20);
+    expect(sockets[1]?.closed).toBe(false);
+    await vi.advanceTimersByTimeAsync(20);
+    expect(sockets[1]?.closed).toBe(true);
+    expect(DIAL_TIMEOUT).toBe(2_000);
+  });
+
+  test("asks every two seconds as long as nothing answers, and takes the first answer to any", async () => {
     socketAnswer = "hang";
     probeAnswer = "hang";
     random = 0;
-    await dialFor(20_000);
-    const starts = tried.map(({ at }) => at);
-    const lengths = starts.slice(1).map((at, index) => Math.round((at - (starts[index] ?? 0)) / 100) * 100);
-    expect(lengths.slice(0, 6)).toEqual([2_000, 2_000, 2_000, 8_000, 2_000, 2_000]);
-    expect(sockets[0]?.closed).toBe(true);
-    expect(DIAL_TIMEOUT).toBe(2_000);
-    expect(PATIENT_TIMEOUT).toBe(8_000);
+    await dialFor(DIAL_TIMEOUT + 3 * PROBE_INTERVAL + 100);
+    expect(times("probe").map((at) => Math.round(at / 100) * 100)).toEqual([2_000, 4_000, 6_000, 8_000]);
+    expect(asked.map(({ aborted }) => aborted)).toEqual([false, false, false, false]);
+    socketAnswer = "open";
+    answer[1]?.();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(sockets).toHaveLength(2);
+    expect(asked.map(({ aborted }) => aborted)).toEqual([true, false, true, true]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(times("probe")).toHaveLength(4);
+  });
+
+  test("asks four times at once at most, and less often after a minute", async () => {
+    socketAnswer = "hang";
+    probeAnswer = "hang";
+    let most = 0;
+    void dialFor(0);
+    for (let second = 0; second < 120; second += 1) {
+      await vi.advanceTimersByTimeAsync(1_000);
+      most = Math.max(most, asked.filter(({ aborted }) => !aborted).length);
+    }
+    expect(most).toBe(PROBE_TIMEOUT / PROBE_INTERVAL);
+    const probes = times("probe");
+    expect((probes.at(-1) ?? 0) - (probes.at(-2) ?? 0)).toBe(LATE_PAUSE);
   });
 
   test("says when the next attempt begins", async () => {
@@ -206,6 +250,19 @@ describe("when the network may be back", () => {
     expect(sockets).toHaveLength(2);
     // What becomes of the first is of no interest any more.
     sockets[0]?.fire("open");
+  });
+
+  test("questions that are unanswered are asked anew", async () => {
+    socketAnswer = "hang";
+    probeAnswer = "hang";
+    random = 0;
+    await dialFor(3_000);
+    probeAnswer = 200;
+    socketAnswer = "open";
+    dialer.hurry();
+    await vi.advanceTimersByTimeAsync(10);
+    expect(sockets).toHaveLength(2);
+    expect(asked.map(({ aborted }) => aborted)).toEqual([true]);
   });
 
   test("several signs of it are one", async () => {
@@ -264,8 +321,10 @@ test("an open connection that was kept is the next one, unless it has closed mea
 test.each([
   ["in a pause", 50, "open"],
   ["while connecting", 1_000, "hang"],
-] as const)("a closed one stops %s", async (_, after, answer) => {
-  socketAnswer = answer;
+  ["while asking", 5_000, "hang"],
+] as const)("a closed one stops %s", async (_, after, outcome) => {
+  socketAnswer = outcome;
+  probeAnswer = "hang";
   const dialled = dialer.dial();
   const failed = expect(dialled).rejects.toMatchObject({ code: "not_connected" });
   await vi.advanceTimersByTimeAsync(after);

@@ -4,11 +4,14 @@ import { answers, type Link, openLink, type Server } from "./link.js";
 
 /** Milliseconds that the first connection of all may take: nothing tries again if it fails. */
 export const FIRST_TIMEOUT = 10_000;
-/** Milliseconds that a later one may take: a packet that got lost is sent again after one second, and anything slower is better begun anew. */
+/** Milliseconds that the first attempt after a loss may take: it is right after good times, or the network is gone. */
 export const DIAL_TIMEOUT = 2_000;
-/** Milliseconds that every {@link PATIENT}th may take, for lines on which a handshake takes longer than {@link DIAL_TIMEOUT}. */
-export const PATIENT_TIMEOUT = 8_000;
-const PATIENT = 4;
+/** Milliseconds that a WebSocket may take when the server has just answered by HTTP: the line is slow then, but there is one. */
+export const OPEN_TIMEOUT = 5_000;
+/** Milliseconds that an HTTP answer may take: four round trips on the slowest line on which a meeting makes sense. */
+export const PROBE_TIMEOUT = 8_000;
+/** Milliseconds until it is asked for once more, beside the first time: what is lost in a black hole is sent again by TCP after 1, 3 and 7 s only. */
+export const PROBE_INTERVAL = 2_000;
 /** The first pause is a random part of this many milliseconds, each further one of twice as many, */
 export const FIRST_PAUSE = 100;
 /** up to this many while somebody is waiting, */
@@ -22,7 +25,7 @@ export const BUSY_PAUSE = 1_000;
 const BUSY_SPREAD = 4_000;
 /** Connections that hold for this long have been good ones: the next loss begins with short pauses again. */
 export const STABLE = 10_000;
-/** An attempt younger than this goes on when the network has changed: events of browsers come several at once. */
+/** An attempt younger than this many milliseconds goes on when the network has changed: events of browsers come several at once. */
 const YOUNG = 250;
 
 /** The events of {@link Dialer}. */
@@ -122,8 +125,7 @@ export class Dialer extends Emitter<DialerEvents> {
   }
 
   async #pause(): Promise<void> {
-    const urgent = performance.now() - (this.#lostAt ?? 0) < URGENT;
-    const longest = urgent ? LONGEST_PAUSE : LATE_PAUSE;
+    const longest = this.#urgent ? LONGEST_PAUSE : LATE_PAUSE;
     const spread = this.#busy ? Math.max(BUSY_SPREAD, longest) : Math.min(longest, FIRST_PAUSE * 2 ** this.#pauses);
     const delay = (this.#busy ? BUSY_PAUSE : 0) + this.#random() * spread;
     this.#busy = false;
@@ -142,18 +144,44 @@ export class Dialer extends Emitter<DialerEvents> {
 
   async #try(): Promise<Link | null> {
     this.#attempts += 1;
-    const patience = this.#attempts % PATIENT === 0 ? PATIENT_TIMEOUT : DIAL_TIMEOUT;
+    const first = this.#attempts === 1;
     const abort = new AbortController();
     this.#attempt = { since: performance.now(), abort };
     try {
-      if (this.#attempts > 1 && !(await answers(this.#server, patience, abort.signal))) return null;
-      if (abort.signal.aborted) return null;
-      return await openLink(this.#server, patience, abort.signal);
+      if (!first && !(await this.#reach(abort.signal))) return null;
+      return await openLink(this.#server, first ? DIAL_TIMEOUT : OPEN_TIMEOUT, abort.signal);
     } catch {
       return null;
     } finally {
       this.#attempt = null;
     }
+  }
+
+  /** Asks by HTTP, again and again as long as there is no answer at all. Whether there is a server. */
+  #reach(signal: AbortSignal): Promise<boolean> {
+    return new Promise((resolve) => {
+      const stop = new AbortController();
+      let timer: ReturnType<typeof setTimeout>;
+      const end = (reached: boolean) => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", abort);
+        stop.abort();
+        resolve(reached);
+      };
+      const abort = () => end(false);
+      const ask = () => {
+        void answers(this.#server, PROBE_TIMEOUT, stop.signal).then((reached) => {
+          if (reached !== null) end(reached);
+        });
+        timer = setTimeout(ask, this.#urgent ? PROBE_INTERVAL : LATE_PAUSE);
+      };
+      signal.addEventListener("abort", abort);
+      ask();
+    });
+  }
+
+  get #urgent(): boolean {
+    return performance.now() - (this.#lostAt ?? 0) < URGENT;
   }
 
   #setNextAttempt(at: Date | null): void {

@@ -99,10 +99,11 @@ export function openLink(server: Server, patience: number, signal?: AbortSignal)
 }
 
 /**
- * Whether the server's host answers HTTP, within `patience` milliseconds. To be known before another WebSocket is tried:
- * browsers make WebSockets wait (Firefox for up to a minute) after some to the same host have failed, but not this.
+ * Whether there is a server that answers HTTP; null if there is no answer of any kind within `patience` milliseconds. To be
+ * known before another WebSocket is tried: browsers make WebSockets wait (Firefox for up to a minute) after some to the
+ * same host have failed, but not this.
  */
-export async function answers(server: Server, patience: number, signal: AbortSignal): Promise<boolean> {
+export async function answers(server: Server, patience: number, signal: AbortSignal): Promise<boolean | null> {
   const url = new URL("/", server.url);
   url.protocol = url.protocol === "wss:" ? "https:" : "http:";
   const stop = new AbortController();
@@ -116,7 +117,7 @@ export async function answers(server: Server, patience: number, signal: AbortSig
     // A proxy that has no server behind it says one of these.
     return status < 502 || status > 504;
   } catch {
-    return false;
+    return stop.signal.aborted ? null : false;
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", abort);

@@ -303,7 +303,7 @@ describe("a session that the server has lost", () => {
     const camera = LocalTrack.from(media("video"), "camera");
     const screen = LocalTrack.from(media("video"), "screen");
     await joined([microphone, camera]);
-    await room.localParticipant.tracks; // Announced by now.
+    await watching();
     const published = room.localParticipant.publish(screen);
     await pass(100);
     await published;
@@ -314,6 +314,7 @@ describe("a session that the server has lost", () => {
     const { localParticipant } = room;
     const grace = room.participants.get(1);
     const theirs = room.track(10);
+    expect(theirs?.mediaStreamTrack).not.toBeNull();
     await restarted();
     expect(outage()).toBe("media");
     const fresh = FakeConnection.latest;
@@ -367,7 +368,9 @@ describe("a session that the server has lost", () => {
     await pass(10);
     expect(outage()).toBe("signaling media rejoining");
     expect(room.outage?.error).toMatchObject({ code: "shutting_down" });
-    expect(connection.closed).toBe(true);
+    // The last pictures stay until there are others.
+    expect(room.participants.size).toBe(1);
+    expect(connection.closed).toBe(false);
     await pass(180_000);
     expect(room.state).toBe("reconnecting");
     const next = room.outage?.nextAttempt?.getTime() ?? 0;
@@ -376,6 +379,7 @@ describe("a session that the server has lost", () => {
     room.reconnectNow();
     await pass(100);
     FakeConnection.latest.become("connected");
+    expect(connection.closed).toBe(true);
     expect(room.state).toBe("connected");
     expect(sent("resume")).toEqual([]);
   });

@@ -5,7 +5,7 @@ export const SILENT_INTERVAL = 500;
 /** Milliseconds without anything after which the path counts as broken. */
 export const SILENCE = 2_000;
 /** Looks in a row that have to find something new before silence means anything: a line that is idle anyway is not suspected. */
-export const REGULAR = 5;
+export const REGULAR = 3;
 
 /** What has come in on the path in use, media and answers to STUN, as counters of which any may be another than before. */
 export type Reading = string;

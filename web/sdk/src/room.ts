@@ -118,6 +118,8 @@ export class Room extends Emitter<RoomEvents> {
   /** The session's; null while the room is being joined, again or for the first time. */
   #signaling: Signaling | null = null;
   #transport: Transport | null = null;
+  /** That of the session before, while another one is being begun: as long as it is open the last pictures stay. */
+  #retired: Transport | null = null;
   /** Of the session that is being begun. */
   #entering: Signaling | null = null;
   /** Sessions before this one. */
@@ -319,6 +321,8 @@ export class Room extends Emitter<RoomEvents> {
     this.#transport = transport;
     this.localParticipant.connect();
     this.#roster.replace(joined.participants);
+    this.#retired?.close();
+    this.#retired = null;
     if (!this.#network) this.#watch();
     this.#update();
     return transport;
@@ -352,7 +356,9 @@ export class Room extends Emitter<RoomEvents> {
     transport.on("doubted", () => this.#signaling?.doubt());
     transport.on("tracksMoved", (tracks) => this.#roster.bind(tracks));
     transport.on("data", (payload, from, reliable) => this.emit("data", payload, from, reliable));
-    transport.on("dataChanged", (open) => this.emit("dataChanged", open));
+    transport.on("dataChanged", (open) => {
+      if (transport === this.#transport) this.emit("dataChanged", open);
+    });
     transport.on("dataBufferedLow", (reliable) => this.emit("dataBufferedLow", reliable));
     transport.on("error", (error) => this.emit("error", error));
     return transport;
@@ -425,8 +431,12 @@ export class Room extends Emitter<RoomEvents> {
     this.#signaling = null;
     this.#transport = null;
     signaling?.close();
-    transport?.close();
     this.localParticipant.disconnect();
+    if (!transport) return;
+    this.#retired?.close();
+    this.#retired = transport;
+    transport.retire();
+    if (transport.channels.open) this.emit("dataChanged", false);
   }
 
   #take(event: Event): void {
@@ -501,6 +511,7 @@ export class Room extends Emitter<RoomEvents> {
     this.#dialer?.close();
     this.#entering?.close();
     this.#closeSession();
+    this.#retired?.close();
     this.localParticipant.close();
     this.#roster.clear();
     this.emit("stateChanged", "disconnected");

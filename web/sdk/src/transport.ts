@@ -153,11 +153,16 @@ export class Transport extends Emitter<TransportEvents> {
     this.#recovery.setSignaling(up);
   }
 
-  /** Closes the peer connection, which tells the server. */
-  close(): void {
+  /** Stops negotiating and repairing: the server has lost the session. */
+  retire(): void {
     this.#pulse.close();
     this.#recovery.close();
     this.#negotiator.close();
+  }
+
+  /** Closes the peer connection, which tells the server. */
+  close(): void {
+    this.retire();
     this.connection.close();
   }
 
