@@ -5,7 +5,7 @@ import { Meeting } from "./meeting.js";
 import { roomOfPath } from "./text.js";
 import { LandingView } from "./views/landing.js";
 import { LiveRegion } from "./views/live.js";
-import { JoiningView, LeftView, RefusedView } from "./views/end.js";
+import { ElsewhereView, JoiningView, LeftView, RefusedView } from "./views/end.js";
 import { MeetingView } from "./views/meeting.js";
 import { LobbyView } from "./views/lobby.js";
 
@@ -50,10 +50,11 @@ function Stage({ meeting, go }: { meeting: Meeting; go(to: string): void }) {
     case "joining":
       return meeting.again ? <JoiningView meeting={meeting} /> : <LobbyView meeting={meeting} go={go} />;
     case "joined":
-    case "rejoining":
       return room && <MeetingView meeting={meeting} room={room} />;
     case "left":
       return <LeftView meeting={meeting} go={go} />;
+    case "elsewhere":
+      return <ElsewhereView meeting={meeting} go={go} />;
     case "refused":
       return <RefusedView meeting={meeting} go={go} />;
   }

@@ -21,6 +21,8 @@ const EXPLANATIONS: Record<SwitchyardErrorCode, Explanation> = {
   too_deep: { what: "The server did not understand this page.", todo: RELOAD },
   not_joined: { what: "You are not in the room any more.", todo: "Rejoin the room." },
   already_joined: { what: "You are in the room already.", todo: RELOAD },
+  no_such_session: { what: "The server does not know this visit any more.", todo: "Rejoin the room." },
+  resumed_elsewhere: { what: "The meeting goes on elsewhere.", todo: "Rejoin the room to use it here." },
   invalid_room: {
     what: "This is not a room's name.",
     todo: "Use 1 to 64 letters, digits, hyphens, dots or underscores.",

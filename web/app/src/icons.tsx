@@ -102,6 +102,12 @@ export const WarningIcon = () => (
   </Icon>
 );
 
+export const OfflineIcon = () => (
+  <Icon>
+    <path d="M2.8 9.3a13.6 13.6 0 0 1 4-2.6M10.6 5.4a13.6 13.6 0 0 1 10.6 3.9M6 12.9a9 9 0 0 1 3.8-2.2M14.6 10.9a9 9 0 0 1 3.4 2M9.3 16.2a4.3 4.3 0 0 1 5.4 0M12 19.4v.1M4 4l16 16" />
+  </Icon>
+);
+
 export const SoundIcon = () => (
   <Icon>
     <path d="M4 9.5v5h3.5L12 18.5v-13L7.5 9.5H4ZM15.5 9a4.2 4.2 0 0 1 0 6M18 6.3a8 8 0 0 1 0 11.4" />

@@ -1,6 +1,7 @@
 import { Emitter, LocalTrack, openDevices, type ParticipantId, Room, SwitchyardError } from "@switchyard/sdk";
 
 import { explain, explainDevice, type Explanation } from "./explain.js";
+import { explainInterruption, type Interruption, interruptionOf, UNNOTICED } from "./interruption.js";
 
 declare global {
   interface Window {
@@ -10,10 +11,10 @@ declare global {
 }
 
 /**
- * Where a visit to a room is: choosing a name and devices, joining, in it, in it but cut off from the server and trying
- * to come back, gone by one's own will, or refused.
+ * Where a visit to a room is: choosing a name and devices, joining, in it (also while the connection is being repaired),
+ * gone by one's own will, gone because it goes on somewhere else, or refused.
  */
-export type Stage = "preparing" | "joining" | "joined" | "rejoining" | "left" | "refused";
+export type Stage = "preparing" | "joining" | "joined" | "left" | "elsewhere" | "refused";
 
 /** A line of the chat. */
 export interface ChatEntry {
@@ -24,6 +25,12 @@ export interface ChatEntry {
   mine: boolean;
   text: string;
   at: Date;
+}
+
+/** Something the user has said that the server has not heard yet. */
+export interface Unsent {
+  key: number;
+  text: string;
 }
 
 /** A short message that goes away by itself. */
@@ -39,8 +46,8 @@ const MAX_CHAT = 500;
 const MAX_NOTICES = 3;
 /** Milliseconds that a notice stays: time to read two short sentences. */
 const NOTICE_TIME = 7_000;
-/** Milliseconds before each attempt to come back; the last repeats. Spread at random so that a room doesn't come back at once. */
-const REJOIN_DELAYS = [300, 1_000, 2_000, 4_000, 8_000];
+/** Milliseconds for which it is shown that everything is well again. */
+const BACK_TIME = 3_000;
 /** Where the name is kept for the next time. */
 const NAME_KEY = "switchyard.name";
 
@@ -60,13 +67,20 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
   room: Room | null = null;
   /** Why the room was refused or lost. */
   error: SwitchyardError | null = null;
+  /** What of the meeting is interrupted, once that is worth a word. */
+  interruption: Interruption | null = null;
+  /** It was interrupted a moment ago, and is no longer. */
+  back = false;
   chat: ChatEntry[] = [];
+  unsent: Unsent[] = [];
   unread = 0;
   notices: Notice[] = [];
   #chatOpen = false;
   #nextKey = 1;
-  #attempt = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Until an interruption is worth a word. */
+  #noticeTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Until it is no longer shown that one is over. */
+  #backTimer: ReturnType<typeof setTimeout> | undefined;
   /** The room that is being joined. */
   #entering: Room | null = null;
   /** Which devices were on when they were released. */
@@ -143,12 +157,9 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
   /** Joins under the name that was chosen, again if need be. */
   async join(): Promise<void> {
     localStorage.setItem(NAME_KEY, this.name);
-    clearTimeout(this.#timer);
     this.#renewDevices();
-    if (this.stage !== "rejoining") {
-      this.again = this.stage !== "preparing";
-      this.stage = "joining";
-    }
+    this.again = this.stage !== "preparing";
+    this.stage = "joining";
     this.error = null;
     this.emit("changed");
     this.#entering?.leave();
@@ -159,13 +170,12 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
       const tracks = [this.microphone, this.camera];
       await room.connect(signalingUrl(), { room: this.roomId, name: this.name, tracks });
     } catch (cause) {
-      if (room === this.#entering) this.#lost(SwitchyardError.from(cause, "connection_failed"));
+      if (room === this.#entering) this.#ended(SwitchyardError.from(cause, "connection_failed"));
     }
   }
 
   /** Leaves and releases the devices. */
   leave(): void {
-    clearTimeout(this.#timer);
     this.stage = "left";
     this.#entering?.leave();
     this.room?.leave();
@@ -181,14 +191,20 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
     this.emit("changed");
   }
 
-  /** Says something to everybody. Rejects if it could not be sent. */
+  /** Says something to everybody, later if there is no connection. Rejects if it could not be sent. */
   async say(text: string): Promise<void> {
+    const unsent: Unsent = { key: this.#nextKey++, text };
+    this.unsent = [...this.unsent, unsent];
+    this.emit("changed");
     try {
       await this.room?.sendChat(text);
     } catch (cause) {
       const error = SwitchyardError.from(cause, "not_connected");
       this.#notify("error", explain(error));
       throw error;
+    } finally {
+      this.unsent = this.unsent.filter((each) => each !== unsent);
+      this.emit("changed");
     }
   }
 
@@ -225,13 +241,16 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
       this.#entering = null;
       this.room = room;
       window.switchyard = room;
-      this.announce(this.stage === "joining" ? `You are in the room ${this.roomId}` : "Connected again");
+      this.announce(`You are in the room ${this.roomId}`);
       this.stage = "joined";
-      this.#attempt = 0;
+    });
+    room.on("outageChanged", () => {
+      if (room === this.room) this.#interrupted(room);
     });
     room.on("disconnected", (error) => {
       if (room !== this.room) return;
-      if (error) this.#lost(error);
+      this.#interrupted(room);
+      if (error) this.#ended(error);
       // Left by the room itself: the page was put aside, and may be shown again.
       else if (this.stage === "joined") this.leave();
     });
@@ -246,22 +265,45 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
     });
   }
 
-  #lost(error: SwitchyardError): void {
-    if (this.stage === "left" || this.stage === "refused") return;
-    const wasIn = this.stage === "joined" || this.stage === "rejoining";
+  #ended(error: SwitchyardError): void {
+    if (this.stage === "left") return;
     this.error = error;
-    if (wasIn && error.retryable) {
-      if (this.stage === "joined") this.announce("Connection lost. Reconnecting");
-      this.stage = "rejoining";
-      const delay = REJOIN_DELAYS[Math.min(this.#attempt, REJOIN_DELAYS.length - 1)] ?? 0;
-      this.#attempt += 1;
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => void this.join(), delay * (0.75 + Math.random() / 2));
-    } else {
-      this.stage = "refused";
-      this.#releaseDevices();
+    this.stage = error.code === "resumed_elsewhere" ? "elsewhere" : "refused";
+    this.#releaseDevices();
+    this.emit("changed");
+  }
+
+  /** Shows and tells what is interrupted, and that it no longer is. */
+  #interrupted(room: Room): void {
+    const { outage } = room;
+    const interruption = outage && interruptionOf(outage);
+    const before = this.interruption;
+    clearTimeout(this.#noticeTimer);
+    if (interruption === before) return;
+    const unnoticed = (outage?.since.getTime() ?? 0) + UNNOTICED - Date.now();
+    if (interruption === "messages" && !before && unnoticed > 0) {
+      this.#noticeTimer = setTimeout(() => this.#interrupted(room), unnoticed);
+      return;
+    }
+    this.interruption = interruption;
+    this.#setBack(!interruption && room.state === "connected");
+    if (outage) {
+      const { what, next } = explainInterruption(outage, Date.now());
+      this.announce(`${what} ${next}`);
+    } else if (this.back) {
+      this.announce("Connected again");
     }
     this.emit("changed");
+  }
+
+  #setBack(back: boolean): void {
+    clearTimeout(this.#backTimer);
+    this.back = back;
+    if (!back) return;
+    this.#backTimer = setTimeout(() => {
+      this.back = false;
+      this.emit("changed");
+    }, BACK_TIME);
   }
 
   #heard(room: Room, from: ParticipantId, text: string, at: number): void {

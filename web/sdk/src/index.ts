@@ -27,5 +27,5 @@ export type {
   TrackId,
 } from "./protocol.js";
 export { RemoteParticipant, RemoteTrack } from "./remote.js";
-export { type ConnectOptions, Room, type RoomEvents, type RoomState } from "./room.js";
+export { type ConnectOptions, type DataOptions, type Outage, Room, type RoomEvents, type RoomState } from "./room.js";
 export { kindOf, Track, type TrackEvents } from "./track.js";

@@ -5,8 +5,8 @@ import { kindOf } from "./track.js";
 
 /** What publishing needs of the room. */
 export interface PublishingRoom {
-  /** The peer connection; throws `not_connected` without one. */
-  connection(): RTCPeerConnection;
+  /** The peer connection; null while the room is being joined again, throws `not_connected` before and after. */
+  connection(): RTCPeerConnection | null;
   /** Waits until an m-line is negotiated as it is wanted, and makes an offer for it only if none does. */
   negotiated(transceiver: RTCRtpTransceiver): Promise<void>;
   /** Makes a track known to the others. */
@@ -23,9 +23,12 @@ export interface PublishingRoom {
 
 interface Publication {
   readonly track: LocalTrack;
-  readonly transceiver: RTCRtpTransceiver;
+  /** What sends it; null while the room is being joined again. */
+  transceiver: RTCRtpTransceiver | null;
   /** From the server; undefined while the track is not announced. */
   id: TrackId | undefined;
+  /** It was announced, in this session or in one before. */
+  announced: boolean;
   /** What the server was told last. */
   muted: boolean;
   /** Stops following the track. */
@@ -77,12 +80,13 @@ export class LocalParticipant {
   /** What sends a published track: for `getStats`. */
   sender(track: LocalTrack): RTCRtpSender | undefined {
     const publication = this.#publications.get(track.source);
-    return publication?.track === track ? publication.transceiver.sender : undefined;
+    return publication?.track === track ? publication.transceiver?.sender : undefined;
   }
 
   /**
    * Publishes a track; resolves when the room knows it. One that is muted and has had no media yet is announced when it
-   * is unmuted for the first time: nobody has to hear of a camera that was never on.
+   * is unmuted for the first time: nobody has to hear of a camera that was never on. While the room is being joined again
+   * it resolves at once, and the track is announced afterwards.
    */
   publish(track: LocalTrack): Promise<void> {
     return this.#next(() => this.#publish([track]));
@@ -120,13 +124,26 @@ export class LocalParticipant {
     return this.#next(() => this.#unpublish(tracks));
   }
 
-  /** @internal Adds the m-lines of microphone and camera to a fresh connection. */
-  prepare(): void {
+  /** @internal Adds the m-lines of microphone and camera, and of whatever else is published, to a fresh connection. */
+  connect(): void {
     this.#transceiver("microphone");
     this.#transceiver("camera");
+    for (const publication of this.#publications.values()) {
+      publication.transceiver = this.#transceiver(publication.track.source);
+      void this.#next(() => this.#renew(publication));
+    }
   }
 
-  /** @internal Stops following the tracks: the connection is gone. */
+  /** @internal The connection is gone. What is published goes on in the next one. */
+  disconnect(): void {
+    this.#transceivers.clear();
+    for (const publication of this.#publications.values()) {
+      publication.transceiver = null;
+      publication.id = undefined;
+    }
+  }
+
+  /** @internal Stops following the tracks: the room is left. */
   close(): void {
     for (const publication of this.#publications.values()) publication.release();
   }
@@ -137,14 +154,17 @@ export class LocalParticipant {
     return done;
   }
 
-  #transceiver(source: Source): RTCRtpTransceiver {
+  /** The m-line of a source; null without a connection. */
+  #transceiver(source: Source): RTCRtpTransceiver | null {
+    const connection = this.#room.connection();
+    if (!connection) return null;
     const known = this.#transceivers.get(source);
     if (known) {
       known.direction = "sendonly";
       return known;
     }
     const maxBitrate = MAX_BITRATE[source];
-    const transceiver = this.#room.connection().addTransceiver(kindOf(source), {
+    const transceiver = connection.addTransceiver(kindOf(source), {
       direction: "sendonly",
       ...(maxBitrate === undefined ? {} : { sendEncodings: [{ maxBitrate }] }),
     });
@@ -158,17 +178,49 @@ export class LocalParticipant {
     if (taken) {
       throw new SwitchyardError("already_published", `A track of the source "${taken.source}" is published already.`);
     }
+    const connection = this.#connection();
     try {
       const publications = tracks.map((track) => this.#start(track));
-      for (const { transceiver, track } of publications) await transceiver.sender.replaceTrack(track.mediaStreamTrack);
+      for (const { transceiver, track } of publications) await transceiver?.sender.replaceTrack(track.mediaStreamTrack);
       for (const publication of publications) {
         if (publication.track.mediaStreamTrack) await this.#announce(publication);
       }
     } catch (cause) {
-      await this.#unpublish(tracks);
-      throw SwitchyardError.from(cause, "negotiation_failed");
+      if (!this.#outlived(connection)) {
+        await this.#unpublish(tracks);
+        throw SwitchyardError.from(cause, "negotiation_failed");
+      }
     }
     this.#room.changed();
+  }
+
+  /** Publishes in a fresh connection what was published in the one before. */
+  async #renew(publication: Publication): Promise<void> {
+    const { track, transceiver } = publication;
+    if (!transceiver || this.#publications.get(track.source) !== publication) return;
+    const connection = this.#connection();
+    try {
+      await transceiver.sender.replaceTrack(track.mediaStreamTrack);
+      if (publication.announced || track.mediaStreamTrack) await this.#announce(publication);
+    } catch (cause) {
+      if (!this.#outlived(connection)) this.#fail(cause);
+    }
+    this.#room.changed();
+  }
+
+  /** The connection as {@link PublishingRoom.connection} has it; undefined if the room is not joined. */
+  #connection(): RTCPeerConnection | null | undefined {
+    try {
+      return this.#room.connection();
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Whether the room goes on without this connection. */
+  #outlived(connection: RTCPeerConnection | null | undefined): boolean {
+    const current = this.#connection();
+    return current !== undefined && current !== connection;
   }
 
   #start(track: LocalTrack): Publication {
@@ -180,6 +232,7 @@ export class LocalParticipant {
       track,
       transceiver: this.#transceiver(track.source),
       id: undefined,
+      announced: false,
       muted: true,
       release: () => stops.forEach((stop) => stop()),
     };
@@ -189,6 +242,7 @@ export class LocalParticipant {
 
   async #announce(publication: Publication): Promise<void> {
     const { track, transceiver } = publication;
+    if (!transceiver || publication.id !== undefined) return;
     // A new m-line has its final mid when it is negotiated, not when it is first offered: an offer may be rolled back.
     await this.#room.negotiated(transceiver);
     if (transceiver.mid === null) {
@@ -198,6 +252,7 @@ export class LocalParticipant {
     }
     const muted = track.muted;
     publication.id = await this.#room.publish(transceiver.mid, track.source, muted);
+    publication.announced = true;
     publication.muted = muted;
     await this.#tellMuted(publication);
   }
@@ -207,27 +262,31 @@ export class LocalParticipant {
       .map(({ source }) => this.#publications.get(source))
       .filter((publication) => publication !== undefined)
       .filter(({ track }) => tracks.includes(track));
+    const connection = this.#connection();
     try {
       for (const { track, transceiver, release } of withdrawn) {
         release();
         this.#publications.delete(track.source);
-        if (track.source === "screen" || track.source === "screen_audio") transceiver.direction = "inactive";
+        const spare = track.source === "screen" || track.source === "screen_audio";
+        if (spare && transceiver) transceiver.direction = "inactive";
       }
       this.#room.changed();
-      for (const { transceiver } of withdrawn) await transceiver.sender.replaceTrack(null);
+      for (const { transceiver } of withdrawn) await transceiver?.sender.replaceTrack(null);
       await Promise.all(withdrawn.map(({ id }) => (id === undefined ? null : this.#room.unpublish(id))));
-      for (const { transceiver } of withdrawn) await this.#room.negotiated(transceiver);
+      for (const { transceiver } of withdrawn) {
+        if (transceiver) await this.#room.negotiated(transceiver);
+      }
     } catch (cause) {
-      this.#fail(cause);
+      if (!this.#outlived(connection)) this.#fail(cause);
     }
   }
 
   async #replaceMedia(publication: Publication): Promise<void> {
     const { track, transceiver } = publication;
     try {
-      await transceiver.sender.replaceTrack(track.mediaStreamTrack);
+      await transceiver?.sender.replaceTrack(track.mediaStreamTrack);
     } catch (cause) {
-      this.#fail(cause);
+      if (publication.transceiver === transceiver) this.#fail(cause);
     }
     this.#room.changed();
   }

@@ -1,55 +1,163 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
-import { FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, Recovery } from "./recovery.js";
+import type { IceServer } from "./protocol.js";
+import { FIRST_PAUSE, LONGEST_PAUSE, Recovery } from "./recovery.js";
 
-let restarts: number;
+/** Milliseconds at which ICE was restarted. */
+let restarts: number[];
+let servers: (readonly IceServer[] | null)[];
 let recovery: Recovery;
+/** Ends the negotiation of a restart. */
+let negotiated: () => void;
+let slow: boolean;
+let broken: boolean[];
+
+const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds);
 
 beforeEach(() => {
   vi.useFakeTimers();
-  restarts = 0;
-  recovery = new Recovery(() => (restarts += 1));
+  const start = performance.now();
+  restarts = [];
+  servers = [];
+  broken = [];
+  slow = false;
+  recovery = new Recovery({
+    restart: (fresh) => {
+      restarts.push(performance.now() - start);
+      servers.push(fresh);
+      return slow ? new Promise((resolve) => (negotiated = resolve)) : Promise.resolve();
+    },
+    changed: () => broken.push(recovery.broken),
+  });
 });
-afterEach(() => void vi.useRealTimers());
-
-test("a short disconnection heals by itself", () => {
-  recovery.update("disconnected");
-  vi.advanceTimersByTime(PATIENCE - 1);
-  recovery.update("connected");
-  vi.advanceTimersByTime(LONGEST_PAUSE * 3);
-  expect(restarts).toBe(0);
-});
-
-test("a longer disconnection restarts ICE after two seconds", () => {
-  recovery.update("disconnected");
-  vi.advanceTimersByTime(2_000);
-  expect(restarts).toBe(1);
-});
-
-test("a failed connection restarts ICE at once", () => {
-  recovery.update("failed");
-  expect(restarts).toBe(1);
+afterEach(() => {
+  recovery.close();
+  vi.useRealTimers();
 });
 
-test("restarts go on, ever more slowly, until one helps", () => {
-  recovery.update("failed");
-  vi.advanceTimersByTime(FIRST_PAUSE);
-  expect(restarts).toBe(2);
-  recovery.update("connecting");
-  recovery.update("failed");
-  expect(restarts).toBe(2);
-  vi.advanceTimersByTime(FIRST_PAUSE * 2);
-  expect(restarts).toBe(3);
-  vi.advanceTimersByTime(LONGEST_PAUSE * 4);
-  expect(restarts).toBe(7);
-  recovery.update("connected");
-  vi.advanceTimersByTime(LONGEST_PAUSE * 4);
-  expect(restarts).toBe(7);
+test.each(["disconnected", "failed"] as const)("a connection that is %s restarts ICE at once", (state) => {
+  recovery.setState("connected");
+  recovery.setState(state);
+  expect(restarts).toEqual([0]);
+  expect(broken).toEqual([true]);
 });
 
-test("a closed connection is left alone", () => {
-  recovery.update("disconnected");
-  recovery.update("closed");
-  vi.advanceTimersByTime(LONGEST_PAUSE * 3);
-  expect(restarts).toBe(0);
+test("a path that has fallen silent restarts ICE at once, before the browser calls it disconnected", () => {
+  recovery.setState("connected");
+  recovery.setSilent(true);
+  expect(restarts).toEqual([0]);
+  recovery.setState("disconnected");
+  expect(restarts).toEqual([0]);
+});
+
+test("restarts go on, ever more slowly, until one helps", async () => {
+  recovery.setState("failed");
+  await pass(13_000);
+  expect(restarts).toEqual([0, 2_000, 5_000, 9_500]);
+  recovery.setState("connecting");
+  await pass(LONGEST_PAUSE * 2);
+  expect(restarts).toEqual([0, 2_000, 5_000, 9_500, 14_500, 19_500]);
+  recovery.setState("connected");
+  await pass(LONGEST_PAUSE * 4);
+  expect(restarts).toHaveLength(6);
+  expect(broken).toEqual([true, false]);
+  // The next time begins anew.
+  recovery.setState("failed");
+  await pass(FIRST_PAUSE);
+  expect(restarts).toHaveLength(8);
+});
+
+test("the next one waits for the negotiation of the one before, and then for what that brings", async () => {
+  slow = true;
+  recovery.setState("failed");
+  await pass(10_000);
+  expect(restarts).toEqual([0]);
+  negotiated();
+  await pass(FIRST_PAUSE - 1);
+  expect(restarts).toEqual([0]);
+  await pass(1);
+  expect(restarts).toEqual([0, 12_000]);
+});
+
+describe("without signaling", () => {
+  test("it is put off, and done as soon as there is some", async () => {
+    recovery.setState("connected");
+    recovery.setSignaling(false);
+    recovery.setSilent(true);
+    await pass(30_000);
+    expect(restarts).toEqual([]);
+    recovery.setSignaling(true);
+    expect(restarts).toEqual([30_000]);
+  });
+
+  test("the pause after the one before ends", async () => {
+    recovery.setState("failed");
+    await pass(100);
+    recovery.setSignaling(false);
+    await pass(100);
+    recovery.setSignaling(true);
+    expect(restarts).toEqual([0, 200]);
+  });
+
+  test("nothing is done if the path has come back by itself", async () => {
+    recovery.setState("connected");
+    recovery.setSignaling(false);
+    recovery.setSilent(true);
+    await pass(5_000);
+    recovery.setSilent(false);
+    recovery.setSignaling(true);
+    await pass(30_000);
+    expect(restarts).toEqual([]);
+  });
+
+  test("an offer that was made before it was lost is followed at once by one with the addresses of now", async () => {
+    recovery.setState("connected");
+    slow = true;
+    recovery.setSilent(true);
+    recovery.setSignaling(false);
+    await pass(20_000);
+    recovery.setSignaling(true);
+    await pass(100);
+    negotiated();
+    await pass(0);
+    expect(restarts).toEqual([0, 20_100]);
+  });
+});
+
+describe("another network", () => {
+  test("restarts ICE once although nothing is broken yet, however many events tell of it", async () => {
+    recovery.setState("connected");
+    recovery.networkChanged();
+    recovery.networkChanged();
+    await pass(400);
+    recovery.networkChanged();
+    await pass(60_000);
+    expect(restarts).toEqual([0]);
+    expect(broken).toEqual([]);
+  });
+
+  test("again is another restart, after a pause", async () => {
+    recovery.setState("connected");
+    recovery.networkChanged();
+    await pass(1_500);
+    recovery.networkChanged();
+    await pass(60_000);
+    expect(restarts).toEqual([0, FIRST_PAUSE]);
+  });
+});
+
+test("the server's wish is done with the servers that it names", async () => {
+  const fresh = [{ urls: ["turn:example.org"] }];
+  recovery.setState("connected");
+  recovery.asked(fresh);
+  await pass(60_000);
+  expect(restarts).toEqual([0]);
+  expect(servers).toEqual([fresh]);
+});
+
+test("a closed one does nothing more", async () => {
+  recovery.setState("disconnected");
+  recovery.close();
+  await pass(60_000);
+  expect(restarts).toEqual([0]);
 });

@@ -16,6 +16,7 @@ export class RemoteTrack extends Track {
   readonly participant: RemoteParticipant;
   readonly #subscriptions: Subscriptions;
   #receiver: RTCRtpReceiver | null = null;
+  #paused = false;
   #level = 0;
   #heard = 0;
 
@@ -30,6 +31,11 @@ export class RemoteTrack extends Track {
   /** What receives it at the moment: for `getStats`. */
   get receiver(): RTCRtpReceiver | null {
     return this.#receiver;
+  }
+
+  /** Whether {@link setPaused} has stopped it here. */
+  get paused(): boolean {
+    return this.#paused;
   }
 
   /** How loud an audio track is, from 0 to 1: meant to be asked several times a second, and smoothed over those calls. */
@@ -58,6 +64,7 @@ export class RemoteTrack extends Track {
   /** Stops receiving the track for a while but keeps its slot, or goes on. */
   async setPaused(paused: boolean): Promise<void> {
     await this.#subscriptions.request({ type: "pause", track: this.id, paused });
+    this.#paused = paused;
   }
 
   /** @internal */

@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { SwitchyardError } from "./errors.js";
 import type { Participant } from "./protocol.js";
 import { Room } from "./room.js";
-import { FakeConnection } from "./testing/connection.js";
+import { type FakeChannel, FakeConnection } from "./testing/connection.js";
+import { joinedAs } from "./testing/server.js";
 import { FakeSocket } from "./testing/socket.js";
 
 const GRACE: Participant = {
@@ -20,23 +21,12 @@ let connection: FakeConnection;
 const settle = () => vi.advanceTimersByTimeAsync(10);
 
 async function joining(participants: Participant[] = []): Promise<{ connected: Promise<void> }> {
-  room = new Room((_, subprotocol) => {
-    socket = new FakeSocket(subprotocol);
-    return socket as never;
-  });
+  room = new Room({ openSocket: (_, subprotocol) => (socket = new FakeSocket(subprotocol)) as never });
   const connected = room.connect("wss://example.org/v1/ws", { room: "demo", name: "Ada" });
   connected.catch(() => {});
   socket.fire("open");
   await settle();
-  socket.reply(socket.last("join").id, {
-    kind: "joined",
-    version: 1,
-    room: "demo",
-    participant: 7,
-    participants,
-    ice_servers: [],
-    limits: { message_bytes: 262_144, chat_bytes: 4_096, tracks: 16, slots: 64 },
-  });
+  socket.reply(socket.last("join").id, { kind: "joined", ...joinedAs(7, participants) });
   await settle();
   connection = FakeConnection.latest;
   return { connected };
@@ -62,7 +52,7 @@ describe("joining", () => {
   test("is a join, then one offer with a data channel, a microphone and a camera", async () => {
     await joined([GRACE]);
     expect(socket.requests.map(({ type }) => type)).toEqual(["join", "offer"]);
-    expect(connection.channels).toEqual(["switchyard"]);
+    expect(connection.channels.map(({ label }) => label)).toEqual(["switchyard", "switchyard-lossy"]);
     expect(connection.getTransceivers().map(({ kind, direction }) => [kind, direction])).toEqual([
       ["audio", "sendonly"],
       ["video", "sendonly"],
@@ -74,7 +64,7 @@ describe("joining", () => {
   });
 
   test("fails with the server's error, and the room is over", async () => {
-    room = new Room((_, subprotocol) => (socket = new FakeSocket(subprotocol)) as never);
+    room = new Room({ openSocket: (_, subprotocol) => (socket = new FakeSocket(subprotocol)) as never });
     const failed = expect(room.connect("wss://example.org/v1/ws", { room: "full", name: "Ada" })).rejects.toMatchObject(
       {
         code: "limit_reached",
@@ -219,23 +209,55 @@ describe("leaving", () => {
     await joined();
     const disconnected: (SwitchyardError | null)[] = [];
     room.on("disconnected", (error) => disconnected.push(error));
-    socket.event({ kind: "closing", reason: "too_slow", message: "read faster" });
+    socket.event({ kind: "closing", reason: "protocol_violation", message: "what?" });
     socket.fire("close", { code: 1008 });
-    expect(disconnected).toMatchObject([{ code: "too_slow" }]);
+    expect(disconnected).toMatchObject([{ code: "protocol_violation" }]);
   });
 });
 
-test("a media connection that breaks is repaired by an ICE restart, and the state says so", async () => {
-  await joined();
-  const states: string[] = [];
-  room.on("stateChanged", (state) => states.push(state));
-  connection.become("connected");
-  connection.become("disconnected");
-  await vi.advanceTimersByTimeAsync(2_000);
-  await settle();
-  expect(socket.last("offer").sdp).toContain("restart");
-  connection.become("connected");
-  expect(states).toEqual(["reconnecting", "connected"]);
+describe("data", () => {
+  const channels = () => connection.channels as [FakeChannel, FakeChannel];
+
+  test("goes over the channel on which it arrives, unless told otherwise", async () => {
+    await joined();
+    const [reliable, lossy] = channels();
+    expect([reliable.options, lossy.options]).toEqual([{}, { ordered: false, maxRetransmits: 0 }]);
+    expect(() => room.sendData("early")).toThrow("not open");
+    reliable.become("open");
+    lossy.become("open");
+    room.sendData("hello");
+    room.sendData(new Uint8Array([9]), 2, { reliable: false });
+    expect(reliable.sent).toEqual(["*\nhello"]);
+    expect(lossy.sent).toEqual([new Uint8Array([0, 0, 0, 2, 9])]);
+    const heard: unknown[] = [];
+    room.on("data", (...message) => heard.push(message));
+    reliable.receive("2\nyes");
+    lossy.receive("2\nperhaps");
+    lossy.receive("nonsense");
+    expect(heard).toEqual([
+      ["yes", 2, true],
+      ["perhaps", 2, false],
+    ]);
+  });
+
+  test("that the line can't take is refused, and then there is room again; what may be lost is left out", async () => {
+    await joined();
+    const [reliable, lossy] = channels();
+    reliable.become("open");
+    lossy.become("open");
+    const low: boolean[] = [];
+    room.on("dataBufferedLow", (each) => low.push(each));
+    reliable.bufferedAmount = lossy.bufferedAmount = 1024 * 1024 - 4;
+    expect(room.dataBuffered()).toBe(1024 * 1024 - 4);
+    room.sendData("four");
+    expect(() => room.sendData("fives")).toThrow("full");
+    room.sendData("fives", null, { reliable: false });
+    expect(lossy.sent).toEqual([]);
+    expect(reliable.bufferedAmountLowThreshold).toBe(256 * 1024);
+    reliable.drain();
+    expect(low).toEqual([true]);
+    expect(() => room.sendData("x".repeat(65_537))).toThrow("at most 65536");
+  });
 });
 
 test("requests before joining and after leaving are refused", async () => {

@@ -1,30 +1,41 @@
-import { type DataPayload, packData, unpackData } from "./data.js";
+import { type DataPayload } from "./data.js";
+import { Dialer } from "./dialer.js";
 import { Emitter } from "./emitter.js";
 import type { Encoding } from "./encoding.js";
 import { SwitchyardError } from "./errors.js";
+import type { Link, Server } from "./link.js";
 import type { LocalTrack } from "./local.js";
-import { Negotiator } from "./negotiation.js";
+import { Network } from "./network.js";
 import { LocalParticipant } from "./participant.js";
-import type { ChatMessage, Event, Joined, LeaveReason, Limits, ParticipantId, Request, TrackId } from "./protocol.js";
-import { Recovery } from "./recovery.js";
-import { RemoteParticipant, type RemoteTrack } from "./remote.js";
-import { type OpenSocket, type ReplyTo, Signaling } from "./signaling.js";
-import { Slots } from "./slots.js";
-
-/** The label of the data channel. */
-const CHANNEL = "switchyard";
-/** Bytes that may wait in the data channel: sixteen of its largest messages. */
-const MAX_BUFFERED = 1024 * 1024;
-/** Bytes of payload that the server relays in one message. */
-const MAX_DATA = 64 * 1024;
-/** Events that may come before the reply to `join`; the server sends none. */
-const MAX_EARLY = 256;
+import type { ChatMessage, Event, Joined, Limits, ParticipantId, Request, TrackId } from "./protocol.js";
+import type { RemoteParticipant, RemoteTrack } from "./remote.js";
+import { Roster, type RosterEvents } from "./roster.js";
+import { type ReplyTo, Signaling } from "./signaling.js";
+import { Transport } from "./transport.js";
 
 /**
- * Where a room is in its life. `reconnecting`: signaling is up but the media connection is not, and is being repaired.
- * `disconnected` is final: another room object joins again.
+ * Where a room is in its life. `reconnecting`: something is interrupted and is being repaired, without end unless the
+ * server refuses; {@link Room.outage} says what. `disconnected` is final: another room object joins again.
  */
 export type RoomState = "new" | "connecting" | "connected" | "reconnecting" | "disconnected";
+
+/** What is interrupted while a room is `reconnecting`. */
+export interface Outage {
+  /** No messages: what others do is heard, and requests are sent, when they flow again. */
+  readonly signaling: boolean;
+  /** Neither sound nor picture. */
+  readonly media: boolean;
+  /** The server has lost the session, perhaps because it was restarted: the room is being joined again. */
+  readonly rejoining: boolean;
+  /** The browser says that the device has no network. */
+  readonly offline: boolean;
+  /** Since when anything has been interrupted. */
+  readonly since: Date;
+  /** When the next attempt to reach the server begins; null while one is being made or none is needed. */
+  readonly nextAttempt: Date | null;
+  /** Why the server has ended the session or did not take this client in again, if it said so. */
+  readonly error: SwitchyardError | null;
+}
 
 /** How to join. */
 export interface ConnectOptions {
@@ -38,79 +49,102 @@ export interface ConnectOptions {
   tracks?: readonly LocalTrack[];
 }
 
+/** How to send a message to others. */
+export interface DataOptions {
+  /**
+   * `true` unless told otherwise: messages arrive, in their order. `false`: each is sent once and may be lost, overtake
+   * another, or be left out when the line is slower than the caller: for what is stale soon.
+   */
+  reliable?: boolean;
+}
+
 /** The events of {@link Room}. */
-export interface RoomEvents {
+export interface RoomEvents extends RosterEvents {
   /** The room's state is another one. */
   stateChanged: [state: RoomState];
+  /** {@link Room.outage} is another one. */
+  outageChanged: [outage: Outage | null];
+  /** The room was joined anew: everybody in it, and every remote track, is another object. Local tracks are published again. */
+  rejoined: [];
   /** The room is left: by {@link Room.leave} if there is no error. Comes once, last. */
   disconnected: [error: SwitchyardError | null];
-  /** Somebody entered. */
-  participantJoined: [participant: RemoteParticipant];
-  /** Somebody left; their tracks are gone. */
-  participantLeft: [participant: RemoteParticipant, reason: LeaveReason];
-  /** Somebody's name is another one. */
-  participantChanged: [participant: RemoteParticipant];
-  /** Somebody publishes a track. */
-  trackPublished: [track: RemoteTrack];
-  /** A track is gone. */
-  trackUnpublished: [track: RemoteTrack];
-  /** A track was muted or unmuted. */
-  trackMuted: [track: RemoteTrack];
-  /** A track's `mediaStreamTrack` is another one: its first one, another slot's, none. */
-  trackMediaChanged: [track: RemoteTrack];
   /** What this participant publishes changed, or whether it is muted. */
   localTracksChanged: [];
   /** Somebody, perhaps this participant, said something. */
   chat: [message: ChatMessage];
-  /** A message of another participant on the data channel. */
-  data: [payload: DataPayload, from: ParticipantId];
-  /** The data channel can be used, or no longer. */
+  /** A message of another participant on a data channel. */
+  data: [payload: DataPayload, from: ParticipantId, reliable: boolean];
+  /** The data channels can be used, or no longer. */
   dataChanged: [open: boolean];
+  /** There is room again where much was waiting to be sent: whoever was refused with `buffer_full` can go on. */
+  dataBufferedLow: [reliable: boolean];
   /** The browser refuses to play what was attached (until {@link Room.resumePlayback}), or no longer. */
   playbackChanged: [blocked: boolean];
   /** Something failed that no call is waiting for; the room goes on. */
   error: [error: SwitchyardError];
 }
 
-/** A room: joins it, tells who is there and what they publish, and holds the peer connection. */
+/** What tests replace. */
+export interface Environment {
+  openSocket: Server["openSocket"];
+  fetch: Server["fetch"];
+  /** From 0 to 1. */
+  random(): number;
+}
+
+const BROWSER: Environment = {
+  openSocket: (url, subprotocol) => new WebSocket(url, subprotocol),
+  fetch: (url, options) => fetch(url, options),
+  random: Math.random,
+};
+
+/**
+ * A room: joins it, tells who is there and what they publish, and stays in it whatever the network does. A lost WebSocket
+ * is replaced and a broken media path repaired within the same session; if the server has lost that, the room is joined
+ * again by itself, with this participant's latest name and tracks.
+ */
 export class Room extends Emitter<RoomEvents> {
   /** This client's participant. */
   readonly localParticipant: LocalParticipant;
   /** Everybody else. */
   readonly participants: ReadonlyMap<ParticipantId, RemoteParticipant>;
-  readonly #participants = new Map<ParticipantId, RemoteParticipant>();
-  readonly #tracks = new Map<TrackId, RemoteTrack>();
-  readonly #slots = new Slots();
-  readonly #openSocket: OpenSocket | undefined;
+  readonly #roster: Roster;
+  readonly #environment: Environment;
   #state: RoomState = "new";
+  #outage: Outage | null = null;
   #joined: Joined | null = null;
-  /** What came before the reply to `join`. */
-  #early: Event[] = [];
+  #network: Network | null = null;
+  #dialer: Dialer | null = null;
+  /** The session's; null while the room is being joined, again or for the first time. */
   #signaling: Signaling | null = null;
-  #connection: RTCPeerConnection | null = null;
-  #channel: RTCDataChannel | null = null;
-  #negotiator: Negotiator | null = null;
-  #recovery: Recovery | null = null;
-  /** Candidates gathered before the offer that they belong to was sent. */
-  #candidates: (RTCIceCandidate | null)[] | null = [];
+  #transport: Transport | null = null;
+  /** That of the session before, while another one is being begun: as long as it is open the last pictures stay. */
+  #retired: Transport | null = null;
+  /** Of the session that is being begun. */
+  #entering: Signaling | null = null;
+  /** Sessions before this one. */
+  #lostSessions = 0;
+  /** Why the latest of those ended, or the latest attempt to begin another one failed. */
+  #lostBy: SwitchyardError | null = null;
   #playbackBlocked = false;
-  #left = false;
-  /** Why the latest negotiation failed. */
-  #failure: SwitchyardError | null = null;
 
-  /** `openSocket` replaces the browser's WebSocket, for tests. */
-  constructor(openSocket?: OpenSocket) {
+  /** `environment` is for tests. */
+  constructor(environment: Partial<Environment> = {}) {
     super();
-    this.#openSocket = openSocket;
-    this.participants = this.#participants;
+    this.#environment = { ...BROWSER, ...environment };
+    this.#roster = new Roster({
+      request: (request) => this.#request(request),
+      receiver: (track) => this.#transport?.slots.receiver(track) ?? null,
+      tell: (name, ...args) => this.emit(name, ...(args as never)),
+      playbackBlocked: () => this.#setPlaybackBlocked(true),
+    });
+    this.participants = this.#roster.participants;
     this.localParticipant = new LocalParticipant({
-      connection: () => this.#needConnection(),
-      negotiated: async (transceiver) => {
-        await this.#negotiator?.settled();
-        if (transceiver.currentDirection === transceiver.direction) return;
-        this.#negotiator?.negotiate();
-        await this.#negotiator?.settled();
+      connection: () => {
+        if (!this.#joined || this.#state === "disconnected") throw notJoined();
+        return this.peerConnection;
       },
+      negotiated: async (transceiver) => this.#transport?.negotiated(transceiver),
       publish: async (mid, source, muted) => (await this.#request({ type: "publish", mid, source, muted })).track,
       unpublish: (track) => this.#request({ type: "unpublish", track }),
       mute: (track, muted) => this.#request({ type: "mute", track, muted }),
@@ -124,6 +158,11 @@ export class Room extends Emitter<RoomEvents> {
     return this.#state;
   }
 
+  /** What is interrupted while the room is `reconnecting`; null otherwise. */
+  get outage(): Outage | null {
+    return this.#outage;
+  }
+
   /** The room's id, once joined. */
   get id(): string | null {
     return this.#joined?.room ?? null;
@@ -134,14 +173,14 @@ export class Room extends Emitter<RoomEvents> {
     return this.#joined?.limits ?? null;
   }
 
-  /** The peer connection, once joined: for `getStats`. Its descriptions belong to the room. */
+  /** The session's peer connection, for `getStats`; null while there is none. Its descriptions belong to the room. */
   get peerConnection(): RTCPeerConnection | null {
-    return this.#connection;
+    return this.#transport?.connection ?? null;
   }
 
   /** Whether {@link sendData} can be used. */
   get dataOpen(): boolean {
-    return this.#channel?.readyState === "open";
+    return this.#transport?.channels.open ?? false;
   }
 
   /** Whether the browser refuses to play something until the user clicks. */
@@ -151,12 +190,12 @@ export class Room extends Emitter<RoomEvents> {
 
   /** The track that has an id, if somebody else publishes it. */
   track(id: TrackId): RemoteTrack | undefined {
-    return this.#tracks.get(id);
+    return this.#roster.tracks.get(id);
   }
 
   /** The m-line that carries a track at the moment, if one does. */
   mid(track: RemoteTrack): string | null {
-    return this.#slots.mid(track.id);
+    return this.#transport?.slots.mid(track.id) ?? null;
   }
 
   /**
@@ -168,24 +207,19 @@ export class Room extends Emitter<RoomEvents> {
       throw new SwitchyardError("wrong_state", "This room was joined before; make another one.");
     }
     this.#setState("connecting");
+    const { random, ...environment } = this.#environment;
+    const dialer = new Dialer({ url, encoding: options.encoding ?? "json", ...environment }, random);
+    this.#dialer = dialer;
+    this.localParticipant.name = options.name;
     try {
-      const signaling = await Signaling.open(url, options.encoding ?? "json", this.#openSocket);
-      if (this.#left) {
-        signaling.close();
-        throw new SwitchyardError("not_connected", "The room was left while it was being joined.");
-      }
-      this.#follow(signaling);
-      const joined = await signaling.request({ type: "join", room: options.room, name: options.name });
-      this.#enter(joined, options.name);
+      const transport = await this.#begin(dialer, await dialer.first(), options.room);
       for (const track of options.tracks ?? []) {
         this.localParticipant.publish(track).catch((cause: unknown) => {
           if (!this.#left) this.emit("error", SwitchyardError.from(cause, "negotiation_failed"));
         });
       }
-      this.#negotiator?.negotiate();
-      await this.#negotiator?.settled();
+      await transport.open();
       if (this.#left) throw new SwitchyardError("not_connected", "The room was left while it was being joined.");
-      if (this.#failure && !this.#connection?.currentLocalDescription) throw this.#failure;
     } catch (cause) {
       const error = SwitchyardError.from(cause, "connection_failed");
       this.#end(error);
@@ -193,34 +227,32 @@ export class Room extends Emitter<RoomEvents> {
     }
   }
 
-  /** Says something to everybody, or to one participant. */
+  /** Says something to everybody, or to one participant. While the room is reconnecting it is said afterwards. */
   async sendChat(text: string, to?: ParticipantId): Promise<void> {
     await this.#request(to === undefined ? { type: "chat", text } : { type: "chat", text, to });
   }
 
   /**
-   * Sends a message over the data channel to everybody else, or to one participant. Throws `not_connected` while the
-   * channel isn't open, `too_large`, and `buffer_full` when the line is slower than the caller.
+   * Sends a message over a data channel to everybody else, or to one participant. Throws `not_connected` while the
+   * channel isn't open, `too_large`, and `buffer_full` when the line is slower than the caller: `dataBufferedLow` says
+   * when there is room again. While media is interrupted messages wait; those that were not sent when the room has to be
+   * joined again are lost.
    */
-  sendData(payload: DataPayload, to: ParticipantId | null = null): void {
-    const channel = this.#channel;
-    if (channel?.readyState !== "open") {
-      throw new SwitchyardError("not_connected", "The data channel is not open.", { retryable: true });
-    }
-    const size = typeof payload === "string" ? new TextEncoder().encode(payload).byteLength : payload.byteLength;
-    if (size > MAX_DATA) throw new SwitchyardError("too_large", `A data message has at most ${MAX_DATA} bytes.`);
-    if (channel.bufferedAmount + size > MAX_BUFFERED) {
-      throw new SwitchyardError("buffer_full", "The data channel's buffer is full.", { retryable: true });
-    }
-    const message = packData(payload, to);
-    // Two overloads of send, one for each.
-    if (typeof message === "string") channel.send(message);
-    else channel.send(message);
+  sendData(payload: DataPayload, to: ParticipantId | null = null, { reliable = true }: DataOptions = {}): void {
+    const channels = this.#transport?.channels;
+    if (!channels) throw new SwitchyardError("not_connected", "The data channel is not open.", { retryable: true });
+    channels.send(payload, to, reliable);
+  }
+
+  /** Bytes that wait to be sent over a data channel. */
+  dataBuffered({ reliable = true }: DataOptions = {}): number {
+    return this.#transport?.channels.buffered(reliable) ?? 0;
   }
 
   /** Changes this participant's display name. */
   async rename(name: string): Promise<void> {
-    await this.#request({ type: "rename", name });
+    // While the room is being joined again, that takes the name along.
+    if (!this.#rejoining) await this.#request({ type: "rename", name });
     this.localParticipant.name = name;
     this.emit("localTracksChanged");
   }
@@ -234,223 +266,228 @@ export class Room extends Emitter<RoomEvents> {
 
   /** Restarts ICE: finds a new path to the server. The room does it by itself when the connection breaks. */
   restartIce(): void {
-    this.#negotiator?.restartIce();
+    this.#transport?.restartIce();
+  }
+
+  /** Tries to reach the server now, not only at {@link Outage.nextAttempt}. */
+  reconnectNow(): void {
+    this.#dialer?.hurry();
   }
 
   /** Plays what the browser refused to play. Has to be called while a click is handled. */
   resumePlayback(): void {
     this.#setPlaybackBlocked(false);
-    for (const track of this.#tracks.values()) track.resume();
+    for (const track of this.#roster.tracks.values()) track.resume();
   }
 
   /** Leaves at once. What was published stays with the caller: `LocalTrack.stop` releases a device. */
   leave(): void {
     if (this.#left) return;
-    this.#left = true;
-    // Sent before the WebSocket closes; the reply is of no interest.
-    this.#signaling?.request({ type: "leave" }).catch(() => {});
+    // Sent before the WebSocket closes; the reply is of no interest. Without a WebSocket the end of the peer connection says it.
+    if (this.#signaling?.connected) this.#signaling.request({ type: "leave" }).catch(() => {});
     this.#end(null);
   }
 
-  #request<Type extends Request["type"]>(request: Extract<Request, { type: Type }>): Promise<ReplyTo<Type>> {
-    if (!this.#signaling || !this.#joined) {
-      return Promise.reject(new SwitchyardError("not_connected", "The room is not joined."));
-    }
-    return this.#signaling.request<Type>(request);
+  get #left(): boolean {
+    return this.#state === "disconnected";
   }
 
-  #needConnection(): RTCPeerConnection {
-    if (this.#connection) return this.#connection;
-    throw new SwitchyardError("not_connected", "The room is not joined.");
+  get #rejoining(): boolean {
+    return this.#joined !== null && !this.#transport && !this.#left;
+  }
+
+  #request<Type extends Request["type"]>(request: Extract<Request, { type: Type }>): Promise<ReplyTo<Type>> {
+    return this.#signaling?.request<Type>(request) ?? Promise.reject(notJoined());
+  }
+
+  /** Joins over an open connection. */
+  async #begin(dialer: Dialer, link: Link, room: string): Promise<Transport> {
+    const signaling = new Signaling(dialer, link);
+    this.#entering = signaling;
+    let joined: Joined;
+    try {
+      joined = await signaling.join(room, this.localParticipant.name);
+    } catch (cause) {
+      signaling.close();
+      throw cause;
+    } finally {
+      this.#entering = null;
+    }
+    this.#joined = joined;
+    this.#signaling = signaling;
+    this.localParticipant.id = joined.participant;
+    this.#follow(signaling);
+    const transport = this.#openTransport(joined);
+    this.#transport = transport;
+    this.localParticipant.connect();
+    this.#roster.replace(joined.participants);
+    this.#retired?.close();
+    this.#retired = null;
+    if (!this.#network) this.#watch();
+    this.#update();
+    return transport;
   }
 
   #follow(signaling: Signaling): void {
-    this.#signaling = signaling;
-    signaling.on("event", (event) => {
-      if (this.#joined) this.#take(event);
-      else if (this.#early.length < MAX_EARLY) this.#early.push(event);
-    });
+    signaling.on("event", (event) => this.#take(event));
     signaling.on("error", (error) => this.emit("error", error));
-    signaling.on("closed", (error) => this.#end(error));
+    signaling.on("lost", () => {
+      this.#transport?.setSignaling(false);
+      this.#update();
+    });
+    signaling.on("resumed", (snapshot) => {
+      if (snapshot) {
+        this.#roster.reconcile(snapshot.participants);
+        this.#transport?.assign(snapshot.slots, true);
+      }
+      this.#transport?.setSignaling(true);
+      this.#update();
+    });
+    signaling.on("closed", (error) => {
+      if (signaling === this.#signaling) this.#sessionEnded(error);
+    });
+  }
+
+  #openTransport(joined: Joined): Transport {
+    const request = <Type extends Request["type"]>(request: Extract<Request, { type: Type }>) =>
+      this.#request<Type>(request);
+    const transport = new Transport(joined.ice_servers, request, () => this.#roster.expecting);
+    transport.on("stateChanged", () => this.#update());
+    transport.on("doubted", () => this.#signaling?.doubt());
+    transport.on("tracksMoved", (tracks) => this.#roster.bind(tracks));
+    transport.on("data", (payload, from, reliable) => this.emit("data", payload, from, reliable));
+    transport.on("dataChanged", (open) => {
+      if (transport === this.#transport) this.emit("dataChanged", open);
+    });
+    transport.on("dataBufferedLow", (reliable) => this.emit("dataBufferedLow", reliable));
+    transport.on("error", (error) => this.emit("error", error));
+    return transport;
+  }
+
+  /** Follows what the browser knows of the network, and the end of the page, from the first session to the last. */
+  #watch(): void {
+    const network = new Network();
+    this.#network = network;
+    network.on("changed", () => {
+      this.#signaling?.networkChanged();
+      this.#transport?.networkChanged();
+      if (!this.#signaling) this.#dialer?.hurry();
+    });
+    network.on("doubted", () => {
+      if (this.#signaling?.connected) this.#signaling.doubt();
+      else this.#dialer?.hurry();
+    });
+    network.on("offlineChanged", () => this.#update());
+    this.#dialer?.on("changed", () => this.#update());
     // Without this, others would see a ghost until the server notices.
     if (typeof window !== "undefined") window.addEventListener("pagehide", this.#pageHidden);
   }
 
   readonly #pageHidden = () => this.leave();
 
-  #enter(joined: Joined, name: string): void {
-    this.#joined = joined;
-    this.localParticipant.id = joined.participant;
-    this.localParticipant.name = name;
-    this.#openConnection(joined);
-    for (const info of joined.participants) this.#add(new RemoteParticipant(info, this.#subscriptions));
-    this.#setState("connected");
-    const early = this.#early;
-    this.#early = [];
-    for (const event of early) this.#take(event);
+  /** The session is over, at the server as well. */
+  #sessionEnded(error: SwitchyardError | null): void {
+    if (this.#left) return;
+    // A connection that was never secure will not be so the next time; one that was may have suffered from the network.
+    const suffered = error?.code === "transport_failed" && this.#transport?.wasConnected;
+    if (error && (error.retryable || suffered)) void this.#rejoin(error);
+    else this.#end(error);
   }
 
-  readonly #subscriptions = { request: (request: Request) => this.#request(request) };
-
-  #openConnection(joined: Joined): void {
-    const configuration: RTCConfiguration & { alwaysNegotiateDataChannels: boolean } = {
-      bundlePolicy: "max-bundle",
-      iceServers: joined.ice_servers,
-      // The data channel's m-line comes first, where it carries the BUNDLE group and never goes away. Browsers that don't
-      // know the option put the m-line where they like.
-      alwaysNegotiateDataChannels: true,
-    };
-    const connection = new RTCPeerConnection(configuration);
-    this.#connection = connection;
-    this.#channel = this.#openChannel(connection);
-    this.localParticipant.prepare();
-    const negotiator = new Negotiator(connection, {
-      offer: (sdp) => {
-        const reply = this.#request({ type: "offer", sdp });
-        this.#flushCandidates();
-        return reply;
-      },
-      answer: (revision, sdp) => this.#request({ type: "answer", revision, sdp }),
-      applied: () => this.#updateSlots(),
-      failed: (error) => {
-        this.#failure = error;
-        this.emit("error", error);
-      },
-    });
-    this.#negotiator = negotiator;
-    const recovery = new Recovery(() => negotiator.restartIce());
-    this.#recovery = recovery;
-    connection.addEventListener("negotiationneeded", () => negotiator.negotiate());
-    connection.addEventListener("icecandidate", ({ candidate }) => this.#sendCandidate(candidate));
-    connection.addEventListener("connectionstatechange", () => {
-      const state = connection.connectionState;
-      recovery.update(state);
-      if (state === "connected" && this.#state === "reconnecting") this.#setState("connected");
-      if ((state === "disconnected" || state === "failed") && this.#state === "connected") {
-        this.#setState("reconnecting");
+  /** Joins anew, however long it takes. Until then the old participants are there to be looked at. */
+  async #rejoin(error: SwitchyardError): Promise<void> {
+    const { id } = this;
+    const dialer = this.#dialer;
+    if (!dialer || id === null) return;
+    this.#closeSession();
+    this.#lostSessions += 1;
+    this.#lostBy = error;
+    this.#update();
+    for (;;) {
+      let transport: Transport | null = null;
+      try {
+        transport = await this.#begin(dialer, await dialer.dial(), id);
+        this.emit("rejoined");
+        await transport.open();
+        return;
+      } catch (cause) {
+        // Left, or lost again: that is another call's.
+        if (this.#left || (transport && transport !== this.#transport)) return;
+        const error = SwitchyardError.from(cause, "connection_failed");
+        if (!error.retryable) {
+          this.#end(error);
+          return;
+        }
+        this.#closeSession();
+        this.#lostBy = error;
+        if (error.code !== "connection_lost") dialer.busy();
+        this.#update();
       }
-    });
-  }
-
-  #openChannel(connection: RTCPeerConnection): RTCDataChannel {
-    const channel = connection.createDataChannel(CHANNEL);
-    channel.binaryType = "arraybuffer";
-    channel.addEventListener("open", () => this.emit("dataChanged", true));
-    channel.addEventListener("close", () => this.emit("dataChanged", false));
-    channel.addEventListener("message", ({ data }) => {
-      const message = unpackData(data);
-      if (message) this.emit("data", message.payload, message.from);
-    });
-    return channel;
-  }
-
-  #sendCandidate(candidate: RTCIceCandidate | null): void {
-    if (this.#candidates) {
-      this.#candidates.push(candidate);
-      return;
     }
-    const request: Request =
-      candidate && candidate.candidate !== ""
-        ? {
-            type: "candidate",
-            candidate: candidate.candidate,
-            ...(candidate.sdpMid === null ? {} : { mid: candidate.sdpMid }),
-          }
-        : { type: "end_of_candidates" };
-    // The server finds this client's address by itself: a candidate that gets lost costs nothing.
-    this.#request(request).catch(() => {});
   }
 
-  #flushCandidates(): void {
-    const candidates = this.#candidates ?? [];
-    this.#candidates = null;
-    for (const candidate of candidates) this.#sendCandidate(candidate);
+  #closeSession(): void {
+    const [signaling, transport] = [this.#signaling, this.#transport];
+    this.#signaling = null;
+    this.#transport = null;
+    signaling?.close();
+    this.localParticipant.disconnect();
+    if (!transport) return;
+    this.#retired?.close();
+    this.#retired = transport;
+    transport.retire();
+    if (transport.channels.open) this.emit("dataChanged", false);
   }
 
   #take(event: Event): void {
     switch (event.kind) {
       case "offer":
-        this.#negotiator?.handleOffer(event);
+        this.#transport?.handleOffer(event);
         break;
       case "slots":
-        this.#bind(this.#slots.assign(event.slots));
+        this.#transport?.assign(event.slots);
         break;
-      case "participant_joined": {
-        const participant = new RemoteParticipant(event.participant, this.#subscriptions);
-        this.#add(participant);
-        this.emit("participantJoined", participant);
+      case "restart_ice":
+        this.#transport?.restartAsked(event.ice_servers);
         break;
-      }
-      case "participant_left":
-        this.#remove(event.participant, event.reason);
-        break;
-      case "participant_changed": {
-        const participant = this.#participants.get(event.participant);
-        if (!participant) break;
-        participant.name = event.name;
-        this.emit("participantChanged", participant);
-        break;
-      }
-      case "track_published": {
-        const track = this.#participants.get(event.participant)?.addTrack(event.track);
-        if (!track) break;
-        this.#addTrack(track);
-        this.emit("trackPublished", track);
-        break;
-      }
-      case "track_unpublished": {
-        this.#tracks.delete(event.track);
-        const track = this.#participants.get(event.participant)?.removeTrack(event.track);
-        if (track) this.emit("trackUnpublished", track);
-        break;
-      }
-      case "track_muted": {
-        const track = this.#tracks.get(event.track);
-        if (!track) break;
-        track.updateMuted(event.muted);
-        this.emit("trackMuted", track);
-        break;
-      }
       case "chat":
         this.emit("chat", event.message);
         break;
       case "closing":
         break; // Signaling ends with its reason.
+      default:
+        this.#roster.take(event);
     }
   }
 
-  #add(participant: RemoteParticipant): void {
-    this.#participants.set(participant.id, participant);
-    for (const track of participant.tracks.values()) this.#addTrack(track);
-  }
-
-  #remove(id: ParticipantId, reason: LeaveReason): void {
-    const participant = this.#participants.get(id);
-    if (!participant) return;
-    this.#participants.delete(id);
-    for (const track of [...participant.tracks.keys()]) {
-      this.#tracks.delete(track);
-      participant.removeTrack(track);
+  /** Finds out what is interrupted, and tells if that is something else than before. */
+  #update(): void {
+    if (!this.#joined || this.#left) return;
+    const outage = this.#findOutage();
+    if (sameOutage(outage, this.#outage)) {
+      if (this.#state === "connecting") this.#setState("connected");
+      return;
     }
-    this.emit("participantLeft", participant, reason);
+    this.#outage = outage;
+    this.#setState(outage ? "reconnecting" : "connected");
+    this.emit("outageChanged", outage);
   }
 
-  #addTrack(track: RemoteTrack): void {
-    this.#tracks.set(track.id, track);
-    track.on("mediaChanged", () => this.emit("trackMediaChanged", track));
-    track.on("playbackBlocked", () => this.#setPlaybackBlocked(true));
-    track.bind(this.#slots.receiver(track.id));
-  }
-
-  #updateSlots(): void {
-    const lines = (this.#connection?.getTransceivers() ?? [])
-      .filter(({ mid, currentDirection }) => mid !== null && currentDirection === "recvonly")
-      .map(({ mid, receiver }) => ({ mid: mid as string, receiver }));
-    this.#bind(this.#slots.update(lines));
-  }
-
-  #bind(tracks: Iterable<TrackId>): void {
-    for (const id of tracks) this.#tracks.get(id)?.bind(this.#slots.receiver(id));
+  #findOutage(): Outage | null {
+    const transport = this.#transport;
+    const signaling = !this.#signaling?.connected;
+    // The first session counts as connected before its media is; another one has to make up for what was lost.
+    const media = !transport || transport.broken || (this.#lostSessions > 0 && !transport.wasConnected);
+    if (!signaling && !media) return null;
+    return {
+      signaling,
+      media,
+      rejoining: !transport,
+      offline: this.#network?.offline ?? false,
+      since: this.#outage?.since ?? new Date(),
+      nextAttempt: this.#dialer?.nextAttempt ?? null,
+      error: transport ? null : this.#lostBy,
+    };
   }
 
   #setPlaybackBlocked(blocked: boolean): void {
@@ -466,20 +503,27 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   #end(error: SwitchyardError | null): void {
-    if (this.#state === "disconnected") return;
+    if (this.#left) return;
     if (typeof window !== "undefined") window.removeEventListener("pagehide", this.#pageHidden);
-    this.#left = true;
     this.#state = "disconnected";
-    this.#recovery?.close();
-    this.#negotiator?.close();
+    this.#outage = null;
+    this.#network?.close();
+    this.#dialer?.close();
+    this.#entering?.close();
+    this.#closeSession();
+    this.#retired?.close();
     this.localParticipant.close();
-    this.#signaling?.close();
-    this.#connection?.close();
-    for (const track of this.#tracks.values()) {
-      track.bind(null);
-      track.detach();
-    }
+    this.#roster.clear();
     this.emit("stateChanged", "disconnected");
     this.emit("disconnected", error);
   }
+}
+
+function notJoined(): SwitchyardError {
+  return new SwitchyardError("not_connected", "The room is not joined.", { retryable: true });
+}
+
+function sameOutage(one: Outage | null, other: Outage | null): boolean {
+  if (!one || !other) return one === other;
+  return (Object.keys(one) as (keyof Outage)[]).every((key) => one[key] === other[key]);
 }

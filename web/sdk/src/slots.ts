@@ -56,6 +56,11 @@ export class Slots {
     return (mid !== undefined && this.#receivers.get(mid)) || null;
   }
 
+  /** The m-lines that carry something, negotiated or not. */
+  mids(): string[] {
+    return [...this.#trackByMid.keys()];
+  }
+
   /** The m-line that carries a track, negotiated or not. */
   mid(track: TrackId): string | null {
     return this.#midByTrack.get(track) ?? null;

@@ -18,7 +18,7 @@ export function ChatPanel({ meeting }: { meeting: Meeting }) {
   useLayoutEffect(() => {
     // Whoever has scrolled back to read stays there.
     if (atEnd.current) list.current?.scrollTo({ top: list.current.scrollHeight });
-  }, [meeting.chat]);
+  }, [meeting.chat, meeting.unsent]);
   const send = async (event: SubmitEvent) => {
     event.preventDefault();
     const said = text.trim();
@@ -59,7 +59,7 @@ export function ChatPanel({ meeting }: { meeting: Meeting }) {
         }}
       >
         <ol class="chat-list">
-          {meeting.chat.length === 0 && (
+          {meeting.chat.length + meeting.unsent.length === 0 && (
             <li class="chat-empty">
               Nothing said yet. Messages go to everybody in the room and are gone when you leave.
             </li>
@@ -67,6 +67,16 @@ export function ChatPanel({ meeting }: { meeting: Meeting }) {
           {meeting.chat.map((entry, index) => (
             <Entry key={entry.key} entry={entry} previous={meeting.chat[index - 1]} />
           ))}
+          {/* Sent at once when all is well: shown only if it has to wait. */}
+          {meeting.room?.outage?.signaling &&
+            meeting.unsent.map(({ key, text }) => (
+              <li key={key} class="chat-entry chat-mine chat-unsent">
+                <p class="chat-meta">Sent when you are connected again</p>
+                <p class="chat-text" dir="auto">
+                  {text}
+                </p>
+              </li>
+            ))}
         </ol>
       </div>
       <form class="chat-form" onSubmit={(event) => void send(event)}>

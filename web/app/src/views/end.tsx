@@ -21,6 +21,18 @@ export function LeftView({ meeting, go }: EndProps) {
   );
 }
 
+/** When the meeting goes on over another connection. */
+export function ElsewhereView({ meeting, go }: EndProps) {
+  return (
+    <EndCard title="The meeting goes on elsewhere" action="Use it here" onAction={() => void meeting.join()} go={go}>
+      <p>
+        You are in <strong>{meeting.roomId}</strong> in another window or on another device, so your camera and
+        microphone are off here. “Use it here” takes you in from this page as well.
+      </p>
+    </EndCard>
+  );
+}
+
 /** On the way back in. */
 export function JoiningView({ meeting }: { meeting: Meeting }) {
   return (

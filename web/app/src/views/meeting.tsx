@@ -7,6 +7,7 @@ import { bestGrid } from "../layout.js";
 import type { Meeting } from "../meeting.js";
 import { ChatPanel } from "./chat.js";
 import { ControlBar, CopyLinkButton } from "./controls.js";
+import { InterruptionBanner } from "./interruption.js";
 import { Sound, Tile, type TileProps } from "./tile.js";
 
 /** Pixels between tiles; the same as in the style sheet. */
@@ -65,6 +66,7 @@ function contents(meeting: Meeting, room: Room) {
   ];
   const screens: KeyedTile[] = [];
   const sounds: RemoteTrack[] = [];
+  const held = room.outage?.media ?? false;
   for (const participant of room.participants.values()) {
     const voice = participant.track("microphone");
     people.push({
@@ -74,6 +76,7 @@ function contents(meeting: Meeting, room: Room) {
       video: participant.track("camera"),
       audio: voice,
       silent: !voice || voice.muted,
+      held,
     });
     const screen = participant.track("screen");
     if (screen) {
@@ -84,6 +87,7 @@ function contents(meeting: Meeting, room: Room) {
         video: screen,
         silent: false,
         screen: true,
+        held,
       });
     }
     for (const track of participant.tracks.values()) if (track.kind === "audio") sounds.push(track);
@@ -139,21 +143,7 @@ function Stage({ screens, people }: { screens: KeyedTile[]; people: KeyedTile[] 
 function Banners({ meeting, room }: { meeting: Meeting; room: Room }) {
   return (
     <div class="banners">
-      {meeting.stage === "rejoining" && (
-        <div class="banner banner-warning">
-          <span class="spinner" aria-hidden="true" />
-          <p>Connection to the server lost. Reconnecting…</p>
-          <button type="button" class="button button-small" onClick={() => void meeting.join()}>
-            Try now
-          </button>
-        </div>
-      )}
-      {meeting.stage === "joined" && room.state === "reconnecting" && (
-        <div class="banner banner-warning">
-          <span class="spinner" aria-hidden="true" />
-          <p>Your network is unsteady. Finding another path…</p>
-        </div>
-      )}
+      <InterruptionBanner meeting={meeting} room={room} />
       {room.playbackBlocked && (
         <div class="banner">
           <SoundIcon />

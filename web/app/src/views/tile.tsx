@@ -18,15 +18,23 @@ export interface TileProps {
   silent: boolean;
   mirrored?: boolean;
   screen?: boolean;
+  /** What is shown is the last that came: there is no connection. */
+  held?: boolean;
 }
 
 /** Somebody, or somebody's screen. */
-export function Tile({ label, name, video, audio, silent, mirrored = false, screen = false }: TileProps) {
+export function Tile(props: TileProps) {
+  const { label, name, video, audio, silent, mirrored = false, screen = false, held = false } = props;
   const tile = useRef<HTMLDivElement>(null);
   useSpeaking(tile, audio);
   const off = !video || video.muted;
   return (
-    <div ref={tile} class={screen ? "tile tile-screen" : "tile"} role="group" aria-label={label}>
+    <div
+      ref={tile}
+      class={`tile${screen ? " tile-screen" : ""}${held ? " tile-held" : ""}`}
+      role="group"
+      aria-label={label}
+    >
       {(off || !video.mediaStreamTrack) && <Avatar name={name} />}
       <VideoSurface track={video} mirrored={mirrored} fit={screen ? "contain" : "cover"} />
       <div class="tile-caption">

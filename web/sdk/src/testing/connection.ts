@@ -9,17 +9,39 @@ export class FakeConnection extends EventTarget {
   localDescription: { sdp: string } | null = null;
   currentLocalDescription: { sdp: string } | null = null;
   closed = false;
-  readonly channels: string[] = [];
+  readonly channels: FakeChannel[] = [];
+  /** As set last. */
+  configuration: RTCConfiguration;
+  /** What has come in, as {@link getStats} tells; a round trip of the loop adds to it where a test says so. */
+  bytesReceived = 0;
   readonly #transceivers: FakeTransceiver[] = [];
 
-  constructor() {
+  constructor(configuration: RTCConfiguration = {}) {
     super();
+    this.configuration = configuration;
     FakeConnection.latest = this;
   }
 
-  createDataChannel(label: string): unknown {
-    this.channels.push(label);
-    return Object.assign(new EventTarget(), { readyState: "connecting" });
+  createDataChannel(label: string, options: RTCDataChannelInit = {}): FakeChannel {
+    const channel = new FakeChannel(label, options);
+    this.channels.push(channel);
+    return channel;
+  }
+
+  getConfiguration(): RTCConfiguration {
+    return this.configuration;
+  }
+
+  setConfiguration(configuration: RTCConfiguration): void {
+    this.configuration = configuration;
+  }
+
+  async getStats(): Promise<Map<string, object>> {
+    const { bytesReceived } = this;
+    return new Map<string, object>([
+      ["T", { id: "T", type: "transport", selectedCandidatePairId: "P" }],
+      ["P", { id: "P", type: "candidate-pair", bytesReceived }],
+    ]);
   }
 
   addTransceiver(kind: string, { direction }: { direction: RTCRtpTransceiverDirection }): FakeTransceiver {
@@ -66,6 +88,7 @@ export class FakeConnection extends EventTarget {
 
   close(): void {
     this.closed = true;
+    for (const channel of this.channels) channel.become("closed");
   }
 
   gather(candidate: string | null, sdpMid: string | null = null): void {
@@ -89,10 +112,50 @@ class FakeTransceiver {
   mid: string | null = null;
   currentDirection: RTCRtpTransceiverDirection | null = null;
   readonly receiver: { track: { id: string } | null } = { track: null };
-  readonly sender = { replaceTrack: async () => {} };
+  readonly sender = {
+    /** What is sent; undefined if nothing ever was. */
+    track: undefined as unknown,
+    replaceTrack: async (track: unknown) => void (this.sender.track = track),
+    getStats: async () => new Map<string, object>(),
+  };
 
   constructor(
     readonly kind: string,
     public direction: RTCRtpTransceiverDirection,
   ) {}
+}
+
+/** A data channel whose other end is the test. */
+export class FakeChannel extends EventTarget {
+  readyState: RTCDataChannelState = "connecting";
+  binaryType = "blob";
+  bufferedAmount = 0;
+  bufferedAmountLowThreshold = 0;
+  readonly sent: unknown[] = [];
+
+  constructor(
+    readonly label: string,
+    readonly options: RTCDataChannelInit,
+  ) {
+    super();
+  }
+
+  send(message: unknown): void {
+    this.sent.push(message);
+  }
+
+  become(state: "open" | "closed"): void {
+    if (this.readyState === state) return;
+    this.readyState = state;
+    this.dispatchEvent(new Event(state === "open" ? "open" : "close"));
+  }
+
+  drain(): void {
+    this.bufferedAmount = 0;
+    this.dispatchEvent(new Event("bufferedamountlow"));
+  }
+
+  receive(data: unknown): void {
+    this.dispatchEvent(Object.assign(new Event("message"), { data }));
+  }
 }

@@ -1,5 +1,5 @@
 import type { ClientMessage, Event, ProtocolError, Reply, ServerMessage } from "../protocol.js";
-import type { Socket } from "../signaling.js";
+import type { Socket } from "../link.js";
 
 /** A WebSocket whose other end is the test. */
 export class FakeSocket implements Socket {
@@ -8,6 +8,8 @@ export class FakeSocket implements Socket {
   /** What the client sent, as it was sent. */
   readonly frames: unknown[] = [];
   closedWith: number | undefined;
+  /** Closed by the client. */
+  closed = false;
   readonly #listeners = new Map<string, ((event: never) => void)[]>();
 
   constructor(protocol: string) {
@@ -23,6 +25,7 @@ export class FakeSocket implements Socket {
   }
 
   close(code?: number): void {
+    this.closed = true;
     this.closedWith = code;
   }
 

@@ -1,0 +1,235 @@
+import { DataChannels, type DataPayload } from "./data.js";
+import { Emitter } from "./emitter.js";
+import { SwitchyardError } from "./errors.js";
+import { Negotiator, type ServerOffer } from "./negotiation.js";
+import type { IceServer, ParticipantId, Request, SlotAssignment, TrackId } from "./protocol.js";
+import { Pulse, readPath } from "./pulse.js";
+import { Recovery } from "./recovery.js";
+import type { ReplyTo } from "./signaling.js";
+import { Slots } from "./slots.js";
+
+/** Sends a request by the session's signaling. */
+export type SendRequest = <Type extends Request["type"]>(
+  request: Extract<Request, { type: Type }>,
+) => Promise<ReplyTo<Type>>;
+
+/** The events of {@link Transport}. */
+export interface TransportEvents {
+  /** {@link Transport.broken} or {@link Transport.connected} is another value. */
+  stateChanged: [];
+  /** Nothing comes any more: perhaps the whole network is gone. */
+  doubted: [];
+  /** These tracks may have another receiver now. */
+  tracksMoved: [tracks: Iterable<TrackId>];
+  /** A message of another participant. */
+  data: [payload: DataPayload, from: ParticipantId, reliable: boolean];
+  /** The reliable data channel can be used, or no longer. */
+  dataChanged: [open: boolean];
+  /** A data channel in which much was waiting has room again. */
+  dataBufferedLow: [reliable: boolean];
+  /** Something failed that no call is waiting for. */
+  error: [error: SwitchyardError];
+}
+
+/** One session's peer connection: its negotiation, its m-lines, its data channels, and the repair of its path. */
+export class Transport extends Emitter<TransportEvents> {
+  readonly connection: RTCPeerConnection;
+  readonly channels: DataChannels;
+  readonly slots = new Slots();
+  readonly #request: SendRequest;
+  readonly #negotiator: Negotiator;
+  readonly #recovery: Recovery;
+  readonly #pulse: Pulse;
+  #servers: readonly IceServer[];
+  /** Candidates gathered before the offer that they belong to was sent. */
+  #candidates: (RTCIceCandidate | null)[] | null = [];
+  #wasConnected = false;
+  #failure: SwitchyardError | null = null;
+
+  /** `expecting` says whether others send something that is to be received. */
+  constructor(servers: readonly IceServer[], request: SendRequest, expecting: () => boolean) {
+    super();
+    this.#servers = servers;
+    this.#request = request;
+    const configuration: RTCConfiguration & { alwaysNegotiateDataChannels: boolean } = {
+      bundlePolicy: "max-bundle",
+      iceServers: [...servers],
+      // The data channels' m-line comes first, where it carries the BUNDLE group and never goes away. Browsers that don't
+      // know the option put the m-line where they like.
+      alwaysNegotiateDataChannels: true,
+    };
+    const connection = new RTCPeerConnection(configuration);
+    this.connection = connection;
+    this.channels = this.#openChannels();
+    this.#negotiator = new Negotiator(connection, {
+      offer: (sdp) => {
+        const reply = this.#request({ type: "offer", sdp });
+        this.#flushCandidates();
+        return reply;
+      },
+      answer: (revision, sdp) => this.#request({ type: "answer", revision, sdp }),
+      applied: () => this.#updateLines(),
+      failed: (error) => {
+        this.#failure = error;
+        this.emit("error", error);
+      },
+    });
+    this.#recovery = new Recovery({
+      restart: (fresh) => this.#restart(fresh),
+      changed: () => {
+        if (this.broken) this.emit("doubted");
+        this.emit("stateChanged");
+      },
+    });
+    this.#pulse = new Pulse(
+      () => this.#readPath(),
+      expecting,
+      (silent) => this.#recovery.setSilent(silent),
+    );
+    connection.addEventListener("negotiationneeded", () => this.#negotiator.negotiate());
+    connection.addEventListener("icecandidate", ({ candidate }) => this.#sendCandidate(candidate));
+    connection.addEventListener("connectionstatechange", () => {
+      const { connectionState } = connection;
+      this.#recovery.setState(connectionState);
+      if (connectionState !== "connected" || this.#wasConnected) return;
+      this.#wasConnected = true;
+      this.emit("stateChanged");
+    });
+  }
+
+  /** Nothing comes from the server, as far as is known. */
+  get broken(): boolean {
+    return this.#recovery.broken;
+  }
+
+  /** It was connected once. */
+  get wasConnected(): boolean {
+    return this.#wasConnected;
+  }
+
+  /** Makes an offer, and waits until everything is negotiated. Rejects if the first offer fails. */
+  async open(): Promise<void> {
+    this.#negotiator.negotiate();
+    await this.#negotiator.settled();
+    if (this.#failure && !this.connection.currentLocalDescription) throw this.#failure;
+  }
+
+  /** Waits until an m-line is negotiated as it is wanted, and makes an offer for it only if none does. */
+  async negotiated(transceiver: RTCRtpTransceiver): Promise<void> {
+    await this.#negotiator.settled();
+    if (transceiver.currentDirection === transceiver.direction) return;
+    this.#negotiator.negotiate();
+    await this.#negotiator.settled();
+  }
+
+  /** Takes an offer of the server's. */
+  handleOffer(offer: ServerOffer): void {
+    this.#negotiator.handleOffer(offer);
+  }
+
+  /** Takes what the receiving m-lines carry from now on: those that are named, or with `all` no others. */
+  assign(slots: readonly SlotAssignment[], all = false): void {
+    const others = all ? this.slots.mids().filter((mid) => slots.every((slot) => slot.mid !== mid)) : [];
+    this.emit("tracksMoved", this.slots.assign([...others.map((mid) => ({ mid })), ...slots]));
+  }
+
+  /** Restarts ICE whatever the state of the path. */
+  restartIce(): void {
+    this.#negotiator.restartIce();
+  }
+
+  /** The server asks for a restart. */
+  restartAsked(servers: readonly IceServer[]): void {
+    this.#recovery.asked(servers);
+  }
+
+  /** The device has other addresses. */
+  networkChanged(): void {
+    this.#recovery.networkChanged();
+  }
+
+  /** Whether there is a connection to negotiate by. */
+  setSignaling(up: boolean): void {
+    this.#recovery.setSignaling(up);
+  }
+
+  /** Stops negotiating and repairing: the server has lost the session. */
+  retire(): void {
+    this.#pulse.close();
+    this.#recovery.close();
+    this.#negotiator.close();
+  }
+
+  /** Closes the peer connection, which tells the server. */
+  close(): void {
+    this.retire();
+    this.connection.close();
+  }
+
+  #openChannels(): DataChannels {
+    const channels = new DataChannels(this.connection);
+    channels.on("message", (payload, from, reliable) => this.emit("data", payload, from, reliable));
+    channels.on("openChanged", (open) => this.emit("dataChanged", open));
+    channels.on("low", (reliable) => this.emit("dataBufferedLow", reliable));
+    return channels;
+  }
+
+  /** Media goes on along the old path until the new one is found. */
+  async #restart(fresh: readonly IceServer[] | null): Promise<void> {
+    try {
+      // Credentials of TURN servers are good for a while only.
+      const servers = fresh ?? (this.#servers.length > 0 ? await this.#freshServers() : []);
+      if (servers.length > 0) {
+        this.#servers = servers;
+        this.connection.setConfiguration({ ...this.connection.getConfiguration(), iceServers: [...servers] });
+      }
+    } catch (cause) {
+      this.emit("error", SwitchyardError.from(cause, "negotiation_failed"));
+    }
+    this.#negotiator.restartIce();
+    await this.#negotiator.settled();
+  }
+
+  async #freshServers(): Promise<readonly IceServer[]> {
+    const { ice_servers } = await this.#request({ type: "ice_servers" });
+    return ice_servers;
+  }
+
+  async #readPath(): Promise<string | null> {
+    // Of one sender alone, which browsers gather faster than everything.
+    const [first] = this.connection.getTransceivers();
+    const part = first ? readPath(await first.sender.getStats()) : null;
+    return part ?? readPath(await this.connection.getStats());
+  }
+
+  #sendCandidate(candidate: RTCIceCandidate | null): void {
+    if (this.#candidates) {
+      this.#candidates.push(candidate);
+      return;
+    }
+    const request: Extract<Request, { type: "candidate" | "end_of_candidates" }> =
+      candidate && candidate.candidate !== ""
+        ? {
+            type: "candidate",
+            candidate: candidate.candidate,
+            ...(candidate.sdpMid === null ? {} : { mid: candidate.sdpMid }),
+          }
+        : { type: "end_of_candidates" };
+    // The server finds this client's address by itself: a candidate that gets lost costs nothing.
+    this.#request(request).catch(() => {});
+  }
+
+  #flushCandidates(): void {
+    const candidates = this.#candidates ?? [];
+    this.#candidates = null;
+    for (const candidate of candidates) this.#sendCandidate(candidate);
+  }
+
+  #updateLines(): void {
+    const lines = this.connection
+      .getTransceivers()
+      .filter(({ mid, currentDirection }) => mid !== null && currentDirection === "recvonly")
+      .map(({ mid, receiver }) => ({ mid: mid as string, receiver }));
+    this.emit("tracksMoved", this.slots.update(lines));
+  }
+}
