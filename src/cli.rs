@@ -69,6 +69,10 @@ pub struct Serve {
     /// How long a connection may take to send its HTTP header, to join, or to take what is sent to it.
     #[arg(long, value_name = "MS", default_value = "10000", value_parser = milliseconds, hide = true)]
     pub silence_timeout_ms: Duration,
+
+    /// How long a participant stays in the room whose WebSocket was lost, unless they come back.
+    #[arg(long, value_name = "MS", default_value = "60000", value_parser = milliseconds, hide = true)]
+    pub resume_within_ms: Duration,
 }
 
 fn milliseconds(text: &str) -> Result<Duration, std::num::ParseIntError> {

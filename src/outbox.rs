@@ -35,7 +35,8 @@ impl Broadcast {
         Arc::new(Self { message: ServerMessage::Event { event }, json: OnceLock::new(), message_pack: OnceLock::new() })
     }
 
-    fn bytes(&self, encoding: Encoding) -> Bytes {
+    /// As it is sent to those who speak `encoding`.
+    pub fn bytes(&self, encoding: Encoding) -> Bytes {
         let cell = match encoding {
             Encoding::Json => &self.json,
             Encoding::MessagePack => &self.message_pack,
@@ -107,10 +108,6 @@ impl Outbox {
         self.push(self.encoding.encode_server(message).into())
     }
 
-    pub fn broadcast(&self, broadcast: &Broadcast) -> Result<(), TooSlow> {
-        self.push(broadcast.bytes(self.encoding))
-    }
-
     /// Lets what is queued go out, then closes the WebSocket. What can't be queued any more is left out.
     pub fn close(self, close: Close) {
         let Some((code, reason)) = close.frame() else { return };
@@ -121,7 +118,8 @@ impl Outbox {
         let _ = self.queue.try_send(Item::Close(code, reason));
     }
 
-    fn push(&self, bytes: Bytes) -> Result<(), TooSlow> {
+    /// Queues a message as it is written.
+    pub fn push(&self, bytes: Bytes) -> Result<(), TooSlow> {
         let len = bytes.len();
         if self.queued_bytes.fetch_add(len, Ordering::Relaxed) + len > MAX_BYTES {
             return Err(TooSlow);
@@ -197,9 +195,9 @@ mod tests {
     #[test]
     fn a_client_that_takes_nothing_is_too_slow_after_a_bounded_number_of_bytes() {
         let (outbox, _writer) = outbox(Encoding::Json);
-        let broadcast = Broadcast::new(Event::Offer { revision: 1, sdp: "x".repeat(100_000) });
-        let taken = (0..1000).take_while(|_| outbox.broadcast(&broadcast).is_ok()).count();
-        assert_eq!(taken, MAX_BYTES / broadcast.bytes(Encoding::Json).len());
+        let bytes = Bytes::from(vec![b'x'; 100_000]);
+        let taken = (0..1000).take_while(|_| outbox.push(bytes.clone()).is_ok()).count();
+        assert_eq!(taken, MAX_BYTES / bytes.len());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use switchyard_negotiation::Mode;
 use switchyard_protocol::{
-    Answered, ClientMessage, CloseReason, DecodeError, ErrorCode, Event, IceServers, Joined, LeaveReason, ParticipantId, ProtocolError,
-    Reply, Request, ServerMessage, Session, VERSION,
+    Answered, ClientMessage, CloseReason, DecodeError, ErrorCode, Event, IceServer, IceServers, Joined, LeaveReason, ParticipantId,
+    ProtocolError, Reply, Request, ServerMessage, Session, Snapshot, VERSION,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -19,6 +19,8 @@ use crate::transport::Transport;
 
 /// How long a client may take to restart ICE after nothing authenticated was heard of it for 30 s.
 const RESTART_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two times that a client is asked to restart ICE: what gathering candidates anew and checking them takes on a bad line.
+const RESTART_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Notices handled in one turn, beside the first; DTLS waits meanwhile, for some hundred microseconds at most.
 const NOTICES_IN_A_TURN: usize = 255;
@@ -28,11 +30,24 @@ pub trait Link {
     /// What comes next. Nothing is lost if the future is dropped.
     fn next(&mut self) -> impl Future<Output = Incoming> + Send;
 
-    /// Tells the client something, if this link can. Fails if the client doesn't take it.
-    fn send(&self, message: &ServerMessage) -> Result<(), Close>;
+    /// Tells the client something, if this link can; sooner or later, if it can't now.
+    fn send(&mut self, message: &ServerMessage);
 
     /// Tells the client what many are told.
-    fn broadcast(&self, broadcast: &Broadcast) -> Result<(), Close>;
+    fn broadcast(&mut self, broadcast: &Broadcast);
+
+    /// Whether the client hears what it is told.
+    fn is_connected(&self) -> bool {
+        true
+    }
+
+    /// Events for the client were lost before they came here.
+    fn missed(&mut self) {}
+
+    /// After [`Incoming::Behind`]: the room as it is.
+    fn catch_up(&mut self, _: Snapshot) -> Result<(), Close> {
+        Ok(())
+    }
 }
 
 /// What a client wants.
@@ -41,6 +56,8 @@ pub enum Incoming {
     Message(Result<ClientMessage, DecodeError>),
     /// An ICE fragment; whoever brought it waits for the answer.
     Patch(Patch),
+    /// The client has missed more than it can be told: it is to be told the room as it is, by [`Link::catch_up`].
+    Behind,
     /// No more, and what to say to that.
     Closed(Close),
 }
@@ -69,6 +86,10 @@ pub struct Participant {
     request_timeout: Duration,
     /// When the session ends unless the client is heard again.
     expiry: Option<Instant>,
+    /// When the client is to be asked to restart ICE, of whom nothing is heard.
+    restart: Option<Instant>,
+    /// How often the room was asked for what it is, and hasn't answered yet. Only the last answer counts.
+    snapshots: u32,
 }
 
 impl Participant {
@@ -79,7 +100,7 @@ impl Participant {
             .await
             .unwrap_or_else(|_| Err(timeout()))?;
         let transport = Transport::open(server, &seat, mode).await?;
-        Ok(Self { seat, inbox, transport, request_timeout: server.request_timeout, expiry: None })
+        Ok(Self { seat, inbox, transport, request_timeout: server.request_timeout, expiry: None, restart: None, snapshots: 0 })
     }
 
     /// Who it is in the room.
@@ -93,15 +114,15 @@ impl Participant {
     }
 
     /// What a client is told on entering.
-    pub fn joined(&mut self, room: String) -> Joined {
+    pub fn joined(&mut self, room: String, session: Session) -> Joined {
         Joined {
             version: VERSION,
             room,
             participant: self.seat.participant,
             participants: std::mem::take(&mut self.seat.participants),
-            ice_servers: Vec::new(),
+            ice_servers: ice_servers(),
             limits: crate::server::limits(),
-            session: Session { token: String::new(), resume_within: 0 },
+            session,
         }
     }
 
@@ -122,10 +143,15 @@ impl Participant {
         let stopped = stopped(stop);
         tokio::pin!(stopped);
         let close = loop {
-            let deadline = [self.transport.poll_timeout(), self.expiry].into_iter().flatten().min();
+            self.transport.set_connected(Instant::now(), link.is_connected());
+            let deadline = [self.transport.poll_timeout(), self.expiry, self.restart].into_iter().flatten().min();
             let step = tokio::select! {
                 incoming = link.next() => self.incoming(incoming, link).await,
                 Some(notice) = self.inbox.notices.recv() => self.notices(notice, link),
+                () = self.inbox.missed.notified() => {
+                    link.missed();
+                    Ok(())
+                }
                 Some(datagram) = self.inbox.datagrams.recv() => {
                     self.transport.handle_datagram(Instant::now(), &datagram);
                     Ok(())
@@ -151,11 +177,11 @@ impl Participant {
         close
     }
 
-    async fn drive(&mut self, link: &impl Link) -> Result<(), Close> {
-        match self.transport.drive(Instant::now(), &self.seat).await? {
-            Some(offer) => link.send(&ServerMessage::Event { event: Event::Offer { revision: offer.revision, sdp: offer.sdp } }),
-            None => Ok(()),
+    async fn drive(&mut self, link: &mut impl Link) -> Result<(), Close> {
+        if let Some(offer) = self.transport.drive(Instant::now(), &self.seat).await? {
+            link.send(&ServerMessage::Event { event: Event::Offer { revision: offer.revision, sdp: offer.sdp } });
         }
+        Ok(())
     }
 
     async fn end(mut self, close: Close) {
@@ -170,24 +196,30 @@ impl Participant {
         tracing::debug!(peer = self.seat.peer.0, ?close, "a session ended");
     }
 
-    async fn incoming(&mut self, incoming: Incoming, link: &impl Link) -> Result<(), Close> {
+    async fn incoming(&mut self, incoming: Incoming, link: &mut impl Link) -> Result<(), Close> {
         match incoming {
             Incoming::Message(Ok(ClientMessage { id, request })) => {
                 let leaves = matches!(request, Request::Leave);
                 link.send(&match self.answer(request).await {
                     Ok(result) => ServerMessage::Reply { id, result },
                     Err(error) => ServerMessage::Error { id: Some(id), error },
-                })?;
-                if leaves { Err(Close::Left) } else { Ok(()) }
+                });
+                if leaves {
+                    return Err(Close::Left);
+                }
             }
             Incoming::Message(Err(refused)) => link.send(&ServerMessage::Error { id: refused.id, error: refused.error }),
             Incoming::Patch(Patch { ice_sessions, fragment, reply }) => {
                 // Who asked may have gone meanwhile.
                 let _ = reply.send(self.patch(ice_sessions, &fragment));
-                Ok(())
             }
-            Incoming::Closed(close) => Err(close),
+            Incoming::Behind => {
+                self.snapshots += 1;
+                self.seat.look().await;
+            }
+            Incoming::Closed(close) => return Err(close),
         }
+        Ok(())
     }
 
     fn patch(&mut self, ice_sessions: Option<Vec<String>>, fragment: &str) -> Result<Patched, ProtocolError> {
@@ -203,7 +235,7 @@ impl Participant {
     async fn answer(&mut self, request: Request) -> Result<Reply, ProtocolError> {
         match request {
             Request::Ping { .. } => Ok(Reply::Pong),
-            Request::IceServers => Ok(Reply::IceServers(IceServers { ice_servers: Vec::new() })),
+            Request::IceServers => Ok(Reply::IceServers(IceServers { ice_servers: ice_servers() })),
             Request::Leave => Ok(Reply::Done),
             Request::Join { .. } | Request::Resume { .. } => {
                 Err(ProtocolError::new(ErrorCode::AlreadyJoined, "this connection has joined a room already"))
@@ -234,7 +266,7 @@ impl Participant {
     }
 
     /// A notice and those that wait behind it: they come in crowds, and each turn costs more than a notice.
-    fn notices(&mut self, notice: Notice, link: &impl Link) -> Result<(), Close> {
+    fn notices(&mut self, notice: Notice, link: &mut impl Link) -> Result<(), Close> {
         self.notice(notice, link)?;
         for _ in 0..NOTICES_IN_A_TURN {
             let Ok(notice) = self.inbox.notices.try_recv() else { break };
@@ -243,33 +275,54 @@ impl Participant {
         Ok(())
     }
 
-    fn notice(&mut self, notice: Notice, link: &impl Link) -> Result<(), Close> {
+    fn notice(&mut self, notice: Notice, link: &mut impl Link) -> Result<(), Close> {
         match notice {
-            Notice::Event(broadcast) => link.broadcast(&broadcast)?,
+            Notice::Event(broadcast) => link.broadcast(&broadcast),
+            Notice::Snapshot(snapshot) => {
+                self.snapshots -= 1;
+                if self.snapshots == 0 {
+                    link.catch_up(*snapshot)?;
+                }
+            }
             Notice::SetSlots(count) => self.transport.set_slots(count),
             Notice::Dismissed => return Err(Close::Left),
-            Notice::Connected => self.expiry = None,
+            Notice::Connected => (self.expiry, self.restart) = (None, None),
+            Notice::Heard => self.restart = None,
+            Notice::Silent => self.restart = Some(Instant::now()),
             Notice::Expired => self.expiry = Some(Instant::now() + RESTART_PATIENCE),
         }
         Ok(())
     }
 
-    fn timeout(&mut self, now: Instant, link: &impl Link) -> Result<(), Close> {
+    fn timeout(&mut self, now: Instant, link: &mut impl Link) -> Result<(), Close> {
         if self.expiry.is_some_and(|at| at <= now) {
             return Err(Close::Because(CloseReason::TransportTimeout));
         }
-        match self.transport.handle_timeout(now)? {
-            Some(error) => link.send(&ServerMessage::Error { id: None, error }),
-            None => Ok(()),
+        if self.restart.is_some_and(|at| at <= now) {
+            self.restart = Some(now + RESTART_INTERVAL);
+            // Who has just come back over another network restarts ICE anyway.
+            if link.is_connected() {
+                link.send(&ServerMessage::Event { event: Event::RestartIce { ice_servers: ice_servers() } });
+            }
         }
+        if let Some(error) = self.transport.handle_timeout(now)? {
+            link.send(&ServerMessage::Error { id: None, error });
+        }
+        Ok(())
     }
+}
+
+/// What helps clients to find a path. The server has its own addresses only.
+fn ice_servers() -> Vec<IceServer> {
+    Vec::new()
 }
 
 fn timeout() -> ProtocolError {
     ProtocolError::new(ErrorCode::Timeout, "the server did not get to it in time")
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
+/// Returns at `deadline`, or never.
+pub async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,

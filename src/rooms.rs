@@ -37,6 +37,7 @@ enum Message {
     Join { entrant: Entrant, mailbox: Mailbox, reply: oneshot::Sender<Result<Seat, ProtocolError>> },
     Request { participant: ParticipantId, request: Request, reply: oneshot::Sender<Result<Reply, ProtocolError>> },
     SlotsChanged { participant: ParticipantId, mids: Vec<SlotMids> },
+    Look { participant: ParticipantId },
     Relay { from: ParticipantId, to: Option<ParticipantId>, text: bool, payload: Vec<u8> },
     Leave { participant: ParticipantId, reason: LeaveReason },
 }
@@ -129,6 +130,11 @@ impl Seat {
     /// Says which slots are negotiated now. [`Command::SetSenders`] comes first.
     pub async fn slots_changed(&self, mids: Vec<SlotMids>) {
         let _ = self.room.send(Message::SlotsChanged { participant: self.participant, mids }).await;
+    }
+
+    /// Asks for the room as it is, which comes as [`Notice::Snapshot`](crate::peers::Notice::Snapshot), in its place among the events.
+    pub async fn look(&self) {
+        let _ = self.room.send(Message::Look { participant: self.participant }).await;
     }
 
     /// Sends a data channel message to one participant or to all others.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use switchyard_negotiation::Candidate;
-use switchyard_protocol::{Limits, MAX_CHAT_BYTES, MAX_MESSAGE_BYTES};
+use switchyard_protocol::{Limits, MAX_CHAT_BYTES, MAX_MESSAGE_BYTES, ProtocolError};
 use switchyard_room::Room;
 use switchyard_session::Certificate;
 use switchyard_worker::{Config, StartError, Workers};
@@ -20,11 +20,16 @@ use crate::admission::Admission;
 use crate::cli::Serve;
 use crate::peers::Peers;
 use crate::rooms::Rooms;
+use crate::signaling::Sessions;
+use crate::transport::no_randomness;
 use crate::whip::Resources;
 use crate::{addresses, http};
 
-/// WebSockets and HTTP sessions at the same time. Each takes some 100 KB with its session, more while much waits to be sent.
-const MAX_SOCKETS: usize = 10_000;
+/// Sessions at the same time, by WebSocket or HTTP. Each takes some 100 KB, more while much waits to be sent.
+const MAX_SESSIONS: usize = 10_000;
+/// WebSockets at the same time: those of the sessions, and as many again of clients that come or come back while all places are taken as one listens to
+/// in the time they have for it.
+const MAX_SOCKETS: usize = MAX_SESSIONS + 2_000;
 /// How long clients may take to hear that the server goes down.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -35,10 +40,16 @@ pub struct Server {
     pub candidates: Vec<Candidate>,
     pub request_timeout: Duration,
     pub silence_timeout: Duration,
-    /// A permit for each WebSocket and for each HTTP session.
+    /// How long a session outlives its connection.
+    pub resume_within: Duration,
+    /// A permit for each WebSocket.
     pub sockets: Arc<Semaphore>,
+    /// A permit for each session, whether it has a connection or not.
+    pub places: Arc<Semaphore>,
     /// The HTTP sessions.
     pub resources: Resources,
+    /// The other sessions.
+    pub resumable: Arc<Sessions>,
     /// Turns true when the server goes down.
     pub stop: watch::Receiver<bool>,
     /// Held by every session; the receiver hears when the last is gone.
@@ -54,6 +65,13 @@ pub fn limits() -> Limits {
         tracks: number(Room::TRACKS_PER_PARTICIPANT),
         slots: number(switchyard_room::Limits::default().slots),
     }
+}
+
+/// What nobody can guess: 128 random bits, in hexadecimal.
+pub fn secret() -> Result<String, ProtocolError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(no_randomness)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(random)))
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -90,8 +108,11 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         candidates: addresses::candidates(&options.advertise, media)?,
         request_timeout: options.request_timeout_ms,
         silence_timeout: options.silence_timeout_ms,
+        resume_within: options.resume_within_ms,
         sockets: Arc::new(Semaphore::new(MAX_SOCKETS)),
+        places: Arc::new(Semaphore::new(MAX_SESSIONS)),
         resources: Resources::default(),
+        resumable: Arc::default(),
         stop: stop.clone(),
         sessions,
     });

@@ -30,8 +30,10 @@ const LEAVE_GRACE: Duration = Duration::from_secs(2);
 pub struct Transport {
     negotiator: Negotiator,
     session: Session,
-    /// When the offer in flight is given up.
+    /// When the offer in flight is given up, unless the client is not connected.
     offer_deadline: Option<Instant>,
+    /// Whether the client hears of offers.
+    connected: bool,
     /// When the session ends because the client closed its DTLS.
     closed_deadline: Option<Instant>,
     /// When a session ends that nothing but its DTLS keeps alive, unless that is up by then.
@@ -51,6 +53,7 @@ impl Transport {
             negotiator: negotiator(server, mode, negotiated(ice))?,
             session: Session::new(server.certificate.clone()),
             offer_deadline: None,
+            connected: true,
             closed_deadline: None,
             handshake_deadline,
             request_timeout: server.request_timeout,
@@ -121,9 +124,18 @@ impl Transport {
         }
     }
 
+    /// Whether the client hears of offers. One in flight is waited for anew once it does again.
+    pub fn set_connected(&mut self, now: Instant, connected: bool) {
+        if connected && !self.connected {
+            self.offer_deadline = self.offer_deadline.map(|_| now + self.request_timeout);
+        }
+        self.connected = connected;
+    }
+
     /// When [`Transport::handle_timeout`] is to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.offer_deadline, self.closed_deadline, self.handshake_deadline, self.session.poll_timeout()].into_iter().flatten().min()
+        let offer_deadline = self.offer_deadline.filter(|_| self.connected);
+        [offer_deadline, self.closed_deadline, self.handshake_deadline, self.session.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Does what is due: DTLS and SCTP timers; an offer that was not answered in time is given up, which the client is to be told.
@@ -137,7 +149,7 @@ impl Transport {
         if self.handshake_deadline.is_some_and(|at| at <= now) {
             return Err(Close::Because(CloseReason::TransportTimeout));
         }
-        if self.offer_deadline.is_some_and(|at| at <= now) {
+        if self.connected && self.offer_deadline.is_some_and(|at| at <= now) {
             self.offer_deadline = None;
             self.negotiator.rollback();
             return Ok(Some(ProtocolError::new(ErrorCode::Timeout, "the server's offer was not answered in time; it is made again")));

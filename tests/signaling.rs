@@ -4,47 +4,15 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{SOON, Server, Socket};
+use support::{OFFER, SOON, Server, Socket, accept, left, server_offer};
 use switchyard_protocol::{
     CloseReason, Encoding, ErrorCode, Event, LeaveReason, MAX_CHAT_BYTES, MAX_MESSAGE_BYTES, ParticipantId, Reply, Request, ServerMessage,
     Source, TrackId,
 };
 use tokio_tungstenite::tungstenite::Message;
 
-/// What a browser offers at first.
-const OFFER: &str = include_str!("../crates/negotiation/src/fixtures/chromium-plain.sdp");
-
 fn offer(sdp: impl Into<String>) -> Request {
     Request::Offer { sdp: sdp.into() }
-}
-
-/// An answer that takes everything a server offers, by a client that made [`OFFER`].
-fn accept(server_offer: &str) -> String {
-    let own = |prefix: &str| OFFER.lines().find(|line| line.starts_with(prefix)).expect("in every offer");
-    let mut answer = String::new();
-    for line in server_offer.lines() {
-        let line = match line {
-            "a=sendonly" => "a=recvonly",
-            "a=recvonly" => "a=sendonly",
-            "a=ice-lite" | "a=end-of-candidates" => continue,
-            _ if line.starts_with("a=setup:") => "a=setup:active",
-            _ if line.starts_with("a=ice-ufrag:") => own("a=ice-ufrag:"),
-            _ if line.starts_with("a=ice-pwd:") => own("a=ice-pwd:"),
-            _ if line.starts_with("a=fingerprint:") => own("a=fingerprint:"),
-            _ if ["a=ssrc", "a=msid:", "a=candidate:"].iter().any(|prefix| line.starts_with(prefix)) => continue,
-            _ => line,
-        };
-        answer.push_str(line);
-        answer.push_str("\r\n");
-    }
-    answer
-}
-
-fn server_offer(event: &Event) -> Option<(u32, String)> {
-    match event {
-        Event::Offer { revision, sdp } => Some((*revision, sdp.clone())),
-        _ => None,
-    }
 }
 
 /// Checks that `socket` is a member like any other and that `other` has seen nothing of what came before.
@@ -283,13 +251,9 @@ async fn requests_that_come_too_fast_are_refused_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn leaving_and_vanishing_are_told_apart_and_told_at_once() {
-    let server = Server::start(&[]).await;
+async fn leaving_and_vanishing_are_told_apart() {
+    let server = Server::start(&["--resume-within-ms", "100"]).await;
     let (mut ben, _) = server.join("demo", "Ben").await;
-    let left = |event: &Event| match event {
-        Event::ParticipantLeft { participant, reason } => Some((*participant, *reason)),
-        _ => None,
-    };
     let (mut ada, joined) = server.join("demo", "Ada").await;
     assert_eq!(ada.request(Request::Leave).await, Ok(Reply::Done));
     assert_eq!(ada.closed().await, Some(1000));
@@ -374,7 +338,7 @@ async fn a_server_that_goes_down_says_so() {
 async fn no_log_at_any_level_tells_what_people_say_or_who_and_where_they_are() {
     use tokio::io::AsyncReadExt;
     let mut server = Server::start_with(&["--log", "trace"], std::process::Stdio::piped()).await;
-    let (mut ada, _) = server.join("secretroom", "Secretname").await;
+    let (mut ada, joined) = server.join("secretroom", "Secretname").await;
     assert_eq!(ada.request(Request::Chat { text: "secretchat".into(), to: None }).await, Ok(Reply::Done));
     assert!(ada.request(offer("secretsdp")).await.is_err());
     let Ok(Reply::Answer(answer)) = ada.request(offer(OFFER)).await else { panic!("answered") };
@@ -382,14 +346,18 @@ async fn no_log_at_any_level_tells_what_people_say_or_who_and_where_they_are() {
     assert_eq!(ada.request(Request::Candidate { candidate, mid: None }).await, Ok(Reply::Done));
     ada.send(Message::text("secretmalformed")).await;
     ada.answer().await;
-    drop(ada);
+    let mut again = server.connect(Encoding::Json).await;
+    let wrong = Request::Resume { token: "secrettoken".into(), received: 0 };
+    assert_eq!(again.request(wrong).await.unwrap_err().code, ErrorCode::NoSuchSession);
+    again.resume(&joined, ada.received).await.expect("resumed");
+    drop(again);
     let mut stderr = server.child.stderr.take().expect("piped");
     assert!(server.terminate().await.success());
     let mut log = String::new();
     stderr.read_to_string(&mut log).await.unwrap();
     assert!(log.contains("going down"), "there is a log: {log}");
     let passwords = [OFFER, &answer.sdp].map(|sdp| sdp.lines().find_map(|line| line.strip_prefix("a=ice-pwd:")).expect("a password"));
-    for secret in ["secret", "Secret", "203.0.113.7", "127.0.0.1"].into_iter().chain(passwords) {
+    for secret in ["secret", "Secret", "203.0.113.7", "127.0.0.1", &joined.session.token.0].into_iter().chain(passwords) {
         assert!(!log.contains(secret), "{secret:?} is in the log: {log}");
     }
 }

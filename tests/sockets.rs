@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::SinkExt;
 use support::{SOON, Server};
-use switchyard_protocol::{ClientMessage, Encoding, ErrorCode, Event, LeaveReason, MAX_CHAT_BYTES, MAX_MESSAGE_BYTES, Reply, Request};
+use switchyard_protocol::{Encoding, Event, LeaveReason, MAX_MESSAGE_BYTES, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio_tungstenite::tungstenite::Message;
 
 /// Reads until the other end closes.
@@ -51,52 +51,6 @@ async fn joins_are_quick_beside_many_silent_sockets() {
     for stream in &mut silent {
         assert_eq!(until_closed(stream).await, b"");
     }
-}
-
-#[tokio::test]
-async fn a_client_that_does_not_read_is_closed_and_the_others_are_told() {
-    let server = Server::start(&["--silence-timeout-ms", "500"]).await;
-    let deaf = TcpSocket::new_v4().unwrap();
-    deaf.set_recv_buffer_size(4096).unwrap();
-    let stream = deaf.connect(server.http).await.unwrap();
-    let (mut deaf, _) = tokio_tungstenite::client_async(server.url(), stream).await.unwrap();
-    let join = ClientMessage { id: 1, request: Request::Join { room: "demo".into(), name: "Deaf".into() } };
-    deaf.send(Message::text(String::from_utf8(Encoding::Json.encode_client(&join)).unwrap())).await.unwrap();
-
-    let (mut watcher, joined) = server.join("demo", "Watcher").await;
-    let joined_later = |event: &Event| match event {
-        Event::ParticipantJoined { participant } => Some(participant.id),
-        _ => None,
-    };
-    let deaf_id = match joined.participants.first() {
-        Some(participant) => participant.id,
-        None => watcher.event(joined_later).await,
-    };
-    // As JSON, a control character is six bytes: a few hundred messages are more than the kernel buffers.
-    let text = "\u{1}".repeat(MAX_CHAT_BYTES);
-    let mut chatters = Vec::new();
-    for n in 0..25 {
-        chatters.push(server.join("demo", &format!("Chatter {n}")).await.0);
-    }
-    'deaf: for chatter in &mut chatters {
-        for _ in 0..20 {
-            match chatter.request(Request::Chat { text: text.clone(), to: Some(deaf_id) }).await {
-                Ok(reply) => assert_eq!(reply, Reply::Done),
-                Err(error) => {
-                    assert_eq!(error.code, ErrorCode::NoSuchParticipant);
-                    break 'deaf;
-                }
-            }
-        }
-    }
-    let reason = watcher
-        .event(|event| match event {
-            Event::ParticipantLeft { participant, reason } if *participant == deaf_id => Some(*reason),
-            _ => None,
-        })
-        .await;
-    assert!(matches!(reason, LeaveReason::ConnectionLost | LeaveReason::Removed));
-    assert_eq!(chatters[0].request(Request::Ping { received: None }).await, Ok(Reply::Pong));
 }
 
 #[tokio::test]

@@ -110,6 +110,7 @@ impl RoomTask {
                 let _ = reply.send(self.request(participant, request));
             }
             Message::SlotsChanged { participant, mids } => self.room.slots_changed(participant, mids),
+            Message::Look { participant } => self.look(participant),
             Message::Relay { from, to, text, payload } => self.relay(from, to, text, &payload),
             Message::Leave { participant, reason } => self.leave(participant, reason).await,
         }
@@ -186,6 +187,15 @@ impl RoomTask {
             | Request::Leave => Err(ProtocolError::new(ErrorCode::Internal, "not a request to a room")),
         }
         .map(|()| Reply::Done)
+    }
+
+    /// Shows a member the room as it is, after everything they were to be told of how it became so.
+    fn look(&mut self, participant: ParticipantId) {
+        let Some(member) = self.members.get_mut(&participant) else { return };
+        catch_up(&self.announcements, participant, member);
+        if let Some(snapshot) = self.room.snapshot(participant) {
+            member.mailbox.notify(Notice::Snapshot(Box::new(snapshot)));
+        }
     }
 
     /// Viewers hear what is said to all, but say nothing themselves.

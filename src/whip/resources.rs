@@ -12,15 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::problem::Problem;
 use crate::outbox::{Broadcast, Close};
 use crate::participant::{Incoming, Link, Participant, Patch, Patched};
-use crate::server::Server;
-use crate::transport::no_randomness;
+use crate::server::{Server, secret};
 
 /// Requests waiting for one session; who brings another waits for space.
 const MAX_WAITING: usize = 4;
 /// Fragments of one session. A client that trickles each candidate by itself sends some 20 at once.
 const PATCH_RATE: Rate = Rate { burst: 60, per_second: 10 };
 
-/// Room for one more connection; see [`permit`].
+/// Room for one more session; see [`permit`].
 pub type Permit = OwnedSemaphorePermit;
 
 /// All sessions without a WebSocket by their names, which nobody can guess. Each has a permit, so that there are not more than those.
@@ -37,17 +36,15 @@ enum Ask {
     End,
 }
 
-/// Room for one more connection. HTTP sessions share it with WebSockets.
+/// Room for one more session, by HTTP or by WebSocket.
 pub fn permit(server: &Server) -> Result<Permit, ProtocolError> {
-    let full = |_| ProtocolError::new(ErrorCode::LimitReached, "too many connections");
-    Arc::clone(&server.sockets).try_acquire_owned().map_err(full)
+    let full = |_| ProtocolError::new(ErrorCode::LimitReached, "too many sessions");
+    Arc::clone(&server.places).try_acquire_owned().map_err(full)
 }
 
 /// Runs a participant as a resource; its name.
 pub fn start(server: &Arc<Server>, participant: Participant, permit: Permit) -> Result<String, ProtocolError> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(no_randomness)?;
-    let id = format!("{:032x}", u128::from_be_bytes(random));
+    let id = secret()?;
     let (asks, asked) = mpsc::channel(MAX_WAITING);
     server.resources.0.insert(id.clone(), Resource(asks));
     let (server, name) = (Arc::clone(server), id.clone());
@@ -115,11 +112,7 @@ impl Link for Requests {
     }
 
     /// There is nobody to be told.
-    fn send(&self, _: &ServerMessage) -> Result<(), Close> {
-        Ok(())
-    }
+    fn send(&mut self, _: &ServerMessage) {}
 
-    fn broadcast(&self, _: &Broadcast) -> Result<(), Close> {
-        Ok(())
-    }
+    fn broadcast(&mut self, _: &Broadcast) {}
 }

@@ -7,16 +7,60 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use switchyard_protocol::{ClientMessage, Encoding, Event, Joined, ProtocolError, Reply, Request, ServerMessage};
+use switchyard_protocol::{
+    ClientMessage, Encoding, Event, Joined, LeaveReason, ParticipantId, ProtocolError, Reply, Request, Resumed, ServerMessage,
+};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 /// How long anything may take that should happen at once, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(10);
+
+/// What a browser offers at first.
+pub const OFFER: &str = include_str!("../../crates/negotiation/src/fixtures/chromium-plain.sdp");
+
+/// An answer that takes everything a server offers, by a client that made [`OFFER`].
+pub fn accept(server_offer: &str) -> String {
+    let own = |prefix: &str| OFFER.lines().find(|line| line.starts_with(prefix)).expect("in every offer");
+    let mut answer = String::new();
+    for line in server_offer.lines() {
+        let line = match line {
+            "a=sendonly" => "a=recvonly",
+            "a=recvonly" => "a=sendonly",
+            "a=ice-lite" | "a=end-of-candidates" => continue,
+            _ if line.starts_with("a=setup:") => "a=setup:active",
+            _ if line.starts_with("a=ice-ufrag:") => own("a=ice-ufrag:"),
+            _ if line.starts_with("a=ice-pwd:") => own("a=ice-pwd:"),
+            _ if line.starts_with("a=fingerprint:") => own("a=fingerprint:"),
+            _ if ["a=ssrc", "a=msid:", "a=candidate:"].iter().any(|prefix| line.starts_with(prefix)) => continue,
+            _ => line,
+        };
+        answer.push_str(line);
+        answer.push_str("\r\n");
+    }
+    answer
+}
+
+/// Revision and description, if the server offers.
+pub fn server_offer(event: &Event) -> Option<(u32, String)> {
+    match event {
+        Event::Offer { revision, sdp } => Some((*revision, sdp.clone())),
+        _ => None,
+    }
+}
+
+/// Who left and why, if somebody did.
+pub fn left(event: &Event) -> Option<(ParticipantId, LeaveReason)> {
+    match event {
+        Event::ParticipantLeft { participant, reason } => Some((*participant, *reason)),
+        _ => None,
+    }
+}
 
 /// A running `switchyard serve --dev` on free ports. Killed when dropped.
 pub struct Server {
@@ -85,35 +129,63 @@ impl Server {
 
 /// A WebSocket that speaks the protocol, or anything else.
 pub struct Socket {
-    pub stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub stream: WebSocketStream<TcpStream>,
     pub encoding: Encoding,
     /// Events that came while something else was awaited.
     pub events: Vec<Event>,
+    /// Messages that came after the reply to `join`, as `resume` counts them.
+    pub received: u32,
     next_id: u32,
 }
 
 impl Socket {
     pub async fn connect(server: &Server, encoding: Encoding) -> Self {
+        let stream = TcpStream::connect(server.http).await.expect("reachable");
+        Self::open(server, encoding, stream).await
+    }
+
+    /// Over a connection that is made already.
+    pub async fn open(server: &Server, encoding: Encoding, stream: TcpStream) -> Self {
         let mut request = server.url().into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", encoding.subprotocol().parse().unwrap());
-        let (stream, response) = tokio_tungstenite::connect_async(request).await.expect("accepted");
+        let (stream, response) = tokio_tungstenite::client_async(request, stream).await.expect("accepted");
         assert_eq!(response.headers()["sec-websocket-protocol"], encoding.subprotocol());
-        Self { stream, encoding, events: Vec::new(), next_id: 1 }
+        Self { stream, encoding, events: Vec::new(), received: 0, next_id: 1 }
     }
 
     pub async fn join(&mut self, room: &str, name: &str) -> Joined {
         match self.request(Request::Join { room: room.into(), name: name.into() }).await.expect("joined") {
-            Reply::Joined(joined) => joined,
+            Reply::Joined(joined) => {
+                self.received = 0;
+                joined
+            }
             other => panic!("not joined: {other:?}"),
         }
     }
 
-    /// Sends a request and awaits its reply or error.
-    pub async fn request(&mut self, request: Request) -> Result<Reply, ProtocolError> {
+    /// Goes on with the session of `joined` in which `received` messages came.
+    pub async fn resume(&mut self, joined: &Joined, received: u32) -> Result<Resumed, ProtocolError> {
+        match self.request(Request::Resume { token: joined.session.token.clone(), received }).await? {
+            Reply::Resumed(resumed) => {
+                self.received = received;
+                Ok(resumed)
+            }
+            other => panic!("not resumed: {other:?}"),
+        }
+    }
+
+    /// Sends a request and awaits nothing; its id.
+    pub async fn ask(&mut self, request: Request) -> u32 {
         let id = self.next_id;
         self.next_id += 1;
         let bytes = self.encoding.encode_client(&ClientMessage { id, request });
         self.send_bytes(bytes).await;
+        id
+    }
+
+    /// Sends a request and awaits its reply or error.
+    pub async fn request(&mut self, request: Request) -> Result<Reply, ProtocolError> {
+        let id = self.ask(request).await;
         match self.answer().await {
             ServerMessage::Reply { id: answered, result } if answered == id => Ok(result),
             ServerMessage::Error { id: answered, error } if answered == Some(id) => Err(error),
@@ -173,8 +245,16 @@ impl Socket {
                 Message::Close(_) => return None,
                 other => panic!("a frame of the wrong kind: {other:?}"),
             };
+            self.received += 1;
             return Some(self.encoding.decode_server(&bytes).expect("a message"));
         }
+    }
+
+    /// Closes, with a code or without; the code that the server answers with.
+    pub async fn close(mut self, code: Option<u16>) -> Option<u16> {
+        let frame = code.map(|code| CloseFrame { code: code.into(), reason: "".into() });
+        self.send(Message::Close(frame)).await;
+        self.closed().await
     }
 
     /// Reads on until the server closes; the close code.

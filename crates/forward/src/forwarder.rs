@@ -227,6 +227,7 @@ impl Forwarder {
         let Some(peer) = self.peers.get_mut(index) else { return Err(Drop::StunUnknownUser) };
         let heard = peer.agent.handle_request(now, path, &mut request, self.crypto.crypto(), &mut self.answer)?;
         peer.was_heard = true;
+        peer.controls += 1;
         let key = peer.key;
         self.egress.datagram(path, &self.answer.raw, wire);
         if heard.nominated {

@@ -16,6 +16,7 @@ mod keyframes;
 mod loss;
 mod peer;
 mod sender;
+mod silence;
 mod track;
 mod wire;
 

@@ -116,6 +116,16 @@ pub enum Event {
         /// The client's end.
         remote: SocketAddr,
     },
+    /// Nothing authenticated was heard for some seconds: another path may help.
+    Silent {
+        /// Whose.
+        peer: PeerKey,
+    },
+    /// Heard again after [`Event::Silent`].
+    Heard {
+        /// Whose.
+        peer: PeerKey,
+    },
     /// Nothing authenticated was heard for 30 s (RFC 7675): nothing more is sent.
     Expired {
         /// Whose.

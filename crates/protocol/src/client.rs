@@ -5,7 +5,7 @@ use ts_rs::TS;
 
 use crate::{
     ErrorCode, MAX_CANDIDATE_BYTES, MAX_CHAT_BYTES, MAX_MID_BYTES, MAX_NAME_CHARS, MAX_ROOM_CHARS, MAX_TOKEN_BYTES, ParticipantId,
-    ProtocolError, Source, TrackId,
+    ProtocolError, Source, Token, TrackId,
 };
 
 /// One request of a client. The server answers with one reply or one error that carries the same id.
@@ -32,7 +32,8 @@ pub enum Request {
     /// Go on with a session whose connection was lost; in place of [`Request::Join`].
     Resume {
         /// From [`crate::Joined::session`].
-        token: String,
+        #[ts(type = "string")]
+        token: Token,
         /// How many of the server's messages arrived after the reply to `join`, over all connections of the session; the reply to
         /// `resume` is not counted.
         received: u32,
@@ -199,8 +200,8 @@ fn validate_name(name: &str) -> Result<(), ProtocolError> {
     ))
 }
 
-fn validate_token(token: &str) -> Result<(), ProtocolError> {
-    if token.len() <= MAX_TOKEN_BYTES {
+fn validate_token(token: &Token) -> Result<(), ProtocolError> {
+    if token.0.len() <= MAX_TOKEN_BYTES {
         return Ok(());
     }
     Err(ProtocolError::new(ErrorCode::NoSuchSession, "there is no such session"))

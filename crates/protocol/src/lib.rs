@@ -55,6 +55,23 @@ pub struct ParticipantId(pub u32);
 #[serde(transparent)]
 pub struct TrackId(pub u32);
 
+/// What names a session and opens it: whoever knows it is the participant. Not shown by `Debug`, so that no log tells it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl From<&str> for Token {
+    fn from(token: &str) -> Self {
+        Self(token.to_owned())
+    }
+}
+
 /// Audio or video, as in an SDP `m=` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
 #[serde(rename_all = "snake_case")]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::{Kind, ParticipantId, ProtocolError, Source, TrackId};
+use crate::{Kind, ParticipantId, ProtocolError, Source, Token, TrackId};
 
 /// One message of the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
@@ -77,7 +77,8 @@ pub struct Joined {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct Session {
     /// Whoever knows it is the participant. Not to be shown, logged or stored.
-    pub token: String,
+    #[ts(type = "string")]
+    pub token: Token,
     /// Milliseconds after the loss of a connection in which [`crate::Request::Resume`] is taken; then the participant has left.
     pub resume_within: u32,
 }

@@ -10,6 +10,7 @@ fn round_trip(encoding: Encoding, request: Request) {
 fn every_request_survives_both_encodings() {
     let requests = [
         Request::Join { room: "demo".into(), name: "Ada Lovelace 🚂".into() },
+        Request::Resume { token: "3f0e1d2c4b5a69788796a5b4c3d2e1f0".into(), received: 17 },
         Request::Offer { sdp: "v=0\r\n".into() },
         Request::Answer { revision: 3, sdp: "v=0\r\n".into() },
         Request::Candidate { candidate: "candidate:1 1 UDP 1 192.0.2.1 9 typ host".into(), mid: Some("0".into()) },
@@ -97,6 +98,18 @@ fn deep_and_trailing_messagepack_is_refused() {
     let mut trailing = Encoding::MessagePack.encode_client(&ClientMessage { id: 1, request: Request::Ping { received: None } });
     trailing.push(0xc0);
     assert_eq!(Encoding::MessagePack.decode_client(&trailing).unwrap_err().error.code, ErrorCode::Malformed);
+}
+
+#[test]
+fn a_token_is_a_string_on_the_wire_and_nothing_in_a_log() {
+    let resume = Request::Resume { token: "3f0e1d2c".into(), received: 17 };
+    let session = Session { token: "3f0e1d2c".into(), resume_within: 60_000 };
+    let json = Encoding::Json.encode_client(&ClientMessage { id: 1, request: resume.clone() });
+    assert_eq!(String::from_utf8(json).unwrap(), r#"{"id":1,"type":"resume","token":"3f0e1d2c","received":17}"#);
+    assert_eq!(serde_json::to_string(&session).unwrap(), r#"{"token":"3f0e1d2c","resume_within":60000}"#);
+    assert!(!format!("{resume:?} {session:?}").contains("3f0e"), "{resume:?} {session:?}");
+    let long = Request::Resume { token: Token("x".repeat(MAX_TOKEN_BYTES + 1)), received: 0 };
+    assert_eq!(long.validate().unwrap_err().code, ErrorCode::NoSuchSession);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use switchyard_protocol::{
-    ChatMessage, ErrorCode, Event, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Source, Track, TrackId,
+    ChatMessage, ErrorCode, Event, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Snapshot, Source, Track, TrackId,
 };
 
 use crate::view::{Group, GroupId, Groups, Part, SlotPolicy, View};
@@ -24,7 +24,7 @@ pub struct Limits {
     pub spare_slots: usize,
     /// Chat messages of one participant: each goes to everybody.
     pub chat: Rate,
-    /// Bytes of other participants in the reply to `join`; whoever does not fit is announced right after, as if they had just joined.
+    /// Bytes of other participants in the reply to `join` and in a snapshot; whoever does not fit is announced right after, as if they had just joined.
     /// Half of what a message may have.
     pub roster_bytes: usize,
 }
@@ -142,7 +142,21 @@ impl Room {
             ));
         }
         let participant = ParticipantId(next(&mut self.last_participant)?);
-        let mut roster: VecDeque<Participant> = self.members.iter().filter_map(|(&id, member)| self.describe(id, member)).collect();
+        let participants = self.roster(participant);
+
+        let mut view = View::new(participant, only, policy);
+        for &group in self.groups.keys() {
+            view.group_changed(group, &self.groups);
+        }
+        view.settle(&self.groups, &mut self.effects);
+        self.members.insert(participant, Member { name, tracks: Vec::new(), view, chat: Bucket::new(self.limits.chat) });
+        Ok(Entry { participant, participants })
+    }
+
+    /// Everybody but `participant`, oldest first; who does not fit is announced to them.
+    fn roster(&mut self, participant: ParticipantId) -> Vec<Participant> {
+        let others = self.members.iter().filter(|(id, _)| **id != participant);
+        let mut roster: VecDeque<Participant> = others.filter_map(|(&id, member)| self.describe(id, member)).collect();
         let mut budget = self.limits.roster_bytes;
         let fitting = roster
             .iter()
@@ -152,18 +166,17 @@ impl Room {
                 fits.is_some()
             })
             .count();
-        let rest = roster.split_off(fitting);
-
-        let mut view = View::new(participant, only, policy);
-        for &group in self.groups.keys() {
-            view.group_changed(group, &self.groups);
-        }
-        for other in rest {
+        for other in roster.split_off(fitting) {
             self.notify(Audience::One(participant), Event::ParticipantJoined { participant: other });
         }
-        view.settle(&self.groups, &mut self.effects);
-        self.members.insert(participant, Member { name, tracks: Vec::new(), view, chat: Bucket::new(self.limits.chat) });
-        Ok(Entry { participant, participants: roster.into() })
+        roster.into()
+    }
+
+    /// The room as `participant` sees it now, for a client that has missed how it became so; who does not fit is announced right after, as if they had
+    /// just joined. `None` if they aren't there.
+    pub fn snapshot(&mut self, participant: ParticipantId) -> Option<Snapshot> {
+        let slots = self.members.get(&participant)?.view.shown();
+        Some(Snapshot { participants: self.roster(participant), slots })
     }
 
     /// Somebody left, with all their tracks. `false` if they weren't there.

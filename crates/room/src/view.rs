@@ -108,6 +108,13 @@ impl View {
         self.only
     }
 
+    /// What the client believes, who was told everything: what its m-lines carry.
+    pub fn shown(&self) -> Vec<SlotAssignment> {
+        let halves = self.slots.iter().flat_map(|slot| &slot.halves);
+        let assignment = |half: &Half| Some(SlotAssignment { mid: half.mid.clone()?, track: Some(half.told?) });
+        halves.filter_map(assignment).collect()
+    }
+
     /// Takes note that a group came, changed or went. [`View::settle`] carries it out.
     pub fn group_changed(&mut self, id: GroupId, groups: &Groups) {
         let wanted = groups.get(&id).is_some_and(|group| {

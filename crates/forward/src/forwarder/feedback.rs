@@ -10,6 +10,7 @@ use crate::clock::TrackClock;
 use crate::drops::Drop;
 use crate::forwarder::{Forwarder, packet_of};
 use crate::peer::REPORT_INTERVAL;
+use crate::silence::Change;
 use crate::track::Home;
 use crate::{Event, Remote, Wire};
 
@@ -218,10 +219,15 @@ impl Forwarder {
         });
     }
 
-    /// Looks at every peer: expired paths, reports.
+    /// Looks at every peer: silence, expired paths, reports.
     fn scan(&mut self, now: Instant, wire: &mut impl Wire) {
         for index in 0..self.peers.capacity() {
             let Some(peer) = self.peers.get_mut(index) else { continue };
+            match peer.silence.look(now, peer.heard()) {
+                Some(Change::Silent) => wire.event(Event::Silent { peer: peer.key }),
+                Some(Change::Heard) => wire.event(Event::Heard { peer: peer.key }),
+                None => {}
+            }
             let gone = peer.agent.expire(now);
             if peer.was_heard && peer.agent.egress().is_none() {
                 peer.was_heard = false;

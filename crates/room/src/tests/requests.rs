@@ -132,7 +132,7 @@ fn a_private_chat_message_is_heard_by_two_and_a_public_one_by_all() {
 }
 
 #[test]
-fn whoever_does_not_fit_into_the_reply_to_join_is_announced_after_it() {
+fn whoever_does_not_fit_into_the_reply_to_join_or_a_snapshot_is_announced_after_it() {
     let mut room = Room::new(Limits { roster_bytes: 1000, ..Limits::default() });
     for _ in 0..30 {
         room.join("A name of some length".into()).unwrap();
@@ -140,11 +140,14 @@ fn whoever_does_not_fit_into_the_reply_to_join_is_announced_after_it() {
     drain(&mut room);
     let entry = room.join("Zoe".into()).unwrap();
     assert!((1..30).contains(&entry.participants.len()));
-    let announced = drain(&mut room)
-        .into_iter()
-        .filter(|effect| matches!(effect, Effect::Notify { to: Audience::One(id), event: Event::ParticipantJoined { .. } } if *id == entry.participant))
-        .count();
-    assert_eq!(entry.participants.len() + announced, 30);
+    let announced = |room: &mut Room| {
+        let to_zoe = |effect: &Effect| matches!(effect, Effect::Notify { to: Audience::One(id), event: Event::ParticipantJoined { .. } } if *id == entry.participant);
+        drain(room).iter().filter(|effect| to_zoe(effect)).count()
+    };
+    assert_eq!(entry.participants.len() + announced(&mut room), 30);
+    let snapshot = room.snapshot(entry.participant).unwrap();
+    assert_eq!((snapshot.participants, announced(&mut room)), (entry.participants.clone(), 30 - entry.participants.len()));
+    assert_eq!(room.snapshot(NOBODY), None);
 }
 
 #[test]
@@ -161,7 +164,7 @@ fn the_estimate_of_a_roster_entry_is_above_what_it_takes() {
             participants,
             ice_servers: Vec::new(),
             limits: switchyard_protocol::Limits { message_bytes: 0, chat_bytes: 0, tracks: 0, slots: 0 },
-            session: switchyard_protocol::Session { token: String::new(), resume_within: 0 },
+            session: switchyard_protocol::Session { token: "".into(), resume_within: 0 },
         }),
     };
     for encoding in [Encoding::Json, Encoding::MessagePack] {

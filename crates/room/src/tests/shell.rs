@@ -214,6 +214,7 @@ impl Shell {
             assert!(client.viewer || client.wanted_slots <= client.most_needed, "never more slots than the largest room needed");
             self.check_routes(id);
             self.check_roster(id);
+            self.check_snapshot(id);
         }
     }
 
@@ -273,6 +274,27 @@ impl Shell {
             present.get_mut(&published.publisher).expect("publishers are in the room").insert(*track);
         }
         assert_eq!(self.clients[&id].present, present, "events tell who is there");
+    }
+
+    /// Whoever looks at the room now knows what those know who were told everything.
+    fn check_snapshot(&mut self, id: ParticipantId) {
+        let snapshot = self.room.snapshot(id).expect("in the room");
+        let (mut present, mut all) = (BTreeMap::new(), snapshot.participants);
+        while let Some(effect) = self.room.poll_effect() {
+            match effect {
+                Effect::Notify { to: Audience::One(one), event: Event::ParticipantJoined { participant } } if one == id => {
+                    all.push(participant)
+                }
+                other => panic!("looking changes nothing: {other:?}"),
+            }
+        }
+        for participant in all {
+            let tracks: BTreeSet<TrackId> = participant.tracks.iter().map(|track| track.id).collect();
+            assert!(present.insert(participant.id, tracks).is_none(), "everybody is there once");
+        }
+        let shown: BTreeMap<String, TrackId> =
+            snapshot.slots.into_iter().map(|slot| (slot.mid, slot.track.expect("only m-lines that carry something"))).collect();
+        assert_eq!((&present, &shown), (&self.clients[&id].present, &self.clients[&id].shown));
     }
 }
 

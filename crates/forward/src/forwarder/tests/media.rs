@@ -413,6 +413,36 @@ fn thirty_seconds_of_silence_end_sending() {
 }
 
 #[test]
+fn silence_is_told_of_who_is_not_heard_by_checks_reports_or_media() {
+    let mut world = room(3, Profile::AeadAes128Gcm, true);
+    let told = |world: &World, client: usize| -> Vec<&str> {
+        let key = world.clients[client].key;
+        let name = |event: &crate::Event| match event {
+            crate::Event::Silent { peer } if *peer == key => Some("silent"),
+            crate::Event::Heard { peer } if *peer == key => Some("heard"),
+            crate::Event::Expired { peer } if *peer == key => Some("expired"),
+            _ => None,
+        };
+        world.events.iter().filter_map(name).collect()
+    };
+    for second in 0..10 {
+        world.pass(Duration::from_secs(1));
+        world.send(0, &frame(second * 3 + 1, 3, second == 0));
+        world.send_rtcp(1, |writer| writer.picture_loss_indication(1, 120).unwrap());
+    }
+    assert_eq!((told(&world, 0), told(&world, 1)), (Vec::new(), Vec::new()));
+    assert_eq!(told(&world, 2), ["silent"]);
+    world.check(2);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(told(&world, 2), ["silent", "heard"]);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(told(&world, 2), ["silent", "heard", "silent", "expired"]);
+    world.check(2);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(told(&world, 2), ["silent", "heard", "silent", "expired", "heard"]);
+}
+
+#[test]
 fn an_ice_restart_moves_media_only_when_the_new_path_is_nominated() {
     let mut world = room(1, Profile::AeadAes128Gcm, true);
     world.send(0, &frame(1, 3, true));
