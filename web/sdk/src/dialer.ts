@@ -9,9 +9,12 @@ export const DIAL_TIMEOUT = 2_000;
 /** Milliseconds that a WebSocket may take when the server has just answered by HTTP: the line is slow then, but there is one. */
 export const OPEN_TIMEOUT = 5_000;
 /** Milliseconds that an HTTP answer may take: four round trips on the slowest line on which a meeting makes sense. */
-export const PROBE_TIMEOUT = 8_000;
-/** Milliseconds until it is asked for once more, beside the first time: what is lost in a black hole is sent again by TCP after 1, 3 and 7 s only. */
-export const PROBE_INTERVAL = 2_000;
+export const PROBE_TIMEOUT = 5_000;
+/**
+ * Milliseconds until it is asked for once more, beside the first time: TCP sends again what was lost in a black hole after
+ * 1, 3 and 7 s only. So five questions are open at most; browsers open six connections to a host.
+ */
+export const PROBE_INTERVAL = 1_000;
 /** The first pause is a random part of this many milliseconds, each further one of twice as many, */
 export const FIRST_PAUSE = 100;
 /** up to this many while somebody is waiting, */

@@ -226,6 +226,7 @@ describe("media that stops", () => {
     connection.become(state);
     await pass(100);
     expect(restarts()).toBe(1);
+    await pass(500);
     expect(outage()).toBe("media");
     connection.become("connecting");
     expect(outage()).toBe("media");

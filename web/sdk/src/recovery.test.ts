@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { IceServer } from "./protocol.js";
-import { FIRST_PAUSE, LONGEST_PAUSE, Recovery } from "./recovery.js";
+import { FIRST_PAUSE, FLICKER, LONGEST_PAUSE, Recovery } from "./recovery.js";
 
 /** Milliseconds at which ICE was restarted. */
 let restarts: number[];
@@ -39,7 +39,23 @@ test.each(["disconnected", "failed"] as const)("a connection that is %s restarts
   recovery.setState("connected");
   recovery.setState(state);
   expect(restarts).toEqual([0]);
+});
+
+test("a connection that is disconnected for a moment is not broken, one that stays so is", async () => {
+  recovery.setState("connected");
+  recovery.setState("disconnected");
+  await pass(FLICKER - 1);
+  recovery.setState("connected");
+  await pass(60_000);
+  expect(restarts).toEqual([0]);
+  expect(broken).toEqual([]);
+  recovery.setState("disconnected");
+  await pass(FLICKER);
   expect(broken).toEqual([true]);
+  await pass(2_000);
+  expect(restarts).toHaveLength(3);
+  recovery.setState("connected");
+  expect(broken).toEqual([true, false]);
 });
 
 test("a path that has fallen silent restarts ICE at once, before the browser calls it disconnected", () => {

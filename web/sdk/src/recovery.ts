@@ -9,6 +9,9 @@ export const LONGEST_PAUSE = 5_000;
 /** Browsers tell of one change of the network by several events: those within this many milliseconds are one. */
 const TOGETHER = 500;
 
+/** Milliseconds that a connection has to be `disconnected` to count as broken: for shorter than that they often are when a path takes over from another. */
+export const FLICKER = 500;
+
 /** What recovery does to the world. */
 export interface RecoveryActions {
   /** Restarts ICE, with these servers if there are any; resolves when that is negotiated, or failed. */
@@ -36,6 +39,7 @@ export class Recovery {
   #notBefore = -Infinity;
   #pause = FIRST_PAUSE;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #flicker: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
   constructor(actions: RecoveryActions) {
@@ -50,7 +54,13 @@ export class Recovery {
   /** Takes the connection's state at each change. */
   setState(state: RTCPeerConnectionState): void {
     this.#state = state;
+    clearTimeout(this.#flicker);
+    if (state === "disconnected") {
+      this.#flicker = setTimeout(() => this.#judge(true), FLICKER);
+      this.#wanted = true;
+    }
     this.#judge();
+    this.#go();
   }
 
   /** Whether media and STUN have stopped although they were to come. */
@@ -88,10 +98,11 @@ export class Recovery {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#flicker);
   }
 
-  #judge(): void {
-    const failed = this.#state === "disconnected" || this.#state === "failed";
+  #judge(lasting = false): void {
+    const failed = this.#state === "failed" || (lasting && this.#state === "disconnected");
     // Between the failure of one path and the next path, a connection is "connecting".
     const broken = failed || this.#silent || (this.#broken && this.#state !== "connected");
     if (broken === this.#broken) return;

@@ -26,8 +26,8 @@ export function ElsewhereView({ meeting, go }: EndProps) {
   return (
     <EndCard title="The meeting goes on elsewhere" action="Use it here" onAction={() => void meeting.join()} go={go}>
       <p>
-        You are in <strong>{meeting.roomId}</strong> in another window or on another device, so your camera and
-        microphone are off here. “Use it here” takes you in from this page as well.
+        You are in <strong>{meeting.roomId}</strong> in another window or on another device. Your camera and microphone
+        are off here.
       </p>
     </EndCard>
   );
