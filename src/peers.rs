@@ -151,3 +151,38 @@ impl Peers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchyard_protocol::Event;
+
+    fn event() -> Notice {
+        Notice::Event(Broadcast::new(Event::Slots { slots: Vec::new() }))
+    }
+
+    /// Whether it was notified; which is taken note of, then.
+    fn notified(notify: &Notify) -> bool {
+        let mut waiting = std::pin::pin!(notify.notified());
+        waiting.as_mut().enable()
+    }
+
+    #[test]
+    fn who_does_not_keep_up_misses_events_before_anything_else() {
+        let (mailbox, mut inbox) = mailbox(true);
+        (0..MAX_NOTICES - RESERVED).for_each(|_| mailbox.notify(event()));
+        assert!(!notified(&inbox.missed));
+        mailbox.notify(event());
+        assert!(notified(&inbox.missed) && !notified(&inbox.missed));
+        (0..RESERVED).for_each(|_| mailbox.notify(Notice::Connected));
+        assert!(!notified(&inbox.overrun));
+        mailbox.notify(Notice::Connected);
+        assert!(notified(&inbox.overrun) && !notified(&inbox.missed));
+        let taken = std::iter::from_fn(|| inbox.notices.try_recv().ok());
+        assert_eq!(taken.filter(|notice| matches!(notice, Notice::Connected)).count(), RESERVED);
+        // Where there is nobody to be told, nothing can be missed.
+        let (mailbox, mut inbox) = super::mailbox(false);
+        (0..=MAX_NOTICES).for_each(|_| mailbox.notify(event()));
+        assert!(inbox.notices.try_recv().is_err() && !notified(&inbox.missed));
+    }
+}

@@ -26,8 +26,8 @@ use crate::participant::Participant;
 use crate::rooms::Entrant;
 use crate::server::Server;
 use resumable::Resumable;
-pub use sessions::Sessions;
 use sessions::Registration;
+pub use sessions::Sessions;
 use socket::Socket;
 
 /// Bytes of a WebSocket message that is read at all; between the protocol's bound and this one, a message is refused by a typed error, beyond
@@ -134,7 +134,9 @@ async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>) -> Result<Op
                     }
                 }
             }
-            Ok(ClientMessage { id, .. }) => (Some(id), Err(ProtocolError::new(ErrorCode::NotJoined, "the first request is join or resume"))),
+            Ok(ClientMessage { id, .. }) => {
+                (Some(id), Err(ProtocolError::new(ErrorCode::NotJoined, "the first request is join or resume")))
+            }
         };
         let message = match (id, result) {
             (Some(id), Ok(result)) => ServerMessage::Reply { id, result },
@@ -149,7 +151,12 @@ async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>) -> Result<Op
 }
 
 /// Takes a seat in the room, and a place among the sessions.
-async fn join(server: &Arc<Server>, room: &str, name: String, encoding: Encoding) -> Result<(Box<Participant>, Registration), ProtocolError> {
+async fn join(
+    server: &Arc<Server>,
+    room: &str,
+    name: String,
+    encoding: Encoding,
+) -> Result<(Box<Participant>, Registration), ProtocolError> {
     let full = |_| ProtocolError::new(ErrorCode::LimitReached, "too many sessions");
     let place = Arc::clone(&server.places).try_acquire_owned().map_err(full)?;
     let registration = server.resumable.register(encoding, place)?;

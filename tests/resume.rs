@@ -5,12 +5,18 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use support::{OFFER, Server, Socket, accept, left, server_offer};
+use rtc_crypto::RTCCryptoProvider;
+use rtc_crypto::providers::AwsLcRsProvider;
+use rtc_stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_USE_CANDIDATE, ATTR_USERNAME};
+use rtc_stun::fingerprint::FINGERPRINT;
+use rtc_stun::integrity::MessageIntegrity;
+use rtc_stun::message::{BINDING_REQUEST, Message, Setter};
+use support::{OFFER, SOON, Server, Socket, accept, left, server_offer};
 use switchyard_protocol::{
-    CloseReason, Encoding, ErrorCode, Event, Joined, LeaveReason, MAX_CHAT_BYTES, Participant, ParticipantId, ProtocolError, Reply, Request,
-    Resumed, ServerMessage, Snapshot, Source, TrackId,
+    CloseReason, Encoding, ErrorCode, Event, Joined, LeaveReason, MAX_CHAT_BYTES, Participant, ParticipantId, ProtocolError, Reply,
+    Request, Resumed, ServerMessage, Snapshot, Source, TrackId,
 };
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, UdpSocket};
 
 fn chat(text: &str) -> Request {
     Request::Chat { text: text.into(), to: None }
@@ -101,6 +107,7 @@ async fn a_request_is_answered_once_however_often_the_connection_is_lost() {
     // A second and third request don't arrive: they are made again, as they were.
     let mut ada = go_on(&server, &joined, 2, 1).await;
     assert_eq!(ada.request(chat("again")).await, Ok(Reply::Done));
+    assert_eq!(ada.event(said).await, "again");
     assert!(matches!(ada.request(Request::Unpublish { track: TrackId(9) }).await, Err(error) if error.code == ErrorCode::NoSuchTrack));
     let received = ada.received;
     drop(ada);
@@ -125,7 +132,10 @@ async fn a_session_that_is_resumed_elsewhere_goes_on_there_and_says_so_here() {
         other => panic!("not told: {other:?}"),
     }
     assert_eq!(ada.closed().await, Some(4001));
-    assert_eq!(elsewhere.request(Request::Join { room: "demo".into(), name: "Ada".into() }).await.unwrap_err().code, ErrorCode::AlreadyJoined);
+    assert_eq!(
+        elsewhere.request(Request::Join { room: "demo".into(), name: "Ada".into() }).await.unwrap_err().code,
+        ErrorCode::AlreadyJoined
+    );
     assert_eq!(elsewhere.resume(&joined, 0).await.unwrap_err().code, ErrorCode::AlreadyJoined);
     assert_eq!(elsewhere.request(chat("from elsewhere")).await, Ok(Reply::Done));
     assert_eq!(ben.event(|event| Some((said(event), left(event)))).await, (None, None), "Ada came");
@@ -296,9 +306,9 @@ impl Known {
 
 /// More events than are kept, for everybody else in the room.
 async fn more_than_is_kept(server: &Server, room: &str) {
-    let renamers = (0..5).map(|_| async move {
+    let renamers = (0..7).map(|_| async move {
         let (mut socket, _) = server.join(room, "Renamer").await;
-        for n in 0..250 {
+        for n in 0..280 {
             assert_eq!(socket.request(Request::Rename { name: format!("Renamer {n}") }).await, Ok(Reply::Done));
         }
         assert_eq!(socket.close(Some(1000)).await, Some(1000));
@@ -316,9 +326,9 @@ async fn who_missed_too_much_is_told_the_room_as_it_is_and_gets_all_answers() {
     assert_eq!(ada.request(Request::Answer { revision, sdp: accept(&sdp) }).await, Ok(Reply::Done));
     let (received, events) = (ada.received, std::mem::take(&mut ada.events));
     assert!(events.iter().all(|event| !matches!(event, Event::Slots { .. })));
-    // Two requests whose answers she doesn't get, with an event in between.
-    let first = ada.ask(chat("said before it was lost")).await;
-    let second = ada.ask(Request::Unpublish { track: TrackId(99) }).await;
+    // Two requests whose answers she doesn't get, nor the event that comes with them.
+    let refused = ada.ask(Request::Unpublish { track: TrackId(99) }).await;
+    let done = ada.ask(chat("said before it was lost")).await;
     assert_eq!(ben.event(said).await, "said before it was lost");
     drop(ada);
     let Ok(Reply::Published(camera)) = ben.request(Request::Publish { mid: "1".into(), source: Source::Camera, muted: false }).await else {
@@ -338,13 +348,11 @@ async fn who_missed_too_much_is_told_the_room_as_it_is_and_gets_all_answers() {
         known.see(&snapshot);
         assert_eq!(known.names.into_values().collect::<Vec<_>>(), ["Ben"]);
         assert_eq!(known.tracks.into_values().map(|(_, muted)| muted).collect::<Vec<_>>(), [true]);
-        for (id, succeeds) in [(first, true), (second, false)] {
-            match ada.message().await.expect("an answer") {
-                ServerMessage::Reply { id: answered, result: Reply::Done } if succeeds => assert_eq!(answered, id),
-                ServerMessage::Error { id: answered, error } if !succeeds => assert_eq!((answered, error.code), (Some(id), ErrorCode::NoSuchTrack)),
-                other => panic!("not the answer to {id}: {other:?}"),
-            }
+        match ada.message().await.expect("an answer") {
+            ServerMessage::Error { id, error } => assert_eq!((id, error.code), (Some(refused), ErrorCode::NoSuchTrack)),
+            other => panic!("not the refusal: {other:?}"),
         }
+        assert_eq!(ada.message().await, Some(ServerMessage::Reply { id: done, result: Reply::Done }));
         // Then it goes on as ever.
         assert_eq!(ben.request(chat("welcome back")).await, Ok(Reply::Done));
         match ada.message().await {
@@ -356,7 +364,7 @@ async fn who_missed_too_much_is_told_the_room_as_it_is_and_gets_all_answers() {
     let ada = go_on(&server, &joined, received + 1, 4).await;
     drop(ada);
     assert_eq!(ben.request(chat("anybody?")).await, Ok(Reply::Done));
-    let mut ada = go_on(&server, &joined, received + 4, 4).await;
+    let mut ada = go_on(&server, &joined, received + 3, 4).await;
     assert_eq!(ada.event(said).await, "anybody?");
 }
 
@@ -372,20 +380,24 @@ async fn a_snapshot_and_what_follows_fit_together() {
     let received = ada.received;
     drop(ada);
     more_than_is_kept(&server, "large").await;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
     let churn = crowd.drain(..4).enumerate().map(|(n, mut socket)| {
+        let stopped = stopped.clone();
         tokio::spawn(async move {
-            for round in 0..40 {
+            for round in 0.. {
                 let _ = socket.request(Request::Rename { name: format!("Churner {n}.{round}") }).await;
                 let published = socket.request(Request::Publish { mid: "1".into(), source: Source::Camera, muted: false }).await;
-                let Ok(Reply::Published(published)) = published else { continue };
-                let _ = socket.request(Request::Mute { track: published.track, muted: true }).await;
-                if round % 3 > 0 {
+                if let Ok(Reply::Published(published)) = published {
+                    let _ = socket.request(Request::Mute { track: published.track, muted: true }).await;
+                    if *stopped.borrow() {
+                        break;
+                    }
                     let _ = socket.request(Request::Unpublish { track: published.track }).await;
                 }
-                // The server's own pace for what comes after the first burst.
-                tokio::time::sleep(Duration::from_millis(30)).await;
+                // As fast as the server takes requests after the first burst.
+                tokio::time::sleep(Duration::from_millis(40)).await;
             }
-            let _ = socket.close(Some(1000)).await;
+            socket
         })
     });
     let churn: Vec<_> = churn.collect();
@@ -402,9 +414,13 @@ async fn a_snapshot_and_what_follows_fit_together() {
     }
     let (mut ada, resumed) = resume(&server, Encoding::Json, &joined, received).await.expect("resumed");
     known.see(&resumed.snapshot.expect("a snapshot"));
+    stop.send_replace(true);
+    let mut stayed = Vec::new();
     for task in churn {
-        task.await.expect("it churns");
+        stayed.push(task.await.expect("it churns"));
     }
+    assert_eq!(stayed.remove(0).close(Some(1000)).await, Some(1000));
+    crowd[0].event(left).await;
     assert_eq!(crowd[0].request(chat("the end")).await, Ok(Reply::Done));
     loop {
         let Some(ServerMessage::Event { event }) = ada.message().await else { panic!("an event") };
@@ -457,6 +473,42 @@ async fn who_does_not_read_loses_the_connection_but_not_the_session_and_disturbs
     };
     assert_eq!(watcher.event(heard).await, "I hear you now");
     assert_eq!(names, 0);
+}
+
+/// Checks a path to the server, as an ICE agent does that nominates it.
+async fn check(socket: &UdpSocket, answer: &str) {
+    let line = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name)).expect("credentials").to_owned();
+    let provider = AwsLcRsProvider::new();
+    let mut request = Message::new();
+    request.typ = BINDING_REQUEST;
+    request.write_header();
+    request.add(ATTR_USERNAME, format!("{}:{}", line("a=ice-ufrag:"), "theirs").as_bytes());
+    request.add(ATTR_ICE_CONTROLLING, &[0; 8]);
+    request.add(ATTR_USE_CANDIDATE, &[]);
+    MessageIntegrity::new_short_term_integrity_with_provider(line("a=ice-pwd:"), provider.crypto()).add_to(&mut request).unwrap();
+    FINGERPRINT.add_to(&mut request).unwrap();
+    socket.send(&request.raw).await.unwrap();
+    let mut response = [0; 1500];
+    tokio::time::timeout(SOON, socket.recv(&mut response)).await.expect("answered").unwrap();
+}
+
+#[tokio::test]
+async fn who_is_not_heard_on_the_media_path_is_asked_to_restart_ice_until_they_are() {
+    let server = Server::start(&[]).await;
+    let (mut ada, _) = server.join("demo", "Ada").await;
+    let Ok(Reply::Answer(answer)) = ada.request(Request::Offer { sdp: OFFER.into() }).await else { panic!("answered") };
+    let path = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    path.connect(("127.0.0.1", server.media)).await.unwrap();
+    check(&path, &answer.sdp).await;
+    let asked = |event: &Event| matches!(event, Event::RestartIce { .. }).then(Instant::now);
+    let silent = Instant::now();
+    let first = ada.event(asked).await;
+    assert!((6..10).contains(&(first - silent).as_secs()), "{:?}", first - silent);
+    let second = ada.event(asked).await;
+    assert!((4..8).contains(&(second - first).as_secs()), "{:?}", second - first);
+    check(&path, &answer.sdp).await;
+    let more = tokio::time::timeout(Duration::from_secs(6), ada.event(asked)).await;
+    assert!(more.is_err(), "asked once more though it was heard");
 }
 
 #[tokio::test]

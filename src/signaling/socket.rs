@@ -82,7 +82,9 @@ impl Socket {
             match message {
                 Some(Ok(Message::Text(text))) => return Ok(Frame::Text(text.into())),
                 Some(Ok(Message::Binary(bytes))) => return Ok(Frame::Binary(bytes)),
-                Some(Ok(Message::Close(Some(frame)))) if matches!(frame.code, close_code::NORMAL | close_code::AWAY) => return Err(Close::Left),
+                Some(Ok(Message::Close(Some(frame)))) if matches!(frame.code, close_code::NORMAL | close_code::AWAY) => {
+                    return Err(Close::Left);
+                }
                 // Of a connection that is closed otherwise nothing more comes, but the close is answered.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_))) => {}
                 None => return Err(Close::Gone),

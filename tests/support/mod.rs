@@ -7,14 +7,16 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use switchyard_protocol::{ClientMessage, Encoding, Event, Joined, LeaveReason, ParticipantId, ProtocolError, Reply, Request, Resumed, ServerMessage};
+use switchyard_protocol::{
+    ClientMessage, Encoding, Event, Joined, LeaveReason, ParticipantId, ProtocolError, Reply, Request, Resumed, ServerMessage,
+};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::WebSocketStream;
 
 /// How long anything may take that should happen at once, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(10);

@@ -282,7 +282,9 @@ impl Shell {
         let (mut present, mut all) = (BTreeMap::new(), snapshot.participants);
         while let Some(effect) = self.room.poll_effect() {
             match effect {
-                Effect::Notify { to: Audience::One(one), event: Event::ParticipantJoined { participant } } if one == id => all.push(participant),
+                Effect::Notify { to: Audience::One(one), event: Event::ParticipantJoined { participant } } if one == id => {
+                    all.push(participant)
+                }
                 other => panic!("looking changes nothing: {other:?}"),
             }
         }
