@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use rtc::ice::mdns::MulticastDnsMode;
@@ -16,7 +17,8 @@ use switchyard_protocol::{
     Published, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Source, Token, Track, TrackId, VERSION,
 };
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response};
@@ -37,6 +39,9 @@ use crate::runtime::LoadRuntime;
 pub(crate) const CLIENT: ParticipantId = ParticipantId(3);
 pub(crate) const OTHER: ParticipantId = ParticipantId(9);
 
+/// How long the client may take for what it should do at once, on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
 /// What a test tells the double to do.
 pub(crate) enum Order {
     /// Offer this many slots more.
@@ -49,8 +54,8 @@ pub(crate) enum Order {
     Tell(Event),
     /// Close with a reason.
     Close(CloseReason),
-    /// From now on nothing goes over the connection, in either direction, but it stays.
-    Stall,
+    /// From now on nothing goes over the connection, in either direction, but it stays. Says when it is so.
+    Stall(oneshot::Sender<()>),
     /// Cut the connection; what is on the way is lost.
     Cut,
     /// Cut it and know no session any more, as a server does that was started anew.
@@ -88,10 +93,17 @@ impl Double {
         self.orders.send(order).expect("the double runs");
     }
 
+    /// From when this returns, nothing goes over the connection.
+    pub(crate) async fn stall(&self) {
+        let (done, stalled) = oneshot::channel();
+        self.order(Order::Stall(done));
+        stalled.await.expect("the double runs");
+    }
+
     /// The client's next request that is as wanted; others are skipped.
     pub(crate) async fn request(&mut self, mut wanted: impl FnMut(&Request) -> bool) -> Request {
         loop {
-            let request = self.requests.recv().await.expect("the double runs");
+            let request = timeout(SOON, self.requests.recv()).await.expect("a request in time").expect("the double runs");
             if wanted(&request) {
                 return request;
             }
@@ -100,7 +112,7 @@ impl Double {
 
     /// The code of the client's next farewell.
     pub(crate) async fn close(&mut self) -> u16 {
-        self.closes.recv().await.expect("the double runs")
+        timeout(SOON, self.closes.recv()).await.expect("a farewell in time").expect("the double runs")
     }
 
     /// Offers of the double's that the client answered.
@@ -261,7 +273,10 @@ impl Serving {
                 let event = Event::Closing { reason, message: "for the test".into() };
                 self.send(ServerMessage::Event { event }).await;
             }
-            Order::Stall => self.stalled = true,
+            Order::Stall(done) => {
+                self.stalled = true;
+                let _ = done.send(());
+            }
             Order::Cut => self.socket = None,
             Order::Forget => (self.socket, self.forgotten) = (None, true),
             Order::Overflow(name) => self.overflow = Some(name),
