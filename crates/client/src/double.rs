@@ -102,12 +102,15 @@ impl Double {
 
     /// The client's next request that is as wanted; others are skipped.
     pub(crate) async fn request(&mut self, mut wanted: impl FnMut(&Request) -> bool) -> Request {
-        loop {
-            let request = timeout(SOON, self.requests.recv()).await.expect("a request in time").expect("the double runs");
-            if wanted(&request) {
-                return request;
+        let found = async {
+            loop {
+                let request = self.requests.recv().await.expect("the double runs");
+                if wanted(&request) {
+                    return request;
+                }
             }
-        }
+        };
+        timeout(SOON, found).await.expect("a request in time")
     }
 
     /// The code of the client's next farewell.

@@ -73,7 +73,7 @@ impl Session {
                 }
                 Answer::Muted { track, muted, done } => {
                     self.publications.iter_mut().filter(|entry| entry.progress.live() == Some(track)).for_each(|entry| {
-                        let _ = (entry, muted);
+                        entry.publish.muted = muted;
                     });
                     let _ = done.send(Ok(()));
                 }
