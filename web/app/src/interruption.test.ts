@@ -40,7 +40,7 @@ test("the time of the next attempt is said when attempts have become rare", () =
   const nextAttempt = new Date(START + 66_400);
   const said = (now: number) => explainInterruption(outage({ signaling: true, nextAttempt }), now).attempt;
   expect(said(START + 59_000)).toBeNull();
-  expect(said(START + 60_000)).toBe("Next attempt in 7 s.");
-  expect(said(START + 66_000)).toBe("Next attempt in 1 s.");
+  expect(said(START + 60_000)).toBe("Next attempt in 7\u00a0s.");
+  expect(said(START + 66_000)).toBe("Next attempt in 1\u00a0s.");
   expect(said(START + 66_400)).toBe("Trying now…");
 });

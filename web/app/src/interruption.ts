@@ -67,5 +67,5 @@ function attemptText({ nextAttempt, since, error }: Outage, now: number): string
   const seconds = nextAttempt ? Math.ceil((nextAttempt.getTime() - now) / 1_000) : 0;
   const rare = now - since.getTime() >= LONG || error?.code === "overloaded" || error?.code === "limit_reached";
   if (!rare) return null;
-  return seconds >= 1 ? `Next attempt in ${seconds} s.` : "Trying now…";
+  return seconds >= 1 ? `Next attempt in ${seconds}\u00a0s.` : "Trying now…";
 }

@@ -36,7 +36,7 @@ export function InterruptionBanner({ meeting, room }: { meeting: Meeting; room: 
       <p>
         <strong>{what}</strong> {next} {attempt && <span class="interruption-attempt">{attempt}</span>}
       </p>
-      {outage.nextAttempt && attempt?.startsWith("Next") && (
+      {attempt && (
         <button type="button" class="button button-small" onClick={() => room.reconnectNow()}>
           Try now
         </button>
