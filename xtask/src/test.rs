@@ -59,14 +59,24 @@ use Part::{Browser, Lint, Network, Rust, Web};
 
 /// In this order: what fails fastest first; the app before the server that embeds it.
 const STEPS: [Step; 16] = [
-    Step { name: "set-up", parts: &[Lint, Rust, Web, Browser, Network], needs: &[], run: |w, _| done(setup::setup(w, setup::Purpose::Test)) },
+    Step {
+        name: "set-up",
+        parts: &[Lint, Rust, Web, Browser, Network],
+        needs: &[],
+        run: |w, _| done(setup::setup(w, setup::Purpose::Test)),
+    },
     Step { name: "format", parts: &[Lint], needs: &["set-up"], run: |w, _| done(process::run(&mut w.cargo(&["fmt", "--all", "--check"]))) },
     Step { name: "purity", parts: &[Lint], needs: &[], run: |w, _| done(purity::check(w)) },
     Step { name: "npm packages", parts: &[Lint, Rust, Web, Browser, Network], needs: &["set-up"], run: |w, _| done(web::install(w)) },
     Step { name: "web checks", parts: &[Web], needs: &["npm packages"], run: |w, _| done(web::check(w)) },
     Step { name: "web tests", parts: &[Web], needs: &["npm packages"], run: |w, _| web::test(w).map(Report::Tests) },
     Step { name: "web build", parts: &[Lint, Rust, Web, Browser, Network], needs: &["npm packages"], run: |w, _| done(web::build(w)) },
-    Step { name: "build", parts: &[Lint, Rust, Browser, Network], needs: &["web build"], run: |w, _| done(process::run(&mut w.cargo(&BUILD))) },
+    Step {
+        name: "build",
+        parts: &[Lint, Rust, Browser, Network],
+        needs: &["web build"],
+        run: |w, _| done(process::run(&mut w.cargo(&BUILD))),
+    },
     Step { name: "protocol types", parts: &[Lint, Web], needs: &["build"], run: |w, _| done(types::check_built(w)) },
     Step { name: "clippy", parts: &[Lint], needs: &["set-up", "web build"], run: |w, _| done(process::run(&mut w.cargo(&CLIPPY))) },
     Step {
@@ -75,8 +85,18 @@ const STEPS: [Step; 16] = [
         needs: &["build"],
         run: |w, _| Tally::of(Format::Cargo, &mut w.cargo(&["test", "--workspace", "--no-fail-fast"])).map(Report::Tests),
     },
-    Step { name: "browser packages", parts: &[Browser, Network], needs: &["set-up"], run: |w, _| done(web::install_in(w, "tests/browser")) },
-    Step { name: "browser library", parts: &[Browser], needs: &["browser packages"], run: |w, _| browser_tests(w, "tests/browser", "lib/", None) },
+    Step {
+        name: "browser packages",
+        parts: &[Browser, Network],
+        needs: &["set-up"],
+        run: |w, _| done(web::install_in(w, "tests/browser")),
+    },
+    Step {
+        name: "browser library",
+        parts: &[Browser],
+        needs: &["browser packages"],
+        run: |w, _| browser_tests(w, "tests/browser", "lib/", None),
+    },
     Step {
         name: "browser tests",
         parts: &[Browser],
@@ -171,7 +191,9 @@ fn browser_tests(workspace: &Workspace, root: &str, folder: &str, filter: Option
         command.arg(format!("--test-name-pattern={filter}"));
     }
     command.args(&files).env("NO_COLOR", "1");
-    for (variable, product) in [("SWITCHYARD_BIN", "switchyard"), ("SWITCHYARD_LINE", "switchyard-line"), ("SWITCHYARD_PROBE", "examples/probe")] {
+    for (variable, product) in
+        [("SWITCHYARD_BIN", "switchyard"), ("SWITCHYARD_LINE", "switchyard-line"), ("SWITCHYARD_PROBE", "examples/probe")]
+    {
         command.env(variable, workspace.product(product));
     }
     Tally::of(Format::Node, &mut command).map(Report::Tests)

@@ -13,8 +13,8 @@ mod direction;
 #[cfg(test)]
 mod tests;
 
-pub use direction::{Change, ChangeError};
 use direction::Direction;
+pub use direction::{Change, ChangeError};
 
 /// An end of the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,15 @@ pub struct Counts {
 impl Counts {
     /// Lost for any reason.
     pub fn lost(&self) -> u64 {
-        self.loss + self.burst_loss + self.queue_full + self.line_full + self.black_hole + self.cut + self.unbound + self.foreign + self.refused
+        self.loss
+            + self.burst_loss
+            + self.queue_full
+            + self.line_full
+            + self.black_hole
+            + self.cut
+            + self.unbound
+            + self.foreign
+            + self.refused
     }
 }
 

@@ -10,7 +10,8 @@
 //! protocols, and rewrites UDP ports as a NAT does whose bindings have changed. A [`Pump`] is the thread that carries packets between the
 //! bridge and two TUN devices; a [`Namespace`] has the near one. [`Command`] is what people and tests say to all of it while it runs.
 //!
-//! Linux only, and only root may make namespaces and devices. The one piece of unsafe code is the system call that attaches a TUN device.
+//! Linux only, and only root may make namespaces and devices. The only unsafe code is two system calls: one attaches a TUN
+//! device, the other gives the pump its priority.
 
 pub mod bridge;
 mod command;

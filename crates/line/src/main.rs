@@ -190,8 +190,9 @@ impl Running {
             Command::Mend => bridge.mend(),
             Command::Rebind => bridge.rebind(),
             Command::Counts => {
-                let [out, inward] = bridge.counts(now);
-                return Ok(serde_json::json!({ "out": out, "in": inward, "late": bridge.take_lateness() }).to_string());
+                let ([out, inward], late) = (bridge.counts(now), bridge.take_lateness());
+                drop(bridge);
+                return Ok(serde_json::json!({ "out": out, "in": inward, "late": late }).to_string());
             }
             Command::Help => return Ok(switchyard_line::HELP.to_owned()),
             Command::Quit => {}
@@ -216,7 +217,10 @@ impl Running {
     async fn carry(&mut self, command: &[String], signals: &mut Signals) -> anyhow::Result<ExitCode> {
         let name = self.namespace.name();
         if self.display.shown {
-            eprintln!("this machine is at {}; in another terminal, run programs behind the line with ip netns exec {name} PROGRAM", self.namespace.far());
+            eprintln!(
+                "this machine is at {}; in another terminal, run programs behind the line with ip netns exec {name} PROGRAM",
+                self.namespace.far()
+            );
         }
         // The program owns the terminal, so nothing is shown on it before the end.
         let mut child = tokio::process::Command::new("ip")

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
@@ -20,6 +21,9 @@ const BATCH: usize = 64;
 const MAX_PACKET: usize = 65_535;
 /// How often it looks whether it is to end.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+
+/// The real-time priority, the lowest there is: above all that is not real-time, so that a busy machine makes no packet late.
+const PRIORITY: libc::c_int = 1;
 
 /// The thread and what it shares. Ends when dropped.
 #[derive(Debug)]
@@ -68,6 +72,9 @@ fn lock(bridge: &Mutex<Bridge>) -> MutexGuard<'_, Bridge> {
 }
 
 fn run(bridge: &Mutex<Bridge>, ending: &AtomicBool, near: &Tun, far: &Tun) -> io::Result<()> {
+    if let Err(error) = become_real_time() {
+        eprintln!("the line has no real-time priority ({error}): packets may be late while the machine is busy");
+    }
     let mut buffer = vec![0; MAX_PACKET];
     while !ending.load(Ordering::Relaxed) {
         let mut bridge = lock(bridge);
@@ -95,4 +102,14 @@ fn run(bridge: &Mutex<Bridge>, ending: &AtomicBool, near: &Tun, far: &Tun) -> io
         }
     }
     Ok(())
+}
+
+/// Has this thread run before all that are not real-time.
+fn become_real_time() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: PRIORITY };
+    // SAFETY: the call reads `parameters`, which lives throughout; 0 stands for the calling thread.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

@@ -13,11 +13,12 @@ const START_TIMEOUT = 10_000;
 const STOP_TIMEOUT = 5_000;
 
 /**
- * Starts `switchyard serve --dev` and resolves when it listens, with
+ * Starts `switchyard serve --dev` (on loopback, unless an option says where) and resolves when it listens, with
  * `origin` (`http://127.0.0.1:PORT`), `media` (the UDP port), `log` (its latest lines) and `stop()`.
  */
 export async function startServer(...options) {
-  const child = spawn(PROGRAM, ["serve", "--dev", "--http", "127.0.0.1:0", "--media-port", "0", ...options], {
+  const http = options.includes("--http") ? [] : ["--http", "127.0.0.1:0"];
+  const child = spawn(PROGRAM, ["serve", "--dev", ...http, "--media-port", "0", ...options], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   const log = [];

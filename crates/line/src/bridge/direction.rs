@@ -51,7 +51,15 @@ pub struct Direction {
 impl Direction {
     pub(super) fn new(config: Config, seed: u64, now: Instant) -> Result<Self, ConfigError> {
         let line = Line::new(&config, seed, now)?;
-        Ok(Self { config, seed, changes: 0, lines: VecDeque::from([line]), gone: Counters::default(), emptied: now, counts: Counts::default() })
+        Ok(Self {
+            config,
+            seed,
+            changes: 0,
+            lines: VecDeque::from([line]),
+            gone: Counters::default(),
+            emptied: now,
+            counts: Counts::default(),
+        })
     }
 
     pub(super) fn config(&self) -> &Config {
