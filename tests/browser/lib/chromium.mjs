@@ -20,11 +20,13 @@ const ARGUMENTS = [
 /**
  * A fresh Chromium with a profile of its own. `window()` opens another window, which shares nothing with the others.
  * `within(program)` resolves with a program that runs another one somewhere else; `secure` is an origin without TLS that counts as secure.
+ * `voice` is a WAV file for the microphone, which otherwise beeps.
  * The camera's usual rate is lower than a real one's: it leaves two cores enough for three windows that encode and decode in software.
  */
-export async function launchChromium({ within, secure, fps = 15 } = {}) {
+export async function launchChromium({ within, secure, voice, fps = 15 } = {}) {
   const args = [...ARGUMENTS, `--use-fake-device-for-media-stream=fps=${fps}`];
   if (secure) args.push(`--unsafely-treat-insecure-origin-as-secure=${secure}`);
+  if (voice) args.push(`--use-file-for-fake-audio-capture=${voice}`);
   const executablePath = within ? await within(PROGRAM) : PROGRAM;
   const browser = await chromium.launch({ executablePath, args, headless: true });
   return {

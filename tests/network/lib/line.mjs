@@ -69,9 +69,14 @@ export class Line {
     return JSON.parse(await this.say("counts"));
   }
 
+  /** The path of a file that is gone when the line is. */
+  file(name) {
+    return join(this.#folder, name);
+  }
+
   /** Resolves with a program that runs `program` behind the line. */
   async within(program) {
-    const wrapper = join(this.#folder, program.replaceAll("/", "_"));
+    const wrapper = this.file(program.replaceAll("/", "_"));
     await writeFile(wrapper, `#!/bin/sh\nexec ip netns exec ${this.namespace} '${program}' "$@"\n`, { mode: 0o755 });
     return wrapper;
   }

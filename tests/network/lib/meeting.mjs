@@ -1,6 +1,7 @@
 // Meetings over a line: some people behind it, one not.
 import { scene } from "../../browser/lib/scene.mjs";
 import { Line } from "./line.mjs";
+import { writeVoice } from "./voice.mjs";
 
 /**
  * Defines a test: Ada (Chromium) and Eve (Firefox) behind a line, Ben (Chromium) beside the server, all in one room; `play` gets the scene, the line and them.
@@ -13,7 +14,9 @@ export function meeting(name, { fps, timeout, who = ["Ada", "Eve"] }, play) {
       const line = await Line.start();
       scene.last(() => line.stop());
       const server = await scene.server("--http", `${line.far}:0`, "--advertise", line.far);
-      const options = { secure: server.origin, fps };
+      const voice = line.file("voice.wav");
+      await writeVoice(voice);
+      const options = { secure: server.origin, fps, voice };
       const behind = { ...options, within: (program) => line.within(program) };
       const browsers = {
         Ada: () => scene.chromium(behind),

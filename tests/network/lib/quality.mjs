@@ -17,6 +17,7 @@ const COUNTERS = [
   "silentConcealedSamples",
   "jitterBufferDelay",
   "jitterBufferEmittedCount",
+  "fecPacketsReceived",
 ];
 
 /** Runs in the page: the counters of what is received of everybody, by name and source; the states of what carries it. */
@@ -24,6 +25,7 @@ async function readQuality(counters) {
   const room = window.switchyard;
   const streams = [...(await room.peerConnection.getStats()).values()];
   const incoming = streams.filter(({ type }) => type === "inbound-rtp");
+  const reported = streams.filter(({ type, kind }) => type === "remote-inbound-rtp" && kind === "audio");
   const outgoing = streams.filter(({ type }) => type === "outbound-rtp");
   const people = {};
   for (const participant of room.participants.values()) {
@@ -47,6 +49,7 @@ async function readQuality(counters) {
       keyframes: sum("keyFramesEncoded", "video"),
       bytes: sum("bytesSent", "video"),
     },
+    reportedLoss: Math.max(0, ...reported.map(({ fractionLost }) => fractionLost ?? 0)),
     connection: room.peerConnection.connectionState,
     room: room.state,
   };
@@ -80,6 +83,7 @@ export async function quality(at, names, duration) {
           videoDelay: (video.jitterBufferDelay / video.jitterBufferEmittedCount) * 1000,
           // Concealment of silence (a sender that stops, comfort noise) is no loss of anything.
           concealed: share(audio.concealedSamples - audio.silentConcealedSamples, audio.totalSamplesReceived),
+          repaired: audio.fecPacketsReceived,
           audioDelay: (audio.jitterBufferDelay / audio.jitterBufferEmittedCount) * 1000,
         },
       ];
@@ -88,7 +92,7 @@ export async function quality(at, names, duration) {
   const sent = Object.fromEntries(Object.keys(after.sent).map((key) => [key, after.sent[key] - before.sent[key]]));
   sent.fps = sent.frames / seconds;
   sent.kbps = (sent.bytes * 8) / 1000 / seconds;
-  return { received, sent, connection: after.connection, room: after.room };
+  return { received, sent, reportedLoss: after.reportedLoss, connection: after.connection, room: after.room };
 }
 
 function share(part, whole) {
@@ -96,12 +100,13 @@ function share(part, whole) {
 }
 
 /** A line for the report about what `at` got of `name`. */
-export function describe(at, name, { received, sent }) {
-  const { fps, keyframes, freezes, frozen, lost, resent, nacks, plis, videoDelay, concealed, audioDelay } = received[name];
+export function describe(at, name, { received, sent, reportedLoss }) {
+  const { fps, keyframes, freezes, frozen, lost, resent, nacks, plis, videoDelay, concealed, repaired, audioDelay } = received[name];
   const percent = (value) => `${(value * 100).toFixed(1)} %`;
   return (
     `${name} at ${at.name}: ${fps.toFixed(1)} frames/s, ${keyframes} keyframes, ${freezes} freezes (${frozen.toFixed(1)} s), ${percent(lost)} of packets lost for good, ` +
-    `${percent(resent)} resent, ${nacks} NACKs, ${plis} PLIs, waits ${videoDelay.toFixed(0)} ms; sound: ${percent(concealed)} concealed, waits ${audioDelay.toFixed(0)} ms; ` +
-    `${at.name} itself encodes ${sent.fps.toFixed(1)} frames/s, ${sent.kbps.toFixed(0)} kbit/s, ${percent(share(sent.resent, sent.packets))} resent`
+    `${percent(resent)} resent, ${nacks} NACKs, ${plis} PLIs, waits ${videoDelay.toFixed(0)} ms; sound: ${percent(concealed)} concealed, ${repaired} packets of error correction, waits ${audioDelay.toFixed(0)} ms; ` +
+    `${at.name} itself encodes ${sent.fps.toFixed(1)} frames/s, ${sent.kbps.toFixed(0)} kbit/s, ${percent(share(sent.resent, sent.packets))} resent, ` +
+    `is told that ${percent(reportedLoss)} of its sound is lost`
   );
 }

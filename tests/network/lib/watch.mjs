@@ -10,16 +10,26 @@ const GAP = 500;
 const STEADY = 2_000;
 /** Milliseconds between two numbered messages. */
 const MESSAGES = 200;
-/** Milliseconds for everything that was sent to arrive, once the network is good. */
+/** Milliseconds for signaling to be resumed, and for everything that was sent to arrive, once there is media. */
 const ARRIVAL = 10_000;
 
 /** Runs in the page: begins to watch the room. Times are those of the machine, which all browsers share. */
 function watchRoom({ look, shortest, messages }) {
   const room = window.switchyard;
-  const watch = { left: [], states: [[Date.now(), room.state]], closed: 0, refused: 0, sent: 0, data: {}, chat: [], flows: {}, audio: {} };
+  const watch = { left: [], events: [], closed: 0, refused: 0, sent: 0, data: {}, chat: [], flows: {}, audio: {} };
   window.roomWatch = watch;
   room.on("participantLeft", (participant) => watch.left.push(participant.name));
-  room.on("stateChanged", (state) => watch.states.push([Date.now(), state]));
+  const event = (what) => {
+    watch.events.push([Date.now(), what]);
+    if (watch.events.length > 500) watch.events.shift();
+  };
+  room.on("stateChanged", (state) => event(`room ${state}`));
+  const connection = room.peerConnection;
+  for (const [name, property] of [["connectionstatechange", "connectionState"], ["iceconnectionstatechange", "iceConnectionState"], ["signalingstatechange", "signalingState"]]) {
+    connection.addEventListener(name, () => event(`${property.replace("State", "")} ${connection[property]}`));
+  }
+  for (const name of ["online", "offline"]) window.addEventListener(name, () => event(name));
+  window.wireEvents?.(event);
   room.on("dataChanged", (open) => (watch.closed += open ? 0 : 1));
   room.on("chat", ({ text }) => watch.chat.push(text));
   room.on("data", (payload, from) => {
@@ -62,14 +72,14 @@ function watchRoom({ look, shortest, messages }) {
 
 /** Runs in the page: what it has seen. Of each flow the gaps that ended after `since`, as begin and end, the one that lasts included. */
 function readWatch(since) {
-  const { left, states, closed, refused, sent, data, chat, flows, audio } = window.roomWatch;
+  const { left, events, closed, refused, sent, data, chat, flows, audio } = window.roomWatch;
   const room = window.switchyard;
   const now = Date.now();
   const gaps = (all) =>
     Object.fromEntries(Object.entries(all).map(([name, flow]) => [name, [...flow.gaps, [flow.at, now]].filter(([, end]) => end > since)]));
   return {
     left,
-    states,
+    events: events.filter(([at]) => at > since - 60_000),
     closed,
     refused,
     sent,
@@ -149,7 +159,7 @@ export class Watch {
       await until("everybody sees and hears everybody", steady, deadline);
     } catch (error) {
       const missing = Object.entries(took ?? {}).filter(([, milliseconds]) => milliseconds === Infinity);
-      throw new Error(`${error.message}: ${missing.map(([what]) => what).join(", ") || "there are gaps again and again"}; ${await this.#states()}`);
+      throw new Error(`${error.message}: ${missing.map(([what]) => what).join(", ") || "there are gaps again and again"}`);
     }
     return took;
   }
@@ -157,13 +167,13 @@ export class Watch {
   /** Nobody left or is somebody else, and every message that was sent since the part began has arrived, once and in order. */
   async nothingLost() {
     const { people } = this;
+    await Promise.all(people.map((person) => person.tab.until(`${person.name} is connected`, () => window.switchyard.state === "connected", ARRIVAL)));
     const now = await this.read(0);
     for (const [index, person] of people.entries()) {
       const [then, seen] = [this.#before[index], now[index]];
       assert.deepEqual(seen.left.slice(then.left.length), [], `${person.name} saw nobody leave`);
       assert.deepEqual(seen.ids, then.ids, `${person.name} sees the same participants`);
       assert.equal(seen.id, then.id, `${person.name} is the same participant`);
-      assert.equal(seen.state, "connected", `${person.name} is connected`);
       assert.equal(seen.closed, then.closed, `${person.name}'s data channel did not close`);
       assert.equal(seen.refused, then.refused, `${person.name} could always send`);
     }
@@ -190,8 +200,12 @@ export class Watch {
     return pairs.reduce((total, [, from]) => total + wanted(from), 0);
   }
 
-  async #states() {
-    const seen = await this.read(0);
-    return this.people.map(({ name }, index) => `${name} is ${seen[index].state}`).join(", ");
+  /** What happened at each of them, in seconds from `since`. */
+  async timeline(since) {
+    const seen = await this.read(since);
+    return this.people.map(({ name }, index) => {
+      const events = seen[index].events.map(([at, what]) => `${((at - since) / 1000).toFixed(1)} ${what}`);
+      return `${name} (${seen[index].state} now): ${events.join(", ") || "nothing happened"}`;
+    });
   }
 }
