@@ -107,6 +107,8 @@ mod tests {
         assert_eq!(leaves(&mut nat, 5000), Some(first), "a binding stays");
         assert_eq!((enters(&nat, first), enters(&nat, other)), (Some(5000), Some(5001)));
         assert_eq!(enters(&nat, 5000), None, "the unbound port is closed");
+        let mut elsewhere = udp((FAR, 8080), (Ipv4Addr::new(10, 213, 0, 3), first), b"in");
+        assert!(!nat.enter(&mut elsewhere), "a binding belongs to one address");
         nat.rebind();
         assert_eq!(enters(&nat, first), None);
         let second = leaves(&mut nat, 5000).unwrap();

@@ -143,6 +143,15 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn no_port_makes_a_checksum_say_that_there_is_none() {
+        for port in 0..=u16::MAX {
+            let mut packet = udp((NEAR, 5000), (FAR, 8080), b"x");
+            set_udp_port(&mut packet, End::Source, port);
+            assert_eq!(word(&packet, 26), udp_checksum(&packet), "{port}");
+        }
+    }
+
+    #[test]
     fn a_datagram_without_checksum_stays_without() {
         let mut packet = udp((NEAR, 1), (FAR, 2), b"x");
         packet[26..28].fill(0);

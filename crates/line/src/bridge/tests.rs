@@ -73,14 +73,15 @@ fn a_packet_after_a_change_does_not_overtake_one_before_it() {
     let mut world = World::new("delay=100ms", "perfect");
     world.send(Side::Near, 1);
     world.pass(10 * MILLISECOND);
-    world.change(Scope::Out, "delay=5ms");
     world.send(Side::Near, 2);
-    world.change(Scope::Both, "perfect");
+    world.change(Scope::Out, "delay=5ms");
     world.send(Side::Near, 3);
-    world.pass(200 * MILLISECOND);
+    world.change(Scope::Both, "perfect");
     world.send(Side::Near, 4);
+    world.pass(200 * MILLISECOND);
+    world.send(Side::Near, 5);
     world.pass(MILLISECOND);
-    assert_eq!(world.marks(Side::Far), [(100, 1), (100, 2), (100, 3), (210, 4)]);
+    assert_eq!(world.marks(Side::Far), [(100, 1), (110, 2), (110, 3), (110, 4), (210, 5)]);
     assert_eq!(world.bridge.take_lateness().over_1ms, 0, "those that waited for others were not late");
     assert!(world.balanced());
 }
