@@ -59,7 +59,7 @@ const OUTAGES = [
   })),
 ];
 
-meeting("Chromium and Firefox get over what happens to a network", { fps: 15, timeout: 300_000 }, async (scene, { line, Ada, Eve, Ben, behind }) => {
+meeting("Chromium and Firefox get over what happens to a network", { fps: 15, timeout: 420_000 }, async (scene, { line, Ada, Eve, Ben, behind }) => {
   await line.say("line delay=10ms");
   const people = [Ada, Eve, Ben].filter(Boolean);
   const watch = await Watch.start(people);
