@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod line;
 mod process;
 mod purity;
 mod run;
@@ -33,6 +34,8 @@ enum Task {
     Test(test::Arguments),
     /// Measure: what a packet costs, then every scenario of the load bench; results in target/bench
     Bench(bench::Arguments),
+    /// A namespace behind a bad network line, for programs to be tried in; needs root (line --help)
+    Line(line::Arguments),
     /// Install what the other tasks need, or say what to install
     Setup(setup::Arguments),
     /// Write the TypeScript types of the signaling protocol
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Task::Run(arguments) => run::run(&workspace, &arguments),
         Task::Test(arguments) => test::test(&workspace, &arguments),
         Task::Bench(arguments) => bench::bench(&workspace, &arguments),
+        Task::Line(arguments) => line::line(&workspace, &arguments),
         Task::Setup(arguments) => setup::setup(&workspace, arguments.purpose()),
         Task::Types(arguments) => types::types(&workspace, &arguments),
         Task::Timeouts => timeouts::write(&workspace),

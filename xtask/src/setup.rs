@@ -55,7 +55,7 @@ enum Sign {
     Script(&'static str),
 }
 
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 6] = [
     Tool {
         sign: Sign::Program(&["cc"], Some("CC")),
         packages: &["build-essential"],
@@ -74,6 +74,7 @@ const TOOLS: [Tool; 5] = [
         why: "the browser tests",
         purpose: Purpose::Test,
     },
+    Tool { sign: Sign::Program(&["ip"], None), packages: &["iproute2"], why: "the network tests", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["ffmpeg"], None), packages: &["ffmpeg"], why: "makes the test media", purpose: Purpose::Test },
     Tool {
         sign: Sign::Script("tests/interop/gstreamer.py"),
@@ -173,7 +174,8 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-fn is_root() -> bool {
+/// Whether this runs as root.
+pub fn is_root() -> bool {
     process::read(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 

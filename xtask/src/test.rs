@@ -7,17 +7,17 @@ use clap::ValueEnum;
 
 use crate::tally::{Format, Tally};
 use crate::workspace::Workspace;
-use crate::{audit, process, purity, setup, timeouts, types, web};
+use crate::{audit, line, process, purity, setup, timeouts, types, web};
 
 /// A cold run takes longer than it may, beyond this.
-const BUDGET: Duration = Duration::from_secs(12 * 60);
+const BUDGET: Duration = Duration::from_secs(18 * 60);
 
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only the steps of one part, with what they build on
     #[arg(long)]
     only: Option<Part>,
-    /// Only browser tests whose file or name contains this
+    /// Only browser and network tests whose file or name contains this
     #[arg(long)]
     filter: Option<String>,
 }
@@ -32,6 +32,8 @@ enum Part {
     Web,
     /// The tests in real browsers
     Browser,
+    /// Those in real browsers on bad lines, which need root
+    Network,
 }
 
 /// What a step that went well has to say.
@@ -40,6 +42,8 @@ enum Report {
     /// Done, except for something that the reader should know.
     Notice(String),
     Tests(Tally),
+    /// Not possible on this machine, and why.
+    Skipped(String),
 }
 
 struct Step {
@@ -51,19 +55,29 @@ struct Step {
     run: fn(&Workspace, &Arguments) -> anyhow::Result<Report>,
 }
 
-use Part::{Browser, Lint, Rust, Web};
+use Part::{Browser, Lint, Network, Rust, Web};
 
 /// In this order: what fails fastest first; the app before the server that embeds it.
-const STEPS: [Step; 16] = [
-    Step { name: "set-up", parts: &[Lint, Rust, Web, Browser], needs: &[], run: |w, _| done(setup::setup(w, setup::Purpose::Test)) },
+const STEPS: [Step; 17] = [
+    Step {
+        name: "set-up",
+        parts: &[Lint, Rust, Web, Browser, Network],
+        needs: &[],
+        run: |w, _| done(setup::setup(w, setup::Purpose::Test)),
+    },
     Step { name: "format", parts: &[Lint], needs: &["set-up"], run: |w, _| done(process::run(&mut w.cargo(&["fmt", "--all", "--check"]))) },
     Step { name: "purity", parts: &[Lint], needs: &[], run: |w, _| done(purity::check(w)) },
     Step { name: "timeouts", parts: &[Lint], needs: &[], run: |w, _| done(timeouts::check(w)) },
-    Step { name: "npm packages", parts: &[Lint, Rust, Web, Browser], needs: &["set-up"], run: |w, _| done(web::install(w)) },
+    Step { name: "npm packages", parts: &[Lint, Rust, Web, Browser, Network], needs: &["set-up"], run: |w, _| done(web::install(w)) },
     Step { name: "web checks", parts: &[Web], needs: &["npm packages"], run: |w, _| done(web::check(w)) },
     Step { name: "web tests", parts: &[Web], needs: &["npm packages"], run: |w, _| web::test(w).map(Report::Tests) },
-    Step { name: "web build", parts: &[Lint, Rust, Web, Browser], needs: &["npm packages"], run: |w, _| done(web::build(w)) },
-    Step { name: "build", parts: &[Lint, Rust, Browser], needs: &["web build"], run: |w, _| done(process::run(&mut w.cargo(&BUILD))) },
+    Step { name: "web build", parts: &[Lint, Rust, Web, Browser, Network], needs: &["npm packages"], run: |w, _| done(web::build(w)) },
+    Step {
+        name: "build",
+        parts: &[Lint, Rust, Browser, Network],
+        needs: &["web build"],
+        run: |w, _| done(process::run(&mut w.cargo(&BUILD))),
+    },
     Step { name: "protocol types", parts: &[Lint, Web], needs: &["build"], run: |w, _| done(types::check_built(w)) },
     Step { name: "clippy", parts: &[Lint], needs: &["set-up", "web build"], run: |w, _| done(process::run(&mut w.cargo(&CLIPPY))) },
     Step {
@@ -72,14 +86,25 @@ const STEPS: [Step; 16] = [
         needs: &["build"],
         run: |w, _| Tally::of(Format::Cargo, &mut w.cargo(&["test", "--workspace", "--no-fail-fast"])).map(Report::Tests),
     },
-    Step { name: "browser packages", parts: &[Browser], needs: &["set-up"], run: |w, _| done(web::install_in(w, "tests/browser")) },
-    Step { name: "browser library", parts: &[Browser], needs: &["browser packages"], run: |w, _| browser_tests(w, "lib/", None) },
+    Step {
+        name: "browser packages",
+        parts: &[Browser, Network],
+        needs: &["set-up"],
+        run: |w, _| done(web::install_in(w, "tests/browser")),
+    },
+    Step {
+        name: "browser library",
+        parts: &[Browser],
+        needs: &["browser packages"],
+        run: |w, _| browser_tests(w, "tests/browser", "lib/", None),
+    },
     Step {
         name: "browser tests",
         parts: &[Browser],
         needs: &["build", "browser packages"],
-        run: |w, arguments| browser_tests(w, "", arguments.filter.as_deref()),
+        run: |w, arguments| browser_tests(w, "tests/browser", "", arguments.filter.as_deref()),
     },
+    Step { name: "network tests", parts: &[Network], needs: &["build", "browser packages"], run: network_tests },
     Step { name: "dependencies", parts: &[Lint], needs: &[], run: |w, _| audit::check(w).map(notice) },
 ];
 
@@ -111,7 +136,7 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<()> 
 /// The table, and the verdict.
 fn summarise(results: &[(&Step, Duration, anyhow::Result<Report>)], elapsed: Duration) -> anyhow::Result<()> {
     println!("\n{:<18} {:>8}  result", "step", "seconds");
-    let (mut tests, mut failed) = (0, Vec::new());
+    let (mut tests, mut skipped, mut failed) = (0, Vec::new(), Vec::new());
     for (step, took, result) in results {
         let said = match result {
             Ok(Report::Done) => "ok".to_owned(),
@@ -121,6 +146,10 @@ fn summarise(results: &[(&Step, Duration, anyhow::Result<Report>)], elapsed: Dur
                 let skipped = if tally.skipped > 0 { format!(", {} SKIPPED", tally.skipped) } else { String::new() };
                 format!("ok, {} tests{skipped}", tally.passed)
             }
+            Ok(Report::Skipped(why)) => {
+                skipped.push(step.name);
+                format!("SKIPPED: {why}")
+            }
             Err(error) => {
                 failed.push(step.name);
                 format!("FAILED: {}", format!("{error:#}").lines().next().unwrap_or_default())
@@ -129,6 +158,9 @@ fn summarise(results: &[(&Step, Duration, anyhow::Result<Report>)], elapsed: Dur
         println!("{:<18} {:>8.1}  {said}", step.name, took.as_secs_f64());
     }
     println!("{:<18} {:>8.1}  {tests} tests ran in the steps that passed", "all", elapsed.as_secs_f64());
+    if !skipped.is_empty() {
+        println!("SKIPPED, since this machine can't run them: {}", skipped.join(", "));
+    }
     if elapsed > BUDGET {
         println!("that is more than the {} minutes that it may take", BUDGET.as_secs() / 60);
     }
@@ -139,9 +171,9 @@ fn summarise(results: &[(&Step, Duration, anyhow::Result<Report>)], elapsed: Dur
 }
 
 /// The browser tests, one file at a time: two at once would measure each other.
-fn browser_tests(workspace: &Workspace, folder: &str, filter: Option<&str>) -> anyhow::Result<Report> {
+fn browser_tests(workspace: &Workspace, root: &str, folder: &str, filter: Option<&str>) -> anyhow::Result<Report> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(workspace.path("tests/browser").join(folder))? {
+    for entry in std::fs::read_dir(workspace.path(root).join(folder))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name.ends_with(".test.mjs") {
             files.push(format!("{folder}{name}"));
@@ -152,15 +184,29 @@ fn browser_tests(workspace: &Workspace, folder: &str, filter: Option<&str>) -> a
         files.retain(|file| file.contains(filter));
     }
     if files.is_empty() {
-        bail!("there is no test file in tests/browser/{folder}");
+        bail!("there is no test file in {root}/{folder}");
     }
     let mut command = std::process::Command::new("node");
-    command.current_dir(workspace.path("tests/browser")).args(["--test", "--test-concurrency=1", "--test-reporter=spec"]);
+    command.current_dir(workspace.path(root)).args(["--test", "--test-concurrency=1", "--test-reporter=spec"]);
     if let Some(filter) = filter.filter(|filter| !files.iter().any(|file| file.contains(filter))) {
         command.arg(format!("--test-name-pattern={filter}"));
     }
-    command.args(&files).env("SWITCHYARD_BIN", workspace.product("switchyard")).env("NO_COLOR", "1");
+    command.args(&files).env("NO_COLOR", "1");
+    for (variable, product) in
+        [("SWITCHYARD_BIN", "switchyard"), ("SWITCHYARD_LINE", "switchyard-line"), ("SWITCHYARD_PROBE", "examples/probe")]
+    {
+        command.env(variable, workspace.product(product));
+    }
     Tally::of(Format::Node, &mut command).map(Report::Tests)
+}
+
+/// The tests behind bad lines, where such lines can be made.
+fn network_tests(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<Report> {
+    if let Err(why) = line::possible(&workspace.product("switchyard-line")) {
+        eprintln!("no network test can run: {why}");
+        return Ok(Report::Skipped(why.lines().next().unwrap_or("no line can be made").to_owned()));
+    }
+    browser_tests(workspace, "tests/network", "", arguments.filter.as_deref())
 }
 
 fn done(result: anyhow::Result<()>) -> anyhow::Result<Report> {

@@ -2,7 +2,7 @@
 //! and the queues over which the control plane and the other workers reach it.
 //!
 //! [`start`] opens the sockets and starts the threads; [`Workers`] is the control plane's handle to them. What a datagram means is the
-//! forwarder's business; here are only sockets, threads, queues and wake-ups. This is the only crate with unsafe code: the system calls
+//! forwarder's business; here are only sockets, threads, queues and wake-ups. This is the only crate of the server with unsafe code: the system calls
 //! of `udp`, `wake` and `thread`.
 //!
 //! Per packet a worker allocates nothing, takes no lock and logs nothing. A thread that panics aborts the process: its peers would

@@ -12,16 +12,23 @@ const ARGUMENTS = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
-  // A lower rate than a camera's leaves two cores enough for three windows that encode and decode in software.
-  "--use-fake-device-for-media-stream=fps=15",
   // Answers the permission prompts, and getDisplayMedia with a fake screen.
   "--use-fake-ui-for-media-stream",
   "--autoplay-policy=no-user-gesture-required",
 ];
 
-/** A fresh Chromium with a profile of its own. `window()` opens another window, which shares nothing with the others. */
-export async function launchChromium() {
-  const browser = await chromium.launch({ executablePath: PROGRAM, args: ARGUMENTS, headless: true });
+/**
+ * A fresh Chromium with a profile of its own. `window()` opens another window, which shares nothing with the others.
+ * `within(program)` resolves with a program that runs another one somewhere else; `secure` is an origin without TLS that counts as secure.
+ * `voice` is a WAV file for the microphone, which otherwise beeps.
+ * The camera's usual rate is lower than a real one's: it leaves two cores enough for three windows that encode and decode in software.
+ */
+export async function launchChromium({ within, secure, voice, fps = 15 } = {}) {
+  const args = [...ARGUMENTS, `--use-fake-device-for-media-stream=fps=${fps}`];
+  if (secure) args.push(`--unsafely-treat-insecure-origin-as-secure=${secure}`);
+  if (voice) args.push(`--use-file-for-fake-audio-capture=${voice}`);
+  const executablePath = within ? await within(PROGRAM) : PROGRAM;
+  const browser = await chromium.launch({ executablePath, args, headless: true });
   return {
     name: "Chromium",
     version: browser.version(),

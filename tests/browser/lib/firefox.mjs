@@ -5,11 +5,15 @@ import { Tab } from "./tab.mjs";
 
 const PROGRAM = findProgram("FIREFOX", ["firefox-esr", "firefox"]);
 
-/** A fresh Firefox with a profile of its own. `window()` opens another window, which shares nothing with the others. */
-export async function launchFirefox() {
+/**
+ * A fresh Firefox with a profile of its own. `window()` opens another window, which shares nothing with the others.
+ * `within`, `secure` and `fps` as for Chromium; `port` is where to reach it then.
+ */
+export async function launchFirefox({ within, port, secure, fps = 15 } = {}) {
   const browser = await puppeteer.launch({
     browser: "firefox",
-    executablePath: PROGRAM,
+    executablePath: within ? await within(PROGRAM) : PROGRAM,
+    ...(port ? { debuggingPort: port } : {}),
     headless: true,
     extraPrefsFirefox: {
       "media.navigator.streams.fake": true,
@@ -19,7 +23,8 @@ export async function launchFirefox() {
       // The fake camera's picture; smaller than a camera's, for the sake of two cores.
       "media.navigator.video.default_width": 640,
       "media.navigator.video.default_height": 360,
-      "media.navigator.video.default_fps": 15,
+      "media.navigator.video.default_fps": fps,
+      ...(secure ? { "dom.securecontext.allowlist": new URL(secure).hostname, "media.devices.insecure.enabled": true, "media.getusermedia.insecure.enabled": true } : {}),
     },
   });
   return {

@@ -44,6 +44,7 @@ class Scene {
   #browsers = [];
   #participants = [];
   #bots = [];
+  #last = [];
 
   constructor(name, context) {
     this.#name = name;
@@ -78,12 +79,17 @@ class Scene {
     return this.#servers[0];
   }
 
-  async chromium() {
-    return this.#browser(await launchChromium());
+  async chromium(options) {
+    return this.#browser(await launchChromium(options));
   }
 
-  async firefox() {
-    return this.#browser(await launchFirefox());
+  async firefox(options) {
+    return this.#browser(await launchFirefox(options));
+  }
+
+  /** Has `end` called when the server has ended. */
+  last(end) {
+    this.#last.push(end);
   }
 
   #browser(browser) {
@@ -119,10 +125,10 @@ class Scene {
     for (const server of this.#servers) console.error(`--- log of the server\n${server.log.slice(-60).join("\n")}`);
   }
 
-  /** Ends everything; the server last, so that it sees everybody go. */
+  /** Ends everything; the server after the browsers, so that it sees everybody go. */
   async end() {
     const failures = [];
-    for (const group of [this.#bots.map((bot) => () => bot.close()), this.#browsers.map((browser) => () => browser.close()), this.#servers.map((server) => () => server.stop())]) {
+    for (const group of [this.#bots.map((bot) => () => bot.close()), this.#browsers.map((browser) => () => browser.close()), this.#servers.map((server) => () => server.stop()), this.#last]) {
       const results = await Promise.allSettled(group.map((end) => end()));
       failures.push(...results.filter(({ status }) => status === "rejected").map(({ reason }) => reason));
     }

@@ -13,12 +13,14 @@ const START_TIMEOUT = 10_000;
 const STOP_TIMEOUT = 5_000;
 
 /**
- * Starts `switchyard serve --dev` and resolves when it listens, with `origin` (`http://127.0.0.1:PORT`), `media` (the UDP port), `log` (its latest
- * lines), `stop()`, and `crash()`: ends it on the spot and starts it again on the same ports; resolves when it listens again.
+/**
+ * Starts `switchyard serve --dev` (on loopback, unless an option says where) and resolves when it listens, with `origin` (`http://127.0.0.1:PORT`), `media`
+ * (the UDP port), `log` (its latest lines), `stop()`, and `crash()`: ends it on the spot and starts it again on the same ports; resolves when it listens again.
  */
 export async function startServer(...options) {
   const log = [];
-  let current = await start(["--http", "127.0.0.1:0", "--media-port", "0", ...options], log);
+  const http = options.includes("--http") ? [] : ["--http", "127.0.0.1:0"];
+  let current = await start([...http, "--media-port", "0", ...options], log);
   const { origin, media } = current;
   return {
     origin,
@@ -28,7 +30,8 @@ export async function startServer(...options) {
     async crash() {
       current.child.kill("SIGKILL");
       await current.closed;
-      current = await start(["--http", new URL(origin).host, "--media-port", String(media), ...options], log);
+      // Of an option that is there twice, the last one holds.
+      current = await start([...options, "--http", new URL(origin).host, "--media-port", String(media)], log);
     },
   };
 }

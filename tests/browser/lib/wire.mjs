@@ -7,10 +7,13 @@
 export function recordWire() {
   const lines = [];
   window.wire = lines;
+  let tell = () => {};
   const asked = new Map();
   const note = (out, data) => {
     if (typeof data !== "string") return;
     const message = JSON.parse(data);
+    const type = message.type === "event" ? message.event.kind : message.type;
+    if (type !== "reply" && type !== "chat") tell(out ? `→ ${type}` : `← ${message.error?.code ?? type}`);
     const at = performance.now();
     if (out) {
       asked.set(message.id, message.type);
@@ -23,11 +26,16 @@ export function recordWire() {
       if (type === "offer") lines.push({ at, out, type: "reply", id: message.id, kind: message.result?.kind ?? message.error?.code });
     }
   };
+  /** Has `listener` told when WebSockets open and close, and of each message's type. */
+  window.wireEvents = (listener) => {
+    tell = listener;
+  };
   const Native = window.WebSocket;
   window.WebSocket = class extends Native {
     constructor(...options) {
       super(...options);
       this.addEventListener("message", ({ data }) => note(false, data));
+      for (const name of ["open", "close"]) this.addEventListener(name, () => tell(`socket ${name}`));
     }
 
     send(data) {
