@@ -123,6 +123,11 @@ impl Reception {
         self.seen.highest().and_then(|highest| switchyard_rtp::sequence::nearest(highest, sequence))
     }
 
+    /// Packets that were not here before.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
     /// The highest extended sequence number so far.
     pub(crate) fn highest(&self) -> Option<u64> {
         self.seen.highest()

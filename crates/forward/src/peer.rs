@@ -15,6 +15,7 @@ use crate::drops::Drop;
 use crate::egress::{Egress, MAX_DATAGRAM};
 use crate::feedback::Arrivals;
 use crate::loss::{Arrival, Reception};
+use crate::pulse::Pulse;
 use crate::sender::Sender;
 use crate::{IceCredentials, PeerKey, ReceiverConfig, SenderConfig, TrackKey, Wire};
 
@@ -86,6 +87,9 @@ pub(crate) struct Peer {
     pub(crate) report_at: Option<Instant>,
     /// Whether its address is known to the other workers is the forwarder's; whether it ever had one is here.
     pub(crate) was_heard: bool,
+    /// Authentic STUN requests and RTCP packets.
+    pub(crate) controls: u64,
+    pub(crate) pulse: Pulse,
 }
 
 impl Peer {
@@ -107,6 +111,8 @@ impl Peer {
             round_trip: None,
             report_at: None,
             was_heard: false,
+            controls: 0,
+            pulse: Pulse::new(),
         }
     }
 
@@ -314,7 +320,14 @@ impl Peer {
 
     /// Opens an SRTCP packet in place; returns its length.
     pub(crate) fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, Drop> {
-        Ok(self.opener.as_mut().ok_or(Drop::NoKeys)?.open_rtcp(packet)?)
+        let len = self.opener.as_mut().ok_or(Drop::NoKeys)?.open_rtcp(packet)?;
+        self.controls += 1;
+        Ok(len)
+    }
+
+    /// How many authentic packets came so far.
+    pub(crate) fn heard(&self) -> u64 {
+        self.controls + self.receivers.iter().map(|receiver| receiver.reception.received()).sum::<u64>()
     }
 
     /// Hears a sender report; returns the track it is about and its clock.

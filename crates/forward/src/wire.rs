@@ -109,12 +109,17 @@ pub enum Event {
         /// As received.
         datagram: Vec<u8>,
     },
-    /// The client nominated a path: media and DTLS can flow. Also on every change of path.
+    /// Media and DTLS can flow, over the path the client nominated. Also on every change of path.
     Connected {
         /// Whose.
         peer: PeerKey,
         /// The client's end.
         remote: SocketAddr,
+    },
+    /// Heard again after a gap: what was sent meanwhile is lost, and need not wait any longer before it is sent again.
+    Recovered {
+        /// Whose.
+        peer: PeerKey,
     },
     /// Nothing authenticated was heard for 30 s (RFC 7675): nothing more is sent.
     Expired {
