@@ -132,6 +132,7 @@ impl Participant {
                 }
                 Some(message) = self.inbox.relayed.recv() => {
                     self.transport.relay(Instant::now(), &message);
+                    self.transport.missed(Instant::now(), self.inbox.relayed.take_missed());
                     Ok(())
                 }
                 () = sleep_until(deadline) => self.timeout(Instant::now(), link),
@@ -152,6 +153,9 @@ impl Participant {
     }
 
     async fn drive(&mut self, link: &impl Link) -> Result<(), Close> {
+        if let Some(messages) = self.transport.poll_missed(Instant::now()) {
+            link.send(&ServerMessage::Event { event: Event::DataMissed { messages } })?;
+        }
         match self.transport.drive(Instant::now(), &self.seat).await? {
             Some(offer) => link.send(&ServerMessage::Event { event: Event::Offer { revision: offer.revision, sdp: offer.sdp } }),
             None => Ok(()),
@@ -248,7 +252,11 @@ impl Participant {
             Notice::Event(broadcast) => link.broadcast(&broadcast)?,
             Notice::SetSlots(count) => self.transport.set_slots(count),
             Notice::Dismissed => return Err(Close::Left),
-            Notice::Connected => self.expiry = None,
+            Notice::Connected => {
+                self.expiry = None;
+                self.transport.hurry(Instant::now());
+            }
+            Notice::Recovered => self.transport.hurry(Instant::now()),
             Notice::Expired => self.expiry = Some(Instant::now() + RESTART_PATIENCE),
         }
         Ok(())

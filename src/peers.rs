@@ -1,8 +1,9 @@
 //! Which participant a worker's event is for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use axum::body::Bytes;
 use dashmap::DashMap;
 use switchyard_forward::{Event, PeerKey, WorkerIndex};
 use tokio::sync::{Notify, mpsc};
@@ -13,8 +14,10 @@ use crate::outbox::Broadcast;
 const MAX_NOTICES: usize = 4096;
 /// DTLS datagrams waiting for one participant: 384 KB, more than an SCTP receive window. The rest is dropped; DTLS and SCTP repeat.
 const MAX_DATAGRAMS: usize = 256;
-/// Relayed data channel messages waiting for one participant; beyond that they are dropped.
-const MAX_RELAYED: usize = 64;
+/// Relayed data channel messages waiting for one participant's task, and their bytes: what comes in the moment before it gets to them. Those that the client does not take
+/// wait in its session.
+const MAX_RELAYED: usize = 4096;
+const MAX_RELAYED_BYTES: usize = 1 << 20;
 
 /// What a participant's task is told.
 #[derive(Debug)]
@@ -25,8 +28,10 @@ pub enum Notice {
     SetSlots(usize),
     /// The participant that was being watched is gone.
     Dismissed,
-    /// The client nominated a path.
+    /// Media goes over a path the client nominated, or over another one than before.
     Connected,
+    /// The client is heard again after a gap.
+    Recovered,
     /// Nothing authenticated was heard for 30 s.
     Expired,
 }
@@ -34,10 +39,29 @@ pub enum Notice {
 /// A data channel message of another participant's, as it is to be sent on.
 #[derive(Debug)]
 pub struct Relayed {
+    /// From one channel of a kind to the others of the same kind.
+    pub channel: Channel,
     /// Text or binary.
     pub text: bool,
     /// With the sender in front.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
+}
+
+/// The data channels that are relayed between participants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// What is sent arrives, in order.
+    Reliable,
+    /// What is sent may be lost: what comes later matters more.
+    Lossy,
+}
+
+/// Relayed messages on their way to a participant's task.
+#[derive(Debug, Default)]
+struct Backlog {
+    bytes: AtomicUsize,
+    /// Of a reliable channel, and lost because there was no room.
+    missed: AtomicU32,
 }
 
 /// Where a participant is reached. Never waits: who does not keep up with notices is marked as overrun and ends their session.
@@ -48,6 +72,7 @@ pub struct Mailbox {
     notices: mpsc::Sender<Notice>,
     datagrams: mpsc::Sender<Vec<u8>>,
     relayed: mpsc::Sender<Arc<Relayed>>,
+    backlog: Arc<Backlog>,
     overrun: Arc<Notify>,
 }
 
@@ -56,9 +81,30 @@ pub struct Mailbox {
 pub struct Inbox {
     pub notices: mpsc::Receiver<Notice>,
     pub datagrams: mpsc::Receiver<Vec<u8>>,
-    pub relayed: mpsc::Receiver<Arc<Relayed>>,
+    pub relayed: RelayedInbox,
     /// Notified once notices were lost.
     pub overrun: Arc<Notify>,
+}
+
+/// The relayed messages of an [`Inbox`].
+#[derive(Debug)]
+pub struct RelayedInbox {
+    messages: mpsc::Receiver<Arc<Relayed>>,
+    backlog: Arc<Backlog>,
+}
+
+impl RelayedInbox {
+    /// The next one.
+    pub async fn recv(&mut self) -> Option<Arc<Relayed>> {
+        let message = self.messages.recv().await?;
+        self.backlog.bytes.fetch_sub(message.bytes.len(), Ordering::Relaxed);
+        Some(message)
+    }
+
+    /// How many were lost since the last call. None are lost while none wait.
+    pub fn take_missed(&self) -> u32 {
+        self.backlog.missed.swap(0, Ordering::Relaxed)
+    }
 }
 
 /// A mailbox and its inbox. `events`: whether [`Notice::Event`]s are wanted.
@@ -67,8 +113,10 @@ pub fn mailbox(events: bool) -> (Mailbox, Inbox) {
     let (datagrams, datagrams_in) = mpsc::channel(MAX_DATAGRAMS);
     let (relayed, relayed_in) = mpsc::channel(MAX_RELAYED);
     let overrun = Arc::new(Notify::new());
+    let backlog = Arc::<Backlog>::default();
+    let relayed_in = RelayedInbox { messages: relayed_in, backlog: Arc::clone(&backlog) };
     let inbox = Inbox { notices: notices_in, datagrams: datagrams_in, relayed: relayed_in, overrun: Arc::clone(&overrun) };
-    (Mailbox { events, notices, datagrams, relayed, overrun }, inbox)
+    (Mailbox { events, notices, datagrams, relayed, backlog, overrun }, inbox)
 }
 
 impl Mailbox {
@@ -82,7 +130,12 @@ impl Mailbox {
     }
 
     pub fn relay(&self, message: Arc<Relayed>) {
-        let _ = self.relayed.try_send(message);
+        let (len, is_lossy) = (message.bytes.len(), message.channel == Channel::Lossy);
+        let fits = self.backlog.bytes.fetch_add(len, Ordering::Relaxed) + len <= MAX_RELAYED_BYTES;
+        if !fits || self.relayed.try_send(message).is_err() {
+            self.backlog.bytes.fetch_sub(len, Ordering::Relaxed);
+            self.backlog.missed.fetch_add(u32::from(!is_lossy), Ordering::Relaxed);
+        }
     }
 
     fn datagram(&self, datagram: Vec<u8>) {
@@ -112,13 +165,38 @@ impl Peers {
     /// Hands events over until the workers are gone.
     pub async fn dispatch(self: Arc<Self>, mut events: mpsc::Receiver<(WorkerIndex, Event)>) {
         while let Some((_, event)) = events.recv().await {
-            let (Event::Dtls { peer, .. } | Event::Connected { peer, .. } | Event::Expired { peer }) = event;
+            let (Event::Dtls { peer, .. } | Event::Connected { peer, .. } | Event::Recovered { peer } | Event::Expired { peer }) = event;
             let Some(mailbox) = self.mailboxes.get(&peer) else { continue };
             match event {
                 Event::Dtls { datagram, .. } => mailbox.datagram(datagram),
                 Event::Connected { .. } => mailbox.notify(Notice::Connected),
+                Event::Recovered { .. } => mailbox.notify(Notice::Recovered),
                 Event::Expired { .. } => mailbox.notify(Notice::Expired),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(channel: Channel, len: usize) -> Arc<Relayed> {
+        Arc::new(Relayed { channel, text: false, bytes: vec![0; len].into() })
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_task_is_bounded_and_what_is_lost_is_counted() {
+        let (mailbox, mut inbox) = mailbox(true);
+        for (len, fit) in [(60_000, MAX_RELAYED_BYTES / 60_000), (1, MAX_RELAYED)] {
+            (0..fit + 10).for_each(|_| mailbox.relay(message(Channel::Reliable, len)));
+            (0..10).for_each(|_| mailbox.relay(message(Channel::Lossy, len)));
+            assert_eq!(inbox.relayed.take_missed(), 10, "{len} bytes");
+            for _ in 0..fit {
+                inbox.relayed.recv().await.expect("a message");
+            }
+            assert_eq!(inbox.relayed.backlog.bytes.load(Ordering::Relaxed), 0);
+        }
+        assert_eq!(inbox.relayed.take_missed(), 0);
     }
 }
