@@ -66,6 +66,10 @@ pub struct Serve {
     #[arg(long, value_name = "MS", default_value = "30000", value_parser = milliseconds, hide = true)]
     pub request_timeout_ms: Duration,
 
+    /// Serve how many tasks the control plane has, at `/debug/tasks` (for tests).
+    #[arg(long, hide = true)]
+    pub debug_http: bool,
+
     /// How long a connection may take to send its HTTP header, to join, or to take what is sent to it.
     #[arg(long, value_name = "MS", default_value = "10000", value_parser = milliseconds, hide = true)]
     pub silence_timeout_ms: Duration,

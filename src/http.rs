@@ -32,8 +32,9 @@ const MAX_LIFETIME: Duration = Duration::from_secs(180);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything reachable by HTTP.
-pub fn router(server: Arc<Server>) -> Router {
-    Router::new()
+pub fn router(server: Arc<Server>, debug: bool) -> Router {
+    let debugging = if debug { Router::new().route("/debug/tasks", get(tasks)) } else { Router::new() };
+    debugging
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/v1/ws", get(signaling::upgrade))
         .merge(whip::routes())
@@ -43,6 +44,11 @@ pub fn router(server: Arc<Server>) -> Router {
         .fallback(get(assets::other))
         .layer(map_response(harden))
         .with_state(server)
+}
+
+/// Tasks of the runtime that have not ended.
+async fn tasks() -> String {
+    format!("{}\n", tokio::runtime::Handle::current().metrics().num_alive_tasks())
 }
 
 /// Scripts, styles and connections only to this server, in no frame of anybody's; and no page learns of the room's address.

@@ -158,6 +158,7 @@ impl Participant {
                 }
                 Some(message) = self.inbox.relayed.recv() => {
                     self.transport.relay(Instant::now(), &message);
+                    self.transport.missed(Instant::now(), self.inbox.relayed.take_missed());
                     Ok(())
                 }
                 () = sleep_until(deadline) => self.timeout(Instant::now(), link),
@@ -178,6 +179,9 @@ impl Participant {
     }
 
     async fn drive(&mut self, link: &mut impl Link) -> Result<(), Close> {
+        if let Some(messages) = self.transport.poll_missed(Instant::now()) {
+            link.send(&ServerMessage::Event { event: Event::DataMissed { messages } });
+        }
         if let Some(offer) = self.transport.drive(Instant::now(), &self.seat).await? {
             link.send(&ServerMessage::Event { event: Event::Offer { revision: offer.revision, sdp: offer.sdp } });
         }
@@ -286,9 +290,13 @@ impl Participant {
             }
             Notice::SetSlots(count) => self.transport.set_slots(count),
             Notice::Dismissed => return Err(Close::Left),
-            Notice::Connected => (self.expiry, self.restart) = (None, None),
+            Notice::Connected => {
+                (self.expiry, self.restart) = (None, None);
+                self.transport.hurry(Instant::now());
+            }
             Notice::Heard => self.restart = None,
             Notice::Silent => self.restart = Some(Instant::now()),
+            Notice::Recovered => self.transport.hurry(Instant::now()),
             Notice::Expired => self.expiry = Some(Instant::now() + RESTART_PATIENCE),
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! Which participant a worker's event is for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use axum::body::Bytes;
 use dashmap::DashMap;
 use switchyard_forward::{Event, PeerKey, WorkerIndex};
 use switchyard_protocol::Snapshot;
@@ -16,8 +17,10 @@ const MAX_NOTICES: usize = 4096;
 const RESERVED: usize = 64;
 /// DTLS datagrams waiting for one participant: 384 KB, more than an SCTP receive window. The rest is dropped; DTLS and SCTP repeat.
 const MAX_DATAGRAMS: usize = 256;
-/// Relayed data channel messages waiting for one participant; beyond that they are dropped.
-const MAX_RELAYED: usize = 64;
+/// Relayed data channel messages waiting for one participant's task, and their bytes: what comes in the moment before it gets to them. Those that the client does not take
+/// wait in its session.
+const MAX_RELAYED: usize = 4096;
+const MAX_RELAYED_BYTES: usize = 1 << 20;
 
 /// What a participant's task is told.
 #[derive(Debug)]
@@ -30,12 +33,14 @@ pub enum Notice {
     SetSlots(usize),
     /// The participant that was being watched is gone.
     Dismissed,
-    /// The client nominated a path.
+    /// Media goes over a path the client nominated, or over another one than before.
     Connected,
     /// Nothing authenticated was heard for some seconds.
     Silent,
-    /// The client is heard again.
+    /// Heard again after that.
     Heard,
+    /// The client is heard again after a gap.
+    Recovered,
     /// Nothing authenticated was heard for 30 s.
     Expired,
 }
@@ -43,10 +48,29 @@ pub enum Notice {
 /// A data channel message of another participant's, as it is to be sent on.
 #[derive(Debug)]
 pub struct Relayed {
+    /// From one channel of a kind to the others of the same kind.
+    pub channel: Channel,
     /// Text or binary.
     pub text: bool,
     /// With the sender in front.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
+}
+
+/// The data channels that are relayed between participants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// What is sent arrives, in order.
+    Reliable,
+    /// What is sent may be lost: what comes later matters more.
+    Lossy,
+}
+
+/// Relayed messages on their way to a participant's task.
+#[derive(Debug, Default)]
+struct Backlog {
+    bytes: AtomicUsize,
+    /// Of a reliable channel, and lost because there was no room.
+    missed: AtomicU32,
 }
 
 /// Where a participant is reached. Never waits: who does not keep up misses events, and if that is not enough their session ends.
@@ -58,6 +82,7 @@ pub struct Mailbox {
     datagrams: mpsc::Sender<Vec<u8>>,
     relayed: mpsc::Sender<Arc<Relayed>>,
     missed: Arc<Notify>,
+    backlog: Arc<Backlog>,
     overrun: Arc<Notify>,
 }
 
@@ -66,11 +91,32 @@ pub struct Mailbox {
 pub struct Inbox {
     pub notices: mpsc::Receiver<Notice>,
     pub datagrams: mpsc::Receiver<Vec<u8>>,
-    pub relayed: mpsc::Receiver<Arc<Relayed>>,
+    pub relayed: RelayedInbox,
     /// Notified once events were lost.
     pub missed: Arc<Notify>,
     /// Notified once other notices were lost.
     pub overrun: Arc<Notify>,
+}
+
+/// The relayed messages of an [`Inbox`].
+#[derive(Debug)]
+pub struct RelayedInbox {
+    messages: mpsc::Receiver<Arc<Relayed>>,
+    backlog: Arc<Backlog>,
+}
+
+impl RelayedInbox {
+    /// The next one.
+    pub async fn recv(&mut self) -> Option<Arc<Relayed>> {
+        let message = self.messages.recv().await?;
+        self.backlog.bytes.fetch_sub(message.bytes.len(), Ordering::Relaxed);
+        Some(message)
+    }
+
+    /// How many were lost since the last call. None are lost while none wait.
+    pub fn take_missed(&self) -> u32 {
+        self.backlog.missed.swap(0, Ordering::Relaxed)
+    }
 }
 
 /// A mailbox and its inbox. `events`: whether [`Notice::Event`]s are wanted.
@@ -79,14 +125,15 @@ pub fn mailbox(events: bool) -> (Mailbox, Inbox) {
     let (datagrams, datagrams_in) = mpsc::channel(MAX_DATAGRAMS);
     let (relayed, relayed_in) = mpsc::channel(MAX_RELAYED);
     let (missed, overrun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let backlog = Arc::<Backlog>::default();
     let inbox = Inbox {
         notices: notices_in,
         datagrams: datagrams_in,
-        relayed: relayed_in,
+        relayed: RelayedInbox { messages: relayed_in, backlog: Arc::clone(&backlog) },
         missed: Arc::clone(&missed),
         overrun: Arc::clone(&overrun),
     };
-    (Mailbox { events, notices, datagrams, relayed, missed, overrun }, inbox)
+    (Mailbox { events, notices, datagrams, relayed, backlog, missed, overrun }, inbox)
 }
 
 impl Mailbox {
@@ -105,7 +152,12 @@ impl Mailbox {
     }
 
     pub fn relay(&self, message: Arc<Relayed>) {
-        let _ = self.relayed.try_send(message);
+        let (len, is_lossy) = (message.bytes.len(), message.channel == Channel::Lossy);
+        let fits = self.backlog.bytes.fetch_add(len, Ordering::Relaxed) + len <= MAX_RELAYED_BYTES;
+        if !fits || self.relayed.try_send(message).is_err() {
+            self.backlog.bytes.fetch_sub(len, Ordering::Relaxed);
+            self.backlog.missed.fetch_add(u32::from(!is_lossy), Ordering::Relaxed);
+        }
     }
 
     fn datagram(&self, datagram: Vec<u8>) {
@@ -139,6 +191,7 @@ impl Peers {
             | Event::Connected { peer, .. }
             | Event::Silent { peer }
             | Event::Heard { peer }
+            | Event::Recovered { peer }
             | Event::Expired { peer }) = event;
             let Some(mailbox) = self.mailboxes.get(&peer) else { continue };
             match event {
@@ -146,6 +199,7 @@ impl Peers {
                 Event::Connected { .. } => mailbox.notify(Notice::Connected),
                 Event::Silent { .. } => mailbox.notify(Notice::Silent),
                 Event::Heard { .. } => mailbox.notify(Notice::Heard),
+                Event::Recovered { .. } => mailbox.notify(Notice::Recovered),
                 Event::Expired { .. } => mailbox.notify(Notice::Expired),
             }
         }
@@ -184,5 +238,24 @@ mod tests {
         let (mailbox, mut inbox) = super::mailbox(false);
         (0..=MAX_NOTICES).for_each(|_| mailbox.notify(event()));
         assert!(inbox.notices.try_recv().is_err() && !notified(&inbox.missed));
+    }
+
+    fn message(channel: Channel, len: usize) -> Arc<Relayed> {
+        Arc::new(Relayed { channel, text: false, bytes: vec![0; len].into() })
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_task_is_bounded_and_what_is_lost_is_counted() {
+        let (mailbox, mut inbox) = mailbox(true);
+        for (len, fit) in [(60_000, MAX_RELAYED_BYTES / 60_000), (1, MAX_RELAYED)] {
+            (0..fit + 10).for_each(|_| mailbox.relay(message(Channel::Reliable, len)));
+            (0..10).for_each(|_| mailbox.relay(message(Channel::Lossy, len)));
+            assert_eq!(inbox.relayed.take_missed(), 10, "{len} bytes");
+            for _ in 0..fit {
+                inbox.relayed.recv().await.expect("a message");
+            }
+            assert_eq!(inbox.relayed.backlog.bytes.load(Ordering::Relaxed), 0);
+        }
+        assert_eq!(inbox.relayed.take_missed(), 0);
     }
 }

@@ -15,7 +15,7 @@ use switchyard_worker::Workers;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admission::Admission;
-use crate::peers::{Mailbox, Peers};
+use crate::peers::{Channel, Mailbox, Peers};
 use room_task::RoomTask;
 
 /// Messages waiting for one room. Who sends one waits for space, so a flood only slows down its sender.
@@ -38,7 +38,7 @@ enum Message {
     Request { participant: ParticipantId, request: Request, reply: oneshot::Sender<Result<Reply, ProtocolError>> },
     SlotsChanged { participant: ParticipantId, mids: Vec<SlotMids> },
     Look { participant: ParticipantId },
-    Relay { from: ParticipantId, to: Option<ParticipantId>, text: bool, payload: Vec<u8> },
+    Relay { from: ParticipantId, to: Option<ParticipantId>, channel: Channel, text: bool, payload: Vec<u8> },
     Leave { participant: ParticipantId, reason: LeaveReason },
 }
 
@@ -138,8 +138,8 @@ impl Seat {
     }
 
     /// Sends a data channel message to one participant or to all others.
-    pub async fn relay(&self, to: Option<ParticipantId>, text: bool, payload: Vec<u8>) {
-        let _ = self.room.send(Message::Relay { from: self.participant, to, text, payload }).await;
+    pub async fn relay(&self, to: Option<ParticipantId>, channel: Channel, text: bool, payload: Vec<u8>) {
+        let _ = self.room.send(Message::Relay { from: self.participant, to, channel, text, payload }).await;
     }
 
     /// Returns when the room's task is no more, which happens to a room with participants only if it failed.

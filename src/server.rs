@@ -121,7 +121,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     // Before anybody is told that the server is there: from here on it must go down cleanly.
     let mut interrupt = signal(SignalKind::interrupt()).context("can't listen to SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't listen to SIGTERM")?;
-    let accepting = tokio::spawn(http::accept(listener, http::router(Arc::clone(&server)), options.silence_timeout_ms, stop));
+    let accepting =
+        tokio::spawn(http::accept(listener, http::router(Arc::clone(&server), options.debug_http), options.silence_timeout_ms, stop));
     announce(http, media);
 
     tokio::select! {

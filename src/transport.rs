@@ -5,23 +5,23 @@ use std::time::{Duration, Instant};
 use switchyard_forward::{Command, IceCredentials, ReceiverConfig, SenderConfig};
 use switchyard_negotiation::{Config, Event as Negotiated, Limits, Mode, NegotiationError, Negotiator, Offer, Receiver, Sender, Slot};
 use switchyard_protocol::{CloseReason, ErrorCode, Kind, ParticipantId, ProtocolError};
-use switchyard_room::{Bucket, Rate, SlotMids};
+use switchyard_room::SlotMids;
 use switchyard_rtp::MediaKind;
-use switchyard_session::{ChannelId, Event as SessionEvent, Session};
+use switchyard_session::{ChannelId, Event as SessionEvent, SendError, Session};
 
 use crate::outbox::Close;
-use crate::peers::Relayed;
+use crate::peers::{Channel, Relayed};
 use crate::rooms::Seat;
 use crate::server::Server;
 
-/// The label of the data channel that is relayed between participants; messages on others go nowhere.
-const CHANNEL: &str = "switchyard";
+/// The labels of the data channels that are relayed between participants; messages on others go nowhere.
+const CHANNELS: [(&str, Channel); 2] = [("switchyard", Channel::Reliable), ("switchyard-lossy", Channel::Lossy)];
 /// In a binary relayed message: everybody else, instead of a participant's id.
 const EVERYBODY: u32 = u32::MAX;
 /// Bytes of payload in a relayed message: what every browser's data channel takes.
 const MAX_RELAY_BYTES: usize = 64 * 1024;
-/// What one participant may relay, in KiB: each byte may go to everybody in the room.
-const RELAY_RATE: Rate = Rate { burst: 4096, per_second: 2048 };
+/// Between two times that a client is told how many messages it missed: they are many when there are any.
+const MISSED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a client that closed its DTLS has to say that it leaves: browsers do both at once, over different ways.
 const LEAVE_GRACE: Duration = Duration::from_secs(2);
@@ -39,8 +39,12 @@ pub struct Transport {
     /// When a session ends that nothing but its DTLS keeps alive, unless that is up by then.
     handshake_deadline: Option<Instant>,
     request_timeout: Duration,
-    channel: Option<ChannelId>,
-    relay_budget: Bucket,
+    /// The client's channels of each kind, the latest that was opened.
+    reliable: Option<ChannelId>,
+    lossy: Option<ChannelId>,
+    /// Messages of reliable channels that the client missed, and when it is told.
+    missed: u32,
+    missed_due: Option<Instant>,
 }
 
 impl Transport {
@@ -57,8 +61,10 @@ impl Transport {
             closed_deadline: None,
             handshake_deadline,
             request_timeout: server.request_timeout,
-            channel: None,
-            relay_budget: Bucket::new(RELAY_RATE),
+            reliable: None,
+            lossy: None,
+            missed: 0,
+            missed_due: None,
         })
     }
 
@@ -115,12 +121,38 @@ impl Transport {
         self.session.handle_datagram(now, datagram);
     }
 
-    /// Sends another participant's message on, if the channel is open and the client takes it.
+    /// The client is heard again after a gap, or over another path: what was sent in vain is sent again.
+    pub fn hurry(&mut self, now: Instant) {
+        self.session.hurry(now);
+    }
+
+    /// Sends another participant's message on, if the client has a channel of its kind.
     pub fn relay(&mut self, now: Instant, message: &Relayed) {
-        if let Some(channel) = self.channel
-            && let Err(error) = self.session.send(now, channel, message.text, &message.bytes)
+        if let Some(channel) = *self.channel(message.channel)
+            && let Err(SendError::Full) = self.session.send(now, channel, message.text, message.bytes.clone())
         {
-            tracing::debug!(%error, "a relayed message was dropped");
+            self.missed(now, 1);
+        }
+    }
+
+    /// So many messages did not even come here.
+    pub fn missed(&mut self, now: Instant, messages: u32) {
+        self.missed = self.missed.saturating_add(messages);
+        if messages > 0 {
+            self.missed_due.get_or_insert(now + MISSED_INTERVAL);
+        }
+    }
+
+    /// How many messages the client is to be told that it missed.
+    pub fn poll_missed(&mut self, now: Instant) -> Option<u32> {
+        self.missed_due.take_if(|due| *due <= now)?;
+        Some(std::mem::take(&mut self.missed))
+    }
+
+    fn channel(&mut self, kind: Channel) -> &mut Option<ChannelId> {
+        match kind {
+            Channel::Reliable => &mut self.reliable,
+            Channel::Lossy => &mut self.lossy,
         }
     }
 
@@ -135,7 +167,10 @@ impl Transport {
     /// When [`Transport::handle_timeout`] is to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let offer_deadline = self.offer_deadline.filter(|_| self.connected);
-        [offer_deadline, self.closed_deadline, self.handshake_deadline, self.session.poll_timeout()].into_iter().flatten().min()
+        [offer_deadline, self.closed_deadline, self.handshake_deadline, self.missed_due, self.session.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due: DTLS and SCTP timers; an offer that was not answered in time is given up, which the client is to be told.
@@ -227,31 +262,33 @@ impl Transport {
             }
             SessionEvent::Closed => self.closed_deadline = Some(now + LEAVE_GRACE),
             SessionEvent::ChannelOpened { id, label, .. } => {
-                if label == CHANNEL {
-                    self.channel = Some(id);
+                if let Some((_, kind)) = CHANNELS.iter().find(|(known, _)| label == *known) {
+                    *self.channel(*kind) = Some(id);
                 }
             }
             SessionEvent::ChannelClosed(id) => {
-                if self.channel == Some(id) {
-                    self.channel = None;
+                for channel in [&mut self.reliable, &mut self.lossy] {
+                    channel.take_if(|channel| *channel == id);
                 }
             }
             SessionEvent::Message { channel, text, data } => {
-                if self.channel == Some(channel) {
-                    self.relay_out(now, text, data, seat).await;
+                if self.reliable == Some(channel) {
+                    relay_out(Channel::Reliable, text, &data, seat).await;
+                } else if self.lossy == Some(channel) {
+                    relay_out(Channel::Lossy, text, &data, seat).await;
                 }
             }
         }
         Ok(())
     }
+}
 
-    /// Gives a client's message to the room. One that names nobody, is too long or comes too fast is dropped: a data channel has no replies.
-    async fn relay_out(&mut self, now: Instant, text: bool, data: Vec<u8>, seat: &Seat) {
-        let Some((to, payload)) = destination(text, &data) else { return };
-        let cost = u32::try_from(data.len() / 1024 + 1).unwrap_or(u32::MAX);
-        if payload.len() <= MAX_RELAY_BYTES && self.relay_budget.take(now, cost) {
-            seat.relay(to, text, payload.to_vec()).await;
-        }
+/// Gives a client's message to the room. One that names nobody or is too long is dropped: a data channel has no replies.
+async fn relay_out(channel: Channel, text: bool, data: &[u8], seat: &Seat) {
+    if let Some((to, payload)) = destination(text, data)
+        && payload.len() <= MAX_RELAY_BYTES
+    {
+        seat.relay(to, channel, text, payload.to_vec()).await;
     }
 }
 

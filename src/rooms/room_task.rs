@@ -15,7 +15,7 @@ use super::announcements::Announcements;
 use super::trunks::{Crossing, Trunks};
 use super::{Entrant, Message, Rooms, Seat};
 use crate::outbox::Broadcast;
-use crate::peers::{Mailbox, Notice, Relayed};
+use crate::peers::{Channel, Mailbox, Notice, Relayed};
 
 /// Participants of one room at its first worker; further ones go to whichever worker has the fewest peers. 32 people who all send 250
 /// packets a second to each other take most of a core.
@@ -111,7 +111,7 @@ impl RoomTask {
             }
             Message::SlotsChanged { participant, mids } => self.room.slots_changed(participant, mids),
             Message::Look { participant } => self.look(participant),
-            Message::Relay { from, to, text, payload } => self.relay(from, to, text, &payload),
+            Message::Relay { from, to, channel, text, payload } => self.relay(from, to, channel, text, &payload),
             Message::Leave { participant, reason } => self.leave(participant, reason).await,
         }
         while let Some(effect) = self.room.poll_effect() {
@@ -199,13 +199,13 @@ impl RoomTask {
     }
 
     /// Viewers hear what is said to all, but say nothing themselves.
-    fn relay(&self, from: ParticipantId, to: Option<ParticipantId>, text: bool, payload: &[u8]) {
+    fn relay(&self, from: ParticipantId, to: Option<ParticipantId>, channel: Channel, text: bool, payload: &[u8]) {
         if !self.room.shows(from) {
             return;
         }
         let mut bytes = if text { format!("{}\n", from.0).into_bytes() } else { from.0.to_be_bytes().to_vec() };
         bytes.extend_from_slice(payload);
-        let message = Arc::new(Relayed { text, bytes });
+        let message = Arc::new(Relayed { channel, text, bytes: bytes.into() });
         match to {
             Some(to) => {
                 if let Some(member) = self.members.get(&to) {

@@ -1,5 +1,7 @@
 //! Plain HTTP, one connection a request.
 
+#![allow(dead_code, reason = "each test target uses a part")]
+
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,17 +1,23 @@
-//! A peer connection on the crate `webrtc` that publishes by WHIP or plays by WHEP, with numbered packets for media.
+//! A peer connection on the crate `webrtc` that publishes by WHIP or plays by WHEP, with numbered packets for media, and data channels if asked for.
+
+#![allow(dead_code, reason = "each test target uses a part")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::BytesMut;
+use rtc::data_channel::RTCDataChannelInit;
 use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
 use rtc::rtp;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind};
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use switchyard_client::{Kind, Stamp, now_micros};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
@@ -30,6 +36,9 @@ const PERIOD: Duration = Duration::from_millis(10);
 pub struct Peer {
     connection: Box<dyn PeerConnection>,
     server: SocketAddr,
+    /// What the server calls its media address, and where it is to be reached instead.
+    detour: Option<(String, String)>,
+    channels: Vec<Channel>,
     pub state: watch::Receiver<RTCPeerConnectionState>,
     pub candidates: mpsc::UnboundedReceiver<String>,
     counts: Arc<Mutex<Counts>>,
@@ -37,6 +46,14 @@ pub struct Peer {
     sending: Option<JoinHandle<()>>,
     pub created: Option<Response>,
     pub etag: String,
+}
+
+/// A data channel, and what has come through it.
+struct Channel {
+    label: &'static str,
+    channel: Arc<dyn DataChannel>,
+    messages: mpsc::UnboundedReceiver<Vec<u8>>,
+    open: watch::Receiver<bool>,
 }
 
 struct Handler {
@@ -81,7 +98,12 @@ impl Peer {
         let connection = PeerConnectionBuilder::new()
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
-            .with_setting_engine(SettingEngineBuilder::new().with_include_loopback_candidate(true).build())
+            .with_setting_engine(
+                SettingEngineBuilder::new()
+                    .with_include_loopback_candidate(true)
+                    .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(256 * 1024))
+                    .build(),
+            )
             .with_handler(Arc::new(Handler { state, candidates, counts: counts.clone() }))
             .with_udp_addrs(vec![SocketAddr::new(server.ip(), 0)])
             .build()
@@ -90,6 +112,8 @@ impl Peer {
         Self {
             connection: Box::new(connection),
             server,
+            detour: None,
+            channels: Vec::new(),
             state: states,
             candidates: trickled,
             counts,
@@ -103,6 +127,76 @@ impl Peer {
     /// Publishes one track of each of `kinds`, in order; nothing is sent yet.
     pub async fn publish(server: SocketAddr, path: &str, kinds: &[Kind]) -> Self {
         let mut peer = Self::new(server).await;
+        peer.add_tracks(kinds).await;
+        peer.post(path).await;
+        peer
+    }
+
+    /// The same with both data channels; its media goes to `inside` instead of to the server's `media` port.
+    pub async fn publish_behind(server: SocketAddr, path: &str, kinds: &[Kind], media: u16, inside: SocketAddr) -> Self {
+        let mut peer = Self::new(server).await;
+        peer.detour = Some(detour(media, inside));
+        peer.open("switchyard", RTCDataChannelInit::default()).await;
+        peer.open("switchyard-lossy", RTCDataChannelInit { ordered: false, max_retransmits: Some(0), ..Default::default() }).await;
+        peer.add_tracks(kinds).await;
+        peer.post(path).await;
+        peer
+    }
+
+    async fn open(&mut self, label: &'static str, init: RTCDataChannelInit) {
+        let channel = self.connection.create_data_channel(label, Some(init)).await.unwrap();
+        let (send, messages) = mpsc::unbounded_channel();
+        let (opened, open) = watch::channel(false);
+        let events = channel.clone();
+        tokio::spawn(async move {
+            while let Some(event) = events.poll().await {
+                match event {
+                    DataChannelEvent::OnOpen => drop(opened.send_replace(true)),
+                    DataChannelEvent::OnClose => drop(opened.send_replace(false)),
+                    DataChannelEvent::OnMessage(message) => drop(send.send(message.data.to_vec())),
+                    _ => {}
+                }
+            }
+        });
+        self.channels.push(Channel { label, channel, messages, open });
+    }
+
+    fn channel(&mut self, label: &str) -> &mut Channel {
+        self.channels.iter_mut().find(|channel| channel.label == label).expect("opened")
+    }
+
+    /// Waits until both data channels are open.
+    pub async fn channels_open(&mut self) {
+        for channel in &mut self.channels {
+            let open = channel.open.wait_for(|open| *open);
+            tokio::time::timeout(Duration::from_secs(20), open).await.expect("open in time").unwrap();
+        }
+    }
+
+    /// Sends bytes to everybody else.
+    pub async fn send_data(&mut self, label: &str, bytes: &[u8]) {
+        let mut message = BytesMut::from(&[0xff; 4][..]);
+        message.extend_from_slice(bytes);
+        self.channel(label).channel.send(message).await.expect("sent");
+    }
+
+    /// Sends a text to everybody else.
+    pub async fn send_text(&mut self, label: &str, text: &str) {
+        self.channel(label).channel.send_text(&format!("*\n{text}")).await.expect("sent");
+    }
+
+    /// What came through a channel so far, with its sender in front, that was not asked for before.
+    pub fn data(&mut self, label: &str) -> Vec<Vec<u8>> {
+        let messages = &mut self.channel(label).messages;
+        std::iter::from_fn(|| messages.try_recv().ok()).collect()
+    }
+
+    /// The next message of a channel.
+    pub async fn next_data(&mut self, label: &str, patience: Duration) -> Option<Vec<u8>> {
+        tokio::time::timeout(patience, self.channel(label).messages.recv()).await.ok().flatten()
+    }
+
+    async fn add_tracks(&mut self, kinds: &[Kind]) {
         for (index, &kind) in kinds.iter().enumerate() {
             let (codec_kind, mime_type, clock_rate, channels) = match kind {
                 Kind::Audio => (RtpCodecKind::Audio, "audio/opus", 48_000, 2),
@@ -119,16 +213,26 @@ impl Peer {
             let name = format!("track-{index}");
             let track = MediaStreamTrack::new("stream".into(), name.clone(), name, codec_kind, vec![encoding]);
             let track = Arc::new(TrackLocalStaticRTP::new(track));
-            peer.connection.add_transceiver_from_track(track.clone(), Some(one_way(RTCRtpTransceiverDirection::Sendonly))).await.unwrap();
-            peer.tracks.push((kind, track));
+            self.connection.add_transceiver_from_track(track.clone(), Some(one_way(RTCRtpTransceiverDirection::Sendonly))).await.unwrap();
+            self.tracks.push((kind, track));
         }
-        peer.post(path).await;
-        peer
     }
 
     /// Plays on one m-line for each of `kinds`.
     pub async fn play(server: SocketAddr, path: &str, kinds: &[Kind]) -> Self {
+        let peer = Self::new(server).await;
+        peer.play_with(path, kinds).await
+    }
+
+    /// The same; its media goes to `inside` instead of to the server's `media` port.
+    pub async fn play_behind(server: SocketAddr, path: &str, kinds: &[Kind], media: u16, inside: SocketAddr) -> Self {
         let mut peer = Self::new(server).await;
+        peer.detour = Some(detour(media, inside));
+        peer.play_with(path, kinds).await
+    }
+
+    async fn play_with(self, path: &str, kinds: &[Kind]) -> Self {
+        let mut peer = self;
         for kind in kinds {
             let kind = if *kind == Kind::Audio { RtpCodecKind::Audio } else { RtpCodecKind::Video };
             let init = one_way(RTCRtpTransceiverDirection::Recvonly);
@@ -151,7 +255,14 @@ impl Peer {
     }
 
     async fn take(&self, answer: &str) {
-        let answer = RTCSessionDescription::answer(answer.to_owned()).unwrap();
+        let answer = match &self.detour {
+            Some((from, to)) => {
+                assert!(answer.contains(from), "no candidate at{from}in {answer}");
+                answer.replace(from, to)
+            }
+            None => answer.to_owned(),
+        };
+        let answer = RTCSessionDescription::answer(answer).unwrap();
         self.connection.set_remote_description(answer).await.unwrap();
     }
 
@@ -264,6 +375,11 @@ impl Drop for Peer {
             sending.abort();
         }
     }
+}
+
+/// What of a candidate's line is replaced by what.
+fn detour(media: u16, inside: SocketAddr) -> (String, String) {
+    (format!(" 127.0.0.1 {media} typ host"), format!(" {} {} typ host", inside.ip(), inside.port()))
 }
 
 fn one_way(direction: RTCRtpTransceiverDirection) -> RTCRtpTransceiverInit {

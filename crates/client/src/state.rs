@@ -200,7 +200,11 @@ impl State {
                     participant.tracks.iter_mut().filter(|other| other.id == *track).for_each(|other| other.muted = *muted);
                 }
             }
-            Event::Offer { .. } | Event::RestartIce { .. } | Event::Chat { message: ChatMessage { .. } } | Event::Closing { .. } => {}
+            Event::Offer { .. }
+            | Event::RestartIce { .. }
+            | Event::DataMissed { .. }
+            | Event::Chat { message: ChatMessage { .. } }
+            | Event::Closing { .. } => {}
         }
     }
 

@@ -2,6 +2,13 @@
 //!
 //! Every request is checked before anything is learnt from it, and answered where it came in. A lite agent sends no checks of its own,
 //! so nobody can have it send anything to an address that has not proved to know the password.
+//!
+//! Where media goes:
+//! * where the client nominated last (USE-CANDIDATE under the current credentials). Towards a lite agent Chromium repeats that in every check of the pair it uses, so
+//!   a NAT that gives it another port moves media with the next check, at most 2.5 s later;
+//! * or to a path that is checked without being nominated, when the one in use has not been for [`DESERTED`]: clients that nominate only once check only the pair they use
+//!   from then on, so it is that pair behind another port. Not during an ICE restart, which ends with a nomination;
+//! * before the first nomination, where the client was last heard.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,6 +31,11 @@ mod tests;
 
 /// Without an authenticated request for this long, consent to send has expired (RFC 7675 §5.1).
 pub(crate) const CONSENT: Duration = Duration::from_secs(30);
+
+/// A path in use that has not been checked for this long gives way to one that is. Clients that nominate in every check do so at least every 2.5 s; the others
+/// keep their consent fresh every 4 to 6 s (RFC 7675 §5.1), so that the first check from another port finds the old one deserted. Where more than one
+/// path is checked, a lost check or two move media to another that works too, until the next nomination.
+const DESERTED: Duration = Duration::from_millis(3_500);
 
 /// Paths remembered at once. A browser with Wi-Fi, LTE and a VPN over both families checks from six addresses; beyond that the
 /// longest silent one is forgotten.
@@ -92,8 +104,8 @@ pub(crate) struct Heard {
     pub(crate) new: bool,
     /// An address that had to make room for it.
     pub(crate) forgotten: Option<SocketAddr>,
-    /// The client nominated a path other than the one in use.
-    pub(crate) nominated: bool,
+    /// Media goes another way from now on.
+    pub(crate) moved: bool,
 }
 
 struct ValidPath {
@@ -164,10 +176,10 @@ impl Agent {
         };
         write_answer(answer, &request.message, path.remote, error.clone(), &pwd, crypto).map_err(|_| Refused::Malformed)?;
         if error.is_some() {
-            return Ok(Heard { new: false, forgotten: None, nominated: false });
+            return Ok(Heard { new: false, forgotten: None, moved: false });
         }
 
-        let mut heard = Heard { new: false, forgotten: None, nominated: false };
+        let mut heard = Heard { new: false, forgotten: None, moved: false };
         if let Some(valid) = self.paths.iter_mut().find(|valid| valid.path == *path) {
             valid.heard = now;
         } else {
@@ -178,14 +190,21 @@ impl Agent {
             self.paths.push(ValidPath { path: *path, heard: now });
         }
         // A request under old credentials keeps its path alive but nominates nothing that a restart has replaced.
-        if request.covers(ATTR_USE_CANDIDATE) && (is_current || self.selected.is_none()) {
-            heard.nominated = self.selected != Some(*path);
+        let nominated = request.covers(ATTR_USE_CANDIDATE) && (is_current || self.selected.is_none());
+        if nominated || self.is_deserted(now) {
+            heard.moved = self.selected != Some(*path);
             self.selected = Some(*path);
-            if is_current {
-                self.previous = None;
-            }
+        }
+        if nominated && is_current {
+            self.previous = None;
         }
         Ok(heard)
+    }
+
+    /// Whether the path in use is one that the client has left without a word.
+    fn is_deserted(&self, now: Instant) -> bool {
+        let silent = |valid: &&ValidPath| Some(valid.path) == self.selected && now.saturating_duration_since(valid.heard) >= DESERTED;
+        self.previous.is_none() && self.paths.iter().any(|valid| silent(&valid))
     }
 
     /// Forgets paths whose consent has expired and returns the addresses that are no longer the peer's.

@@ -230,9 +230,10 @@ impl Forwarder {
         peer.controls += 1;
         let key = peer.key;
         self.egress.datagram(path, &self.answer.raw, wire);
-        if heard.nominated {
+        if heard.moved {
             wire.event(Event::Connected { peer: key, remote: path.remote });
             self.forget_superseded_ufrags(index);
+            self.refresh(now, index);
         }
         if let Some(address) = heard.forgotten {
             self.disown(index, address, wire);
@@ -415,6 +416,18 @@ impl Forwarder {
             track.keyframes.request();
             self.keyframes.push(index);
             self.schedule_tick(now, Duration::ZERO);
+        }
+    }
+
+    /// A participant's packets were lost both ways: what it is shown and what it shows begin anew.
+    fn refresh(&mut self, now: Instant, index: usize) {
+        let peer = &self.peers[index];
+        let keys = peer.routes.iter().flatten().chain(peer.published.iter().map(|(_, track)| track));
+        let tracks: Vec<usize> = keys.filter_map(|key| self.track_keys.get(key).copied()).collect();
+        for track in tracks {
+            if !(self.tracks[track].subscribers.is_empty() && self.tracks[track].trunks.is_empty()) {
+                self.request_keyframe(now, track);
+            }
         }
     }
 

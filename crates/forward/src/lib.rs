@@ -15,6 +15,7 @@ mod history;
 mod keyframes;
 mod loss;
 mod peer;
+mod pulse;
 mod sender;
 mod silence;
 mod track;

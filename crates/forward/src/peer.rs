@@ -15,6 +15,7 @@ use crate::drops::Drop;
 use crate::egress::{Egress, MAX_DATAGRAM};
 use crate::feedback::Arrivals;
 use crate::loss::{Arrival, Reception};
+use crate::pulse::Pulse;
 use crate::sender::Sender;
 use crate::silence::Silence;
 use crate::{IceCredentials, PeerKey, ReceiverConfig, SenderConfig, TrackKey, Wire};
@@ -90,6 +91,7 @@ pub(crate) struct Peer {
     /// Authentic STUN requests and RTCP packets.
     pub(crate) controls: u64,
     pub(crate) silence: Silence,
+    pub(crate) pulse: Pulse,
 }
 
 impl Peer {
@@ -113,6 +115,7 @@ impl Peer {
             was_heard: false,
             controls: 0,
             silence: Silence::default(),
+            pulse: Pulse::new(),
         }
     }
 

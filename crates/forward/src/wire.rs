@@ -109,7 +109,7 @@ pub enum Event {
         /// As received.
         datagram: Vec<u8>,
     },
-    /// The client nominated a path: media and DTLS can flow. Also on every change of path.
+    /// Media and DTLS can flow, over the path the client nominated. Also on every change of path.
     Connected {
         /// Whose.
         peer: PeerKey,
@@ -123,6 +123,11 @@ pub enum Event {
     },
     /// Heard again after [`Event::Silent`].
     Heard {
+        /// Whose.
+        peer: PeerKey,
+    },
+    /// Heard again after a gap: what was sent meanwhile is lost, and need not wait any longer before it is sent again.
+    Recovered {
         /// Whose.
         peer: PeerKey,
     },

@@ -302,6 +302,11 @@ pub enum Event {
         /// What.
         message: ChatMessage,
     },
+    /// Messages for the client that came over reliable data channels were lost, because more was waiting for it than the server keeps.
+    DataMissed {
+        /// How many, since this was said last.
+        messages: u32,
+    },
     /// The server closes the session after this message.
     Closing {
         /// Why.

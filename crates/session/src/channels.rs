@@ -1,6 +1,6 @@
 //! Data channels (RFC 8831, RFC 8832) over one SCTP association (RFC 9260), which the client opens.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,10 @@ use rtc_sctp::{
 use rtc_shared::TransportProtocol;
 use rtc_shared::marshal::{Marshal, Unmarshal};
 
+use crate::intake::Intake;
+use crate::patience::Patience;
 use crate::screen::{SINK, Screen, Verdict};
+use crate::waiting::{Outgoing, Waiting};
 use crate::{ChannelId, Event, MAX_MESSAGE, OpenError, Reliability, SendError};
 
 /// The address `rtc-sctp` knows the client by; see `dtls::PEER`.
@@ -27,8 +30,8 @@ const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 255
 pub(crate) const MAX_CHANNELS: usize = 64;
 /// Bytes of label, and of protocol.
 pub(crate) const MAX_NAME: usize = 1024;
-/// Bytes waiting to be sent or acknowledged in all channels: four of the largest messages, and what one slow
-/// participant may cost the server.
+/// What messages waiting to be sent or acknowledged in all reliable channels may cost, each with its overhead: four of the largest, 45 s of 50 short ones a second, and what
+/// one slow participant may cost the server.
 pub(crate) const MAX_BUFFERED: usize = 1 << 20;
 /// Bytes received but not yet whole or in order: two of the largest messages.
 const RECEIVE_WINDOW: u32 = 512 * 1024;
@@ -41,6 +44,10 @@ pub(crate) struct Channels {
     association: Link,
     screen: Screen,
     channels: BTreeMap<ChannelId, Channel>,
+    intake: Intake,
+    /// Streams that may have messages to be taken.
+    readable: BTreeSet<ChannelId>,
+    patience: Patience,
     packets: VecDeque<Bytes>,
     events: VecDeque<Event>,
 }
@@ -63,6 +70,13 @@ struct Channel {
     protocol: String,
     ordered: bool,
     reliability: Reliability,
+    waiting: Waiting,
+}
+
+impl Channel {
+    fn is_reliable(&self) -> bool {
+        self.reliability == Reliability::Reliable
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +107,9 @@ impl Channels {
             association: Link::Waiting,
             screen: Screen::new(RECEIVE_WINDOW, MAX_PACKET as usize),
             channels: BTreeMap::new(),
+            intake: Intake::new(),
+            readable: BTreeSet::new(),
+            patience: Patience::default(),
             packets: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -110,7 +127,13 @@ impl Channels {
             Verdict::Answer(answer) => return self.packets.push_back(answer),
             Verdict::Abuse => return self.abort(now),
         }
-        match (self.endpoint.handle(now, PEER, None, packet.into()), &mut self.association) {
+        self.deliver(now, packet.into());
+        self.handle_events(now);
+    }
+
+    /// Gives a packet to `rtc-sctp`.
+    fn deliver(&mut self, now: Instant, packet: Bytes) {
+        match (self.endpoint.handle(now, PEER, None, packet), &mut self.association) {
             (Some((handle, DatagramEvent::NewAssociation(association))), link @ Link::Waiting) => {
                 *link = Link::Up { handle, association: Box::new(association), connected: false };
             }
@@ -119,19 +142,36 @@ impl Channels {
             }
             _ => {}
         }
-        self.handle_events(now);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let believed = self.patience.expire(now);
+        self.run_timers(now, believed);
+    }
+
+    /// What was sent in vain is sent again at once.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        let believed = self.patience.hurry(now);
+        if believed > now {
+            self.run_timers(now, believed);
+        }
+    }
+
+    /// Has `rtc-sctp` do what is due at `believed`, which may be ahead of `now`.
+    fn run_timers(&mut self, now: Instant, believed: Instant) {
         if let Link::Up { association, .. } = &mut self.association {
-            association.handle_timeout(now);
+            association.handle_timeout(believed);
             self.handle_events(now);
+            self.watch(now);
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match &self.association {
-            Link::Up { association, .. } => association.poll_timeout(),
+            Link::Up { association, .. } => {
+                let taking = self.intake.opens_at().filter(|_| !self.readable.is_empty());
+                [association.poll_timeout(), self.patience.poll_timeout(), taking].into_iter().flatten().min()
+            }
             _ => None,
         }
     }
@@ -139,28 +179,51 @@ impl Channels {
     /// The next SCTP packet to send.
     pub(crate) fn poll_packet(&mut self, now: Instant) -> Option<Bytes> {
         if self.packets.is_empty() {
+            self.pump(now);
             self.gather(now);
+            self.watch(now);
         }
         self.packets.pop_front()
+    }
+
+    fn watch(&mut self, now: Instant) {
+        if let Link::Up { association, .. } = &self.association {
+            self.patience.watch(now, association.poll_timeout(), association.rtt(), association.stats());
+        }
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    pub(crate) fn send(&mut self, now: Instant, id: ChannelId, text: bool, message: &[u8]) -> Result<(), SendError> {
-        if self.channels.get(&id).is_none_or(|channel| channel.stage != ChannelStage::Open) {
-            return Err(SendError::NotOpen);
-        }
-        if message.len() > MAX_MESSAGE {
+    pub(crate) fn send(&mut self, now: Instant, id: ChannelId, text: bool, bytes: Bytes) -> Result<(), SendError> {
+        if bytes.len() > MAX_MESSAGE {
             return Err(SendError::TooLarge);
         }
-        if self.buffered() + message.len() > MAX_BUFFERED {
-            return Err(SendError::Full);
+        let message = Outgoing { text, bytes };
+        let waiting: usize = self.channels.values().filter(|channel| channel.is_reliable()).map(|channel| channel.waiting.cost()).sum();
+        match self.channels.get_mut(&id) {
+            Some(channel) if channel.stage != ChannelStage::Open => return Err(SendError::NotOpen),
+            None => return Err(SendError::NotOpen),
+            Some(channel) if !channel.is_reliable() => channel.waiting.push_fleeting(message),
+            Some(_) if waiting + message.cost() > MAX_BUFFERED => return Err(SendError::Full),
+            Some(channel) => channel.waiting.push(message),
         }
-        // An empty message becomes one zero byte under an identifier of its own (RFC 8831 §6.6).
-        let message = DataChannel::get_data_channel_message(text, BytesMut::from(message));
-        self.write(now, id, &message.payload.freeze(), message.ppi)
+        self.pump(now);
+        Ok(())
+    }
+
+    /// Gives `rtc-sctp` as much of what waits as it may have.
+    fn pump(&mut self, now: Instant) {
+        let Link::Up { association, .. } = &mut self.association else { return };
+        for (id, channel) in self.channels.iter_mut().filter(|(_, channel)| channel.stage == ChannelStage::Open) {
+            while let Some(message) = channel.waiting.pop(channel.is_reliable()) {
+                let (kind, payload) = message.wire();
+                let Ok(mut stream) = association.stream(*id) else { break };
+                // It fails only where the stream or the association has just been closed, which is reported as an event.
+                let _ = stream.write_chunk_with_ppi(now, &payload, kind);
+            }
+        }
     }
 
     pub(crate) fn open(
@@ -182,7 +245,8 @@ impl Channels {
         }
         let id = (1..).step_by(2).find(|&id| !self.channels.contains_key(&id) && !self.screen.is_closing(id)).ok_or(OpenError::TooMany)?;
         let (label, protocol) = (label.to_owned(), protocol.to_owned());
-        self.channels.insert(id, Channel { stage: ChannelStage::Wanted, label, protocol, ordered, reliability });
+        self.channels
+            .insert(id, Channel { stage: ChannelStage::Wanted, label, protocol, ordered, reliability, waiting: Waiting::default() });
         if matches!(self.association, Link::Up { connected: true, .. }) {
             self.dial(now, id);
         }
@@ -192,6 +256,7 @@ impl Channels {
     pub(crate) fn close(&mut self, now: Instant, id: ChannelId) {
         if self.channels.remove(&id).is_some() {
             self.reset(now, id);
+            self.readable.remove(&id);
             self.events.push_back(Event::ChannelClosed(id));
         }
     }
@@ -209,6 +274,7 @@ impl Channels {
     /// Forgets the association; every channel is closed.
     pub(crate) fn lose(&mut self) {
         self.association = Link::Lost;
+        self.readable.clear();
         self.events.extend(std::mem::take(&mut self.channels).into_keys().map(Event::ChannelClosed));
     }
 
@@ -228,7 +294,21 @@ impl Channels {
         }
     }
 
+    /// Carries out what `rtc-sctp` reports, and takes messages; that may have it report more.
     fn handle_events(&mut self, now: Instant) {
+        self.take_events(now);
+        while self.take_messages(now) {
+            self.take_events(now);
+        }
+        if let Link::Up { association, connected: true, .. } = &mut self.association
+            && (association.is_closed() || association.poll_endpoint_event().is_some())
+        {
+            self.gather(now);
+            self.lose();
+        }
+    }
+
+    fn take_events(&mut self, now: Instant) {
         while let Some(event) = self.association().and_then(Association::poll) {
             match event {
                 SctpEvent::Connected => {
@@ -238,7 +318,14 @@ impl Channels {
                     let wanted: Vec<_> = self.channels.keys().copied().collect();
                     wanted.into_iter().for_each(|id| self.dial(now, id));
                 }
-                SctpEvent::Stream(StreamEvent::Readable { id }) => self.read(now, id),
+                SctpEvent::Stream(StreamEvent::Readable { id }) => {
+                    self.readable.insert(id);
+                }
+                SctpEvent::Stream(StreamEvent::BufferedAmountReleased { id, n_bytes }) => {
+                    if let Some(channel) = self.channels.get_mut(&id) {
+                        channel.waiting.release(n_bytes);
+                    }
+                }
                 // The peer reset the stream, or the association is lost: reported for each stream.
                 SctpEvent::AssociationLost { id, .. } => {
                     self.screen.gone(id);
@@ -249,26 +336,38 @@ impl Channels {
                 _ => {}
             }
         }
-        if let Link::Up { association, connected: true, .. } = &mut self.association
-            && (association.is_closed() || association.poll_endpoint_event().is_some())
-        {
-            self.gather(now);
-            self.lose();
-        }
     }
 
-    /// Takes every message a stream has: it is announced only once.
-    fn read(&mut self, now: Instant, id: ChannelId) {
-        while let Some(Ok(Some(chunks))) =
-            self.association().and_then(|association| association.stream(id).ok()).map(|mut stream| stream.read_sctp())
+    /// Takes messages as long as there are any and they may be taken; whether there were any. A stream announces only once that it has some.
+    fn take_messages(&mut self, now: Instant) -> bool {
+        let (waited, mut taken) = (self.intake.opens_at().is_some(), false);
+        while let Some(&id) = self.readable.first()
+            && self.intake.is_open(now)
         {
+            let message = self.association().and_then(|association| association.stream(id).ok()).map(|mut stream| stream.read_sctp());
+            let Some(Ok(Some(chunks))) = message else {
+                self.readable.remove(&id);
+                continue;
+            };
             self.screen.taken(chunks.chunks.len());
             match chunks.to_payload(MAX_MESSAGE) {
-                Ok(payload) => self.handle_message(now, id, chunks.ppi, payload),
+                Ok(payload) => {
+                    self.intake.take(payload.len());
+                    self.handle_message(now, id, chunks.ppi, payload);
+                }
                 // More than SDP's max-message-size, which browsers respect.
-                Err(_) => return self.abort(now),
+                Err(_) => self.abort(now),
             }
+            taken = true;
         }
+        self.screen.set_untaken(!self.readable.is_empty());
+        if waited
+            && taken
+            && let Some(reminder) = self.screen.reminder()
+        {
+            self.deliver(now, reminder);
+        }
+        taken
     }
 
     fn handle_message(&mut self, now: Instant, id: ChannelId, kind: PayloadProtocolIdentifier, payload: BytesMut) {
@@ -373,12 +472,6 @@ impl Channels {
             self.screen.closing(id);
         }
     }
-
-    fn buffered(&mut self) -> usize {
-        let Link::Up { association, .. } = &mut self.association else { return 0 };
-        let buffered = |id: &ChannelId| association.stream(*id).and_then(|stream| stream.buffered_amount()).unwrap_or(0);
-        self.channels.keys().map(buffered).sum()
-    }
 }
 
 /// The channel a client asks for, if it may have it.
@@ -398,6 +491,7 @@ fn accept(id: ChannelId, open: DataChannelOpen, existing: usize) -> Option<Chann
             ReliabilityType::Timed => Reliability::MaxLifetime(open.reliability_parameter),
             _ => Reliability::Reliable,
         },
+        waiting: Waiting::default(),
     })
 }
 

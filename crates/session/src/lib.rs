@@ -13,10 +13,13 @@ mod channels;
 mod dtls;
 mod flight;
 mod hello;
+mod intake;
+mod patience;
 mod reassembly;
 mod record;
 mod screen;
 mod session;
+mod waiting;
 
 use switchyard_rtp::srtp::SrtpKeys;
 
@@ -59,7 +62,7 @@ pub enum Event {
         /// How hard messages are retried, in both directions.
         reliability: Reliability,
     },
-    /// A whole message arrived.
+    /// A whole message arrived. They are taken at 2 MiB a second, each counted as 1 KiB at least, after 4 MiB at once; who sends faster has to wait.
     Message {
         /// The channel it came through.
         channel: ChannelId,
@@ -125,7 +128,7 @@ pub enum SendError {
     /// More than [`MAX_MESSAGE`] bytes.
     #[error("the message is too large")]
     TooLarge,
-    /// Too much is waiting to be sent; try again later.
+    /// Too much is waiting to be sent on reliable channels; the message is lost unless it is sent again later.
     #[error("the send buffer is full")]
     Full,
 }

@@ -36,6 +36,9 @@ const MAX_STREAMS: usize = 2 * crate::channels::MAX_CHANNELS + 1;
 /// window: this keeps one-byte chunks to 6 MB.
 const MAX_CHUNKS: usize = 1 << 14;
 
+/// The same while messages are not taken because the client sends too fast: what comes beyond is lost on purpose, and comes again.
+const MAX_UNTAKEN: usize = MAX_CHUNKS / 2;
+
 /// What to do with an incoming packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -61,6 +64,12 @@ pub(crate) struct Screen {
     streams: BTreeSet<u16>,
     closing: BTreeSet<u16>,
     chunks: usize,
+    /// Messages wait to be taken.
+    untaken: bool,
+    /// The window the client was told last.
+    advertised: u32,
+    /// The common header of what the client sends: ports and verification tag.
+    header: Option<[u8; COMMON_HEADER]>,
 }
 
 impl Screen {
@@ -76,6 +85,9 @@ impl Screen {
             streams: BTreeSet::new(),
             closing: BTreeSet::new(),
             chunks: 0,
+            untaken: false,
+            advertised: window,
+            header: None,
         }
     }
 
@@ -90,9 +102,11 @@ impl Screen {
                 _ if self.init.is_none() => return Verdict::Drop,
                 DATA => {
                     let (Some(tsn), Some(stream)) = (u32_at(chunk, 4), u16_at(chunk, 8)) else { return Verdict::Drop };
-                    if self.leaps(tsn) {
+                    if self.leaps(tsn) || self.untaken && self.chunks >= MAX_UNTAKEN {
                         return Verdict::Drop;
                     }
+                    self.header = packet.first_chunk().copied();
+                    let chunk = &mut packet[at..end];
                     if self.closing.contains(&stream) {
                         chunk[1] |= WHOLE_UNORDERED;
                         chunk[8..10].copy_from_slice(&SINK.to_be_bytes());
@@ -136,7 +150,8 @@ impl Screen {
                 INIT_ACK => self.init_ack = Some(packet.clone()),
                 SACK => {
                     self.acknowledged = u32_at(chunk, 4).unwrap_or(self.acknowledged);
-                    if u32_at(chunk, 8) == Some(self.window) {
+                    self.advertised = u32_at(chunk, 8).unwrap_or(self.advertised);
+                    if self.advertised == self.window {
                         self.chunks = 0;
                     }
                 }
@@ -157,6 +172,27 @@ impl Screen {
     /// A message of so many chunks was taken out of `rtc-sctp`.
     pub(crate) fn taken(&mut self, chunks: usize) {
         self.chunks = self.chunks.saturating_sub(chunks);
+    }
+
+    /// Whether messages wait to be taken, which is no fault of the client's.
+    pub(crate) fn set_untaken(&mut self, untaken: bool) {
+        self.untaken = untaken;
+    }
+
+    /// A packet that has `rtc-sctp` tell the client of its window, if the client may wait for that: one that repeats the last byte acknowledged. A receiver that has
+    /// taken data should say so (RFC 9260 §6.2), but `rtc-sctp` speaks only when it is spoken to, and the client would try again when its timer runs out.
+    pub(crate) fn reminder(&self) -> Option<Bytes> {
+        if self.advertised >= self.window / 2 {
+            return None;
+        }
+        let mut packet = self.header?.to_vec();
+        // Type, all flags (also the one that asks for an acknowledgement at once, RFC 7053), length, TSN, stream and its number, protocol, one byte and its padding.
+        packet.extend([DATA, 0x0f, 0, 17]);
+        packet.extend(self.acknowledged.to_be_bytes());
+        packet.extend(SINK.to_be_bytes());
+        packet.extend([0, 0, 0, 0, 0, 53, 0, 0, 0, 0]);
+        seal(&mut packet);
+        Some(packet.into())
     }
 
     /// The server closed this stream: what still comes for it goes to [`SINK`]. `rtc-sctp` does not give out data of a

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::certificate::{Certificate, Fingerprint};
 use crate::channels::Channels;
 use crate::dtls::{Dtls, Output};
@@ -76,9 +78,16 @@ impl Session {
         self.events.pop_front()
     }
 
-    /// Queues a message on an open channel.
-    pub fn send(&mut self, now: Instant, channel: ChannelId, text: bool, message: &[u8]) -> Result<(), SendError> {
+    /// Queues a message on an open channel. On a channel that is not reliable it takes the place of older ones where more than a few wait; on a reliable one it waits
+    /// for as long as it takes, among at most 1 MiB of messages, each counted with 256 bytes more.
+    pub fn send(&mut self, now: Instant, channel: ChannelId, text: bool, message: Bytes) -> Result<(), SendError> {
         self.channels.send(now, channel, text, message)
+    }
+
+    /// The client is heard again after a pause, or over another path: what was sent in vain is sent again at once.
+    pub fn hurry(&mut self, now: Instant) {
+        self.channels.hurry(now);
+        self.take_channel_events();
     }
 
     /// Dials a channel; [`Event::ChannelOpened`] says when the client confirmed it. May be called at any time: the

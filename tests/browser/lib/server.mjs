@@ -30,8 +30,8 @@ export async function startServer(...options) {
     async crash() {
       current.child.kill("SIGKILL");
       await current.closed;
-      // Of an option that is there twice, the last one holds.
-      current = await start([...options, "--http", new URL(origin).host, "--media-port", String(media)], log);
+      const others = options.filter((option, at) => option !== "--http" && options[at - 1] !== "--http");
+      current = await start(["--http", new URL(origin).host, "--media-port", String(media), ...others], log);
     },
   };
 }

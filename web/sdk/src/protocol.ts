@@ -471,7 +471,11 @@ muted: boolean, } | { "kind": "chat",
 /**
  * What.
  */
-message: ChatMessage, } | { "kind": "closing", 
+message: ChatMessage, } | { "kind": "data_missed", 
+/**
+ * How many, since this was said last.
+ */
+messages: number, } | { "kind": "closing", 
 /**
  * Why.
  */

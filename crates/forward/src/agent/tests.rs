@@ -67,7 +67,7 @@ fn an_authentic_check_is_answered_and_its_address_nominated() {
     let ice = credentials(1);
     let mut agent = Agent::new(ice.clone());
     let (heard, mut answer) = handle(&mut agent, Instant::now(), &path(1), &Check::new(&ice).build());
-    assert_eq!(heard, Ok(Heard { new: true, forgotten: None, nominated: true }));
+    assert_eq!(heard, Ok(Heard { new: true, forgotten: None, moved: true }));
     assert_eq!(answer.typ, BINDING_SUCCESS);
     MessageIntegrity::check(&mut answer, ice.pwd.as_bytes(), AwsLcRsProvider::new().crypto()).unwrap();
     assert_eq!(agent.egress(), Some(path(1)));
@@ -104,7 +104,7 @@ fn use_candidate_behind_the_integrity_attribute_does_not_count() {
     FINGERPRINT.add_to(&mut m).unwrap();
     let mut agent = Agent::new(ice);
     let (heard, _) = handle(&mut agent, Instant::now(), &path(1), &m.raw);
-    assert_eq!(heard.map(|heard| heard.nominated), Ok(false));
+    assert_eq!(heard.map(|heard| heard.moved), Ok(false));
 }
 
 #[test]
@@ -144,6 +144,76 @@ fn during_a_restart_both_credentials_count_until_the_new_path_is_nominated() {
     handle(&mut agent, now, &path(2), &Check::new(&new).build()).0.unwrap();
     assert_eq!(agent.egress(), Some(path(2)));
     assert_eq!(handle(&mut agent, now, &path(1), &Check::new(&old).build()).0, Err(Refused::UnknownUser));
+}
+
+#[test]
+fn a_nomination_from_another_port_moves_media_at_once_and_back() {
+    let ice = credentials(1);
+    let now = Instant::now();
+    let mut agent = Agent::new(ice.clone());
+    for port in [1, 2, 1, 3] {
+        let (heard, _) = handle(&mut agent, now, &path(port), &Check::new(&ice).build());
+        assert!(heard.unwrap().moved);
+        assert_eq!(agent.egress(), Some(path(port)));
+    }
+    assert!(!handle(&mut agent, now, &path(3), &Check::new(&ice).build()).0.unwrap().moved, "there already");
+}
+
+#[test]
+fn a_check_of_another_path_moves_media_only_when_the_path_in_use_is_deserted() {
+    let ice = credentials(1);
+    let start = Instant::now();
+    let at = |ms: u64| start + Duration::from_millis(ms);
+    let consent = Check { nominate: false, ..Check::new(&ice) }.build();
+    let mut agent = Agent::new(ice.clone());
+    handle(&mut agent, at(0), &path(1), &Check::new(&ice).build()).0.unwrap();
+    // A second path that is kept alive: nothing moves while the first is.
+    for ms in (0..60_000).step_by(2_500) {
+        handle(&mut agent, at(ms), &path(1), &consent).0.unwrap();
+        handle(&mut agent, at(ms + 2_400), &path(2), &consent).0.unwrap();
+        assert_eq!(agent.egress(), Some(path(1)));
+    }
+    let last = 57_500;
+    let (heard, _) = handle(&mut agent, at(last) + DESERTED - Duration::from_millis(1), &path(3), &consent);
+    assert!(!heard.unwrap().moved);
+    // The NAT has given the client another port, and the client doesn't know.
+    let (heard, _) = handle(&mut agent, at(last) + DESERTED, &path(3), &consent);
+    assert!(heard.unwrap().moved);
+    assert_eq!(agent.egress(), Some(path(3)));
+    // What is still under way from before moves nothing back.
+    handle(&mut agent, at(last) + DESERTED, &path(1), &consent).0.unwrap();
+    assert_eq!(agent.egress(), Some(path(3)));
+}
+
+#[test]
+fn during_a_restart_only_a_nomination_moves_media() {
+    let (old, new) = (credentials(1), credentials(2));
+    let now = Instant::now();
+    let mut agent = Agent::new(old.clone());
+    handle(&mut agent, now, &path(1), &Check::new(&old).build()).0.unwrap();
+    agent.restart(new.clone());
+    let late = now + 2 * DESERTED;
+    handle(&mut agent, late, &path(2), &Check { nominate: false, ..Check::new(&new) }.build()).0.unwrap();
+    handle(&mut agent, late, &path(3), &Check { nominate: false, ..Check::new(&old) }.build()).0.unwrap();
+    assert_eq!(agent.egress(), Some(path(1)));
+    handle(&mut agent, late, &path(2), &Check::new(&new).build()).0.unwrap();
+    assert_eq!(agent.egress(), Some(path(2)));
+}
+
+#[test]
+fn the_same_address_through_another_of_the_servers_is_another_path() {
+    let ice = credentials(1);
+    let now = Instant::now();
+    let mut agent = Agent::new(ice.clone());
+    let elsewhere = Path { local: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), ..path(1) };
+    handle(&mut agent, now, &path(1), &Check::new(&ice).build()).0.unwrap();
+    let (heard, _) = handle(&mut agent, now, &elsewhere, &Check::new(&ice).build());
+    assert_eq!(heard, Ok(Heard { new: false, forgotten: None, moved: true }));
+    assert_eq!(agent.egress(), Some(elsewhere));
+    // One of the two expires: the address is still the peer's.
+    handle(&mut agent, now + CONSENT / 2, &elsewhere, &Check::new(&ice).build()).0.unwrap();
+    assert!(agent.expire(now + CONSENT).is_empty());
+    assert_eq!(agent.egress(), Some(elsewhere));
 }
 
 #[test]

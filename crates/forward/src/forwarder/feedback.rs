@@ -134,8 +134,15 @@ impl Forwarder {
         }
     }
 
-    /// Does what is due: feedback, reports, retransmission requests, expired paths.
+    /// Does what is due: expired paths, reports, feedback, retransmission requests; keyframe requests last, which the others may bring about.
     pub fn handle_timeout(&mut self, now: Instant, wire: &mut impl Wire) {
+        if self.next_scan.is_some_and(|scan| scan <= now) {
+            let late = self.next_scan.take().map_or(Duration::ZERO, |scan| now.saturating_duration_since(scan));
+            self.scan(now, late, wire);
+            if !self.peers.is_empty() {
+                self.schedule_scan(now);
+            }
+        }
         if self.next_tick.is_some_and(|tick| tick <= now) {
             self.next_tick = None;
             self.report_arrivals(now, wire);
@@ -143,13 +150,6 @@ impl Forwarder {
             self.ask_for_keyframes(now, wire);
             if !(self.arrivals.is_empty() && self.holes.is_empty() && self.keyframes.is_empty()) {
                 self.schedule_tick(now, TICK);
-            }
-        }
-        if self.next_scan.is_some_and(|scan| scan <= now) {
-            self.next_scan = None;
-            self.scan(now, wire);
-            if !self.peers.is_empty() {
-                self.schedule_scan(now);
             }
         }
         self.egress.flush(wire);
@@ -201,6 +201,12 @@ impl Forwarder {
             if !track.enabled {
                 return false;
             }
+            if let Home::Local { peer } = track.home
+                && peers.get(peer).is_some_and(|peer| peer.pulse.is_silent(now))
+            {
+                // It would not hear the request, which is made as soon as it is heard.
+                return true;
+            }
             if track.keyframes.poll(now) {
                 match track.home {
                     Home::Remote(worker) => wire.tell(worker, Remote::RequestKeyframe(track.key)),
@@ -220,8 +226,8 @@ impl Forwarder {
         });
     }
 
-    /// Looks at every peer: silence, expired paths, reports.
-    fn scan(&mut self, now: Instant, wire: &mut impl Wire) {
+    /// Looks at every peer: gaps, silence, expired paths, reports. `late`: how long ago it should have looked.
+    fn scan(&mut self, now: Instant, late: Duration, wire: &mut impl Wire) {
         for index in 0..self.peers.capacity() {
             let Some(peer) = self.peers.get_mut(index) else { continue };
             match peer.silence.look(now, peer.heard()) {
@@ -229,6 +235,12 @@ impl Forwarder {
                 Some(Change::Heard) => wire.event(Event::Heard { peer: peer.key }),
                 None => {}
             }
+            peer.pulse.excuse(late);
+            if peer.pulse.look(now, peer.heard()) {
+                wire.event(Event::Recovered { peer: peer.key });
+                self.refresh(now, index);
+            }
+            let Some(peer) = self.peers.get_mut(index) else { continue };
             let gone = peer.agent.expire(now);
             if peer.was_heard && peer.agent.egress().is_none() {
                 peer.was_heard = false;

@@ -1,5 +1,6 @@
 //! A small world around one or two forwarders: clients with real keys, virtual time, and a wire that remembers.
 
+mod gaps;
 mod indices;
 mod media;
 mod world;

@@ -5,4 +5,6 @@ mod client;
 mod data;
 mod handshake;
 mod line;
+mod outages;
+mod pressure;
 mod traps;

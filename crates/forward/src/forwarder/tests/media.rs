@@ -9,11 +9,11 @@ use switchyard_rtp::srtp::Profile;
 use super::world::*;
 use crate::{Command, Drop, IceCredentials, Path, TrackKey, WorkerIndex};
 
-const CAMERA: u64 = 1;
-const SSRC: u32 = 5_000;
+pub(super) const CAMERA: u64 = 1;
+pub(super) const SSRC: u32 = 5_000;
 
 /// Client 0 publishes a camera, the others have one audio and one video m-line each.
-fn room(others: usize, profile: Profile, rtx: bool) -> World {
+pub(super) fn room(others: usize, profile: Profile, rtx: bool) -> World {
     let mut world = World::new(1);
     for _ in 0..=others {
         world.join(0, profile);
@@ -27,7 +27,7 @@ fn room(others: usize, profile: Profile, rtx: bool) -> World {
     world
 }
 
-fn subscribe(world: &mut World, client: usize, track: u64, rtx: bool) {
+pub(super) fn subscribe(world: &mut World, client: usize, track: u64, rtx: bool) {
     let (peer, worker) = (world.clients[client].key, world.clients[client].worker);
     let senders = vec![
         Some(sender(MediaKind::Audio, 100 * client as u32 + 10, false)),
@@ -37,17 +37,17 @@ fn subscribe(world: &mut World, client: usize, track: u64, rtx: bool) {
     world.route(client, 1, Some(track));
 }
 
-fn frame(first: u64, count: u64, keyframe: bool) -> Vec<(u32, u8, u64, u32, Vec<u8>)> {
+pub(super) fn frame(first: u64, count: u64, keyframe: bool) -> Vec<(u32, u8, u64, u32, Vec<u8>)> {
     (first..first + count)
         .map(|index| (SSRC, VP8, index, index as u32 / 3 * 3_000, vp8(keyframe && index == first, 1_100, index as u8)))
         .collect()
 }
 
-fn rtcp_of(world: &World, client: usize, mut matches: impl FnMut(&Packet<'_>) -> bool) -> usize {
+pub(super) fn rtcp_of(world: &World, client: usize, mut matches: impl FnMut(&Packet<'_>) -> bool) -> usize {
     world.clients[client].rtcp.iter().flat_map(|bytes| Packets::parse(bytes).flatten()).filter(|packet| matches(packet)).count()
 }
 
-fn is_pli(packet: &Packet<'_>) -> bool {
+pub(super) fn is_pli(packet: &Packet<'_>) -> bool {
     matches!(packet, Packet::PictureLossIndication { media: SSRC, .. })
 }
 

@@ -8,6 +8,7 @@ use rtc_sctp::PayloadProtocolIdentifier;
 use super::client::{Offer, Seen};
 use super::line::{Line, Random, To, Weather};
 use crate::channels::{MAX_BUFFERED, MAX_CHANNELS, MAX_NAME};
+use crate::waiting::OVERHEAD;
 use crate::{Event, MAX_MESSAGE, OpenError, Reliability, SendError};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -64,14 +65,14 @@ fn a_clients_channel_opens_with_what_it_asked_for() {
 fn the_server_dials_odd_ids_even_before_the_handshake() {
     let mut line = Line::new(1, Weather::default(), Offer::default());
     let early = line.session.open_channel(line.now, "early", "p", false, Reliability::MaxRetransmits(2)).expect("an id");
-    assert_eq!(line.session.send(line.now, early, true, b"too soon"), Err(SendError::NotOpen));
+    assert_eq!(line.send(early, true, b"too soon"), Err(SendError::NotOpen));
     assert!(line.run_until(MINUTE, |line| opened(line).len() == 1));
     let late = line.session.open_channel(line.now, "late", "", true, Reliability::Reliable).expect("an id");
     assert!(line.run_until(MINUTE, |line| opened(line).len() == 2));
     assert_eq!((early, late), (1, 3));
     let dialled = Seen::Dialled(1, "early".to_owned(), "p".to_owned(), ChannelType::PartialReliableRexmitUnordered, 2);
     assert!(line.client.seen.contains(&dialled), "{:?}", line.client.seen);
-    line.session.send(line.now, late, true, b"hello").expect("taken");
+    line.send(late, true, b"hello").expect("taken");
     assert!(line.run_until(MINUTE, |line| line.client.seen.contains(&Seen::Message(3, true, b"hello".to_vec()))));
 }
 
@@ -80,7 +81,7 @@ fn text_binary_and_empty_messages_arrive_as_what_they_are() {
     let mut line = with_channel();
     let messages: [(bool, &[u8]); 4] = [(true, b"text"), (false, b"\x00binary"), (true, b""), (false, b"")];
     for (text, data) in messages {
-        line.session.send(line.now, 0, text, data).expect("taken");
+        line.send(0, text, data).expect("taken");
         line.client.send(line.now, 0, text, data);
     }
     assert!(line.run_until(MINUTE, |line| line.messages().len() == 4 && line.client.seen.len() == 4));
@@ -101,7 +102,7 @@ fn sixty_four_kilobytes_cross_a_bad_line_intact_both_ways() {
         line.client.seen.clear();
         let (up, down) = (noise(seed, 65_536), noise(seed + 1000, 65_536));
         line.client.send(line.now, 0, false, &up);
-        line.session.send(line.now, 0, false, &down).expect("taken");
+        line.send(0, false, &down).expect("taken");
         assert!(line.run_until(10 * MINUTE, |line| !line.messages().is_empty() && !line.client.seen.is_empty()), "seed {seed}");
         assert_eq!(line.messages(), [(0, false, up)]);
         assert_eq!(line.client.seen, [Seen::Message(0, false, down)]);
@@ -136,9 +137,9 @@ fn the_association_comes_up_on_a_line_that_loses_and_repeats_its_first_packets()
 fn the_largest_message_passes_and_a_larger_one_is_refused() {
     let mut line = with_channel();
     let largest = noise(1, MAX_MESSAGE);
-    line.session.send(line.now, 0, false, &largest).expect("taken");
+    line.send(0, false, &largest).expect("taken");
     line.client.send(line.now, 0, false, &largest);
-    assert_eq!(line.session.send(line.now, 0, false, &vec![0; MAX_MESSAGE + 1]), Err(SendError::TooLarge));
+    assert_eq!(line.send(0, false, &vec![0; MAX_MESSAGE + 1]), Err(SendError::TooLarge));
     assert!(line.run_until(MINUTE, |line| !line.messages().is_empty() && !line.client.seen.is_empty()));
     assert_eq!(line.messages()[0].2, largest);
     assert_eq!(line.client.seen[0], Seen::Message(0, false, largest));
@@ -148,14 +149,14 @@ fn the_largest_message_passes_and_a_larger_one_is_refused() {
 fn what_waits_to_be_sent_is_limited_and_drains() {
     let mut line = with_channel();
     let mut taken = 0;
-    while line.session.send(line.now, 0, false, &[1; 10_000]).is_ok() {
+    while line.send(0, false, &[1; 10_000]).is_ok() {
         taken += 1;
     }
-    assert_eq!(taken, MAX_BUFFERED / 10_000);
-    assert_eq!(line.session.send(line.now, 0, false, &[1; 10_000]), Err(SendError::Full));
+    assert_eq!(taken, MAX_BUFFERED / (10_000 + OVERHEAD));
+    assert_eq!(line.send(0, false, &[1; 10_000]), Err(SendError::Full));
     assert!(line.run_until(MINUTE, |line| line.client.seen.len() == taken));
     line.run(Duration::from_secs(1));
-    assert_eq!(line.session.send(line.now, 0, false, &[1; 10_000]), Ok(()));
+    assert_eq!(line.send(0, false, &[1; 10_000]), Ok(()));
 }
 
 #[test]
@@ -165,11 +166,11 @@ fn an_unreliable_message_is_given_up_and_a_reliable_one_is_not() {
     assert!(line.run_until(MINUTE, |line| line.client.seen.contains(&Seen::Confirmed(2))));
     line.client.seen.clear();
     line.filter = Box::new(|to, _| to == To::Server);
-    line.session.send(line.now, 2, true, b"lost").expect("taken");
-    line.session.send(line.now, 0, true, b"kept").expect("taken");
+    line.send(2, true, b"lost").expect("taken");
+    line.send(0, true, b"kept").expect("taken");
     line.run(Duration::from_millis(500));
     line.filter = Box::new(|_, _| true);
-    line.session.send(line.now, 2, true, b"later").expect("taken");
+    line.send(2, true, b"later").expect("taken");
     assert!(line.run_until(MINUTE, |line| line.client.seen.len() == 2));
     line.run(MINUTE);
     assert!(line.client.seen.contains(&Seen::Message(0, true, b"kept".to_vec())));
@@ -181,7 +182,7 @@ fn an_unreliable_message_is_given_up_and_a_reliable_one_is_not() {
 fn data_is_delivered_after_two_minutes_of_silence() {
     let mut line = with_channel();
     line.filter = Box::new(|_, _| false);
-    line.session.send(line.now, 0, true, b"patient").expect("taken");
+    line.send(0, true, b"patient").expect("taken");
     line.run(2 * MINUTE);
     line.filter = Box::new(|_, _| true);
     assert!(line.run_until(2 * MINUTE, |line| line.client.seen.contains(&Seen::Message(0, true, b"patient".to_vec()))));
@@ -192,7 +193,7 @@ fn a_channel_closed_by_the_client_is_reported_and_its_id_can_be_used_again() {
     let mut line = with_channel();
     line.client.reset(line.now, 0);
     assert!(line.run_until(MINUTE, |line| closed(line) == [0]));
-    assert_eq!(line.session.send(line.now, 0, true, b"late"), Err(SendError::NotOpen));
+    assert_eq!(line.send(0, true, b"late"), Err(SendError::NotOpen));
     assert!(line.run_until(MINUTE, |line| line.client.seen.contains(&Seen::Gone(0))));
     line.client.dial(line.now, 0, "again", ChannelType::Reliable, 0);
     assert!(line.run_until(MINUTE, |line| opened(line).len() == 2));

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::client::{Client, Offer, Seen};
-use crate::{Certificate, Event, FailReason, Session};
+use crate::{Certificate, ChannelId, Event, FailReason, SendError, Session};
 
 /// One identity for all tests: it is shared by design.
 pub(super) static CERTIFICATE: LazyLock<Arc<Certificate>> = LazyLock::new(|| Certificate::generate().expect("a certificate"));
@@ -120,6 +122,11 @@ impl Line {
         self.events.iter().filter_map(message).collect()
     }
 
+    /// Has the session send a message.
+    pub(super) fn send(&mut self, channel: ChannelId, text: bool, message: &[u8]) -> Result<(), SendError> {
+        self.session.send(self.now, channel, text, Bytes::copy_from_slice(message))
+    }
+
     /// Lets the session handle a datagram at once.
     pub(super) fn inject(&mut self, datagram: &[u8]) {
         self.session.handle_datagram(self.now, datagram);
@@ -157,12 +164,15 @@ impl Line {
         }
     }
 
-    /// Goes to the next thing that happens; `false` if nothing ever does.
-    fn step(&mut self) -> bool {
+    /// Goes to the next thing that happens before `end`, or to `end` if nothing does, and then says `false`.
+    fn step(&mut self, end: Instant) -> bool {
         self.drain();
         let arrival = self.flying.iter().map(|flying| flying.arrives).min();
         let next = [arrival, self.session.poll_timeout(), self.client.poll_timeout()].into_iter().flatten().min();
-        let Some(next) = next else { return false };
+        let Some(next) = next.filter(|next| *next <= end) else {
+            self.now = end;
+            return false;
+        };
         self.now = self.now.max(next);
         let first = (0..self.flying.len())
             .filter(|&index| self.flying[index].arrives <= self.now)
@@ -193,7 +203,7 @@ impl Line {
         let end = self.now + limit;
         self.drain();
         while !done(self) {
-            if self.now >= end || !self.step() {
+            if self.now >= end || !self.step(end) {
                 return false;
             }
         }
