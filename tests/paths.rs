@@ -63,6 +63,7 @@ async fn media_and_data_follow_a_participant_whose_nat_changes_its_port() {
             // What was under way may still come.
             tokio::time::sleep(Duration::from_millis(200)).await;
             player.receives(&tracks, 20).await;
+            println!("media after {:?}", rebound.elapsed());
             assert!(rebound.elapsed() < REBINDING, "media after {:?}", rebound.elapsed());
         }
         let (up, down) = (numbered(round, 65_536), numbered(round + 100, 65_536));

@@ -127,13 +127,7 @@ impl Channels {
             Verdict::Answer(answer) => return self.packets.push_back(answer),
             Verdict::Abuse => return self.abort(now),
         }
-        self.deliver(now, packet.into());
-        self.handle_events(now);
-    }
-
-    /// Gives a packet to `rtc-sctp`.
-    fn deliver(&mut self, now: Instant, packet: Bytes) {
-        match (self.endpoint.handle(now, PEER, None, packet), &mut self.association) {
+        match (self.endpoint.handle(now, PEER, None, packet.into()), &mut self.association) {
             (Some((handle, DatagramEvent::NewAssociation(association))), link @ Link::Waiting) => {
                 *link = Link::Up { handle, association: Box::new(association), connected: false };
             }
@@ -142,6 +136,7 @@ impl Channels {
             }
             _ => {}
         }
+        self.handle_events(now);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -340,7 +335,7 @@ impl Channels {
 
     /// Takes messages as long as there are any and they may be taken; whether there were any. A stream announces only once that it has some.
     fn take_messages(&mut self, now: Instant) -> bool {
-        let (waited, mut taken) = (self.intake.opens_at().is_some(), false);
+        let mut taken = false;
         while let Some(&id) = self.readable.first()
             && self.intake.is_open(now)
         {
@@ -361,12 +356,6 @@ impl Channels {
             taken = true;
         }
         self.screen.set_untaken(!self.readable.is_empty());
-        if waited
-            && taken
-            && let Some(reminder) = self.screen.reminder()
-        {
-            self.deliver(now, reminder);
-        }
         taken
     }
 

@@ -66,10 +66,6 @@ pub(crate) struct Screen {
     chunks: usize,
     /// Messages wait to be taken.
     untaken: bool,
-    /// The window the client was told last.
-    advertised: u32,
-    /// The common header of what the client sends: ports and verification tag.
-    header: Option<[u8; COMMON_HEADER]>,
 }
 
 impl Screen {
@@ -86,8 +82,6 @@ impl Screen {
             closing: BTreeSet::new(),
             chunks: 0,
             untaken: false,
-            advertised: window,
-            header: None,
         }
     }
 
@@ -105,8 +99,6 @@ impl Screen {
                     if self.leaps(tsn) || self.untaken && self.chunks >= MAX_UNTAKEN {
                         return Verdict::Drop;
                     }
-                    self.header = packet.first_chunk().copied();
-                    let chunk = &mut packet[at..end];
                     if self.closing.contains(&stream) {
                         chunk[1] |= WHOLE_UNORDERED;
                         chunk[8..10].copy_from_slice(&SINK.to_be_bytes());
@@ -150,8 +142,7 @@ impl Screen {
                 INIT_ACK => self.init_ack = Some(packet.clone()),
                 SACK => {
                     self.acknowledged = u32_at(chunk, 4).unwrap_or(self.acknowledged);
-                    self.advertised = u32_at(chunk, 8).unwrap_or(self.advertised);
-                    if self.advertised == self.window {
+                    if u32_at(chunk, 8) == Some(self.window) {
                         self.chunks = 0;
                     }
                 }
@@ -177,22 +168,6 @@ impl Screen {
     /// Whether messages wait to be taken, which is no fault of the client's.
     pub(crate) fn set_untaken(&mut self, untaken: bool) {
         self.untaken = untaken;
-    }
-
-    /// A packet that has `rtc-sctp` tell the client of its window, if the client may wait for that: one that repeats the last byte acknowledged. A receiver that has
-    /// taken data should say so (RFC 9260 §6.2), but `rtc-sctp` speaks only when it is spoken to, and the client would try again when its timer runs out.
-    pub(crate) fn reminder(&self) -> Option<Bytes> {
-        if self.advertised >= self.window / 2 {
-            return None;
-        }
-        let mut packet = self.header?.to_vec();
-        // Type, all flags (also the one that asks for an acknowledgement at once, RFC 7053), length, TSN, stream and its number, protocol, one byte and its padding.
-        packet.extend([DATA, 0x0f, 0, 17]);
-        packet.extend(self.acknowledged.to_be_bytes());
-        packet.extend(SINK.to_be_bytes());
-        packet.extend([0, 0, 0, 0, 0, 53, 0, 0, 0, 0]);
-        seal(&mut packet);
-        Some(packet.into())
     }
 
     /// The server closed this stream: what still comes for it goes to [`SINK`]. `rtc-sctp` does not give out data of a

@@ -28,6 +28,7 @@ fn who_sends_too_fast_waits_and_loses_nothing() {
     let start = line.now;
     assert!(line.run_until(MINUTE, |line| taken(line) == count), "{} of {count}", taken(&line));
     let seconds = (line.now - start).as_secs_f64();
+    println!("{total} bytes in {seconds} s");
     assert!(seconds > 3.9, "{total} bytes in {seconds} s are more than the rate");
     assert!(seconds < 8.0, "{total} bytes took {seconds} s: the client waits for its own timers");
     assert!(line.messages().iter().all(|(_, _, data)| *data == message));
