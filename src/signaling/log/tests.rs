@@ -22,7 +22,8 @@ fn missed(texts: &[&str]) -> Result<Missed, WrongCount> {
 fn a_client_gets_what_it_has_not_got() {
     use Class::{Answer, Event};
     let long = "x".repeat(30);
-    let cases: &[(&str, &[(Class, &str)], u32, Result<Missed, WrongCount>)] = &[
+    type Case<'a> = (&'a str, &'a [(Class, &'a str)], u32, Result<Missed, WrongCount>);
+    let cases: &[Case<'_>] = &[
         ("nothing was sent", &[], 0, missed(&[])),
         ("more than was sent", &[], 1, Err(WrongCount)),
         ("nothing was got", &[(Event, "a"), (Answer, "b"), (Event, "c")], 0, missed(&["a", "b", "c"])),
