@@ -65,7 +65,6 @@ async fn ten_times_two_hundred_joins_and_leaves_leave_nothing_behind() {
     let server = Server::start(&["--debug-http"]).await;
     // Whatever is made once is made.
     meet(&server, 0).await;
-    let (_socket, _) = server.join("somewhere", "Eve").await;
     let baseline = settled(&server, None).await;
     let mut memories = Vec::new();
     for cycle in 0..CYCLES {
