@@ -59,7 +59,11 @@ const OUTAGES = [
   })),
 ];
 
-meeting("Chromium and Firefox get over what happens to a network", { fps: 15, timeout: 420_000 }, async (scene, { line, Ada, Eve, Ben, behind }) => {
+for (const who of ["Ada", "Eve"]) {
+  meeting(`${who === "Ada" ? "Chromium" : "Firefox"} gets over what happens to a network`, { fps: 15, timeout: 420_000, who: [who] }, play);
+}
+
+async function play(scene, { line, Ada, Eve, Ben, behind }) {
   await line.say("line delay=10ms");
   const people = [Ada, Eve, Ben].filter(Boolean);
   const watch = await Watch.start(people);
@@ -101,4 +105,4 @@ meeting("Chromium and Firefox get over what happens to a network", { fps: 15, ti
       scene.report(`${name}: ${await watch.nothingLost()} numbered messages arrived, all in order`);
     });
   }
-});
+}

@@ -9,6 +9,9 @@ use switchyard_rtp::sequence;
 pub(crate) const INTERVAL: Duration = Duration::from_millis(50);
 /// Sequence numbers in one message: 50 ms of 80 Mbit/s. A jump beyond begins anew.
 const MAX_PACKETS: usize = 512;
+/// After nothing has arrived for so long the line was away, and what was sent meanwhile is not reported as lost: publishers would take it for congestion, and
+/// send the keyframe that everybody waits for at a fraction of what the line carries.
+const OUTAGE: Duration = Duration::from_millis(500);
 
 /// The arrivals that were not reported yet.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(crate) struct Arrivals {
     base: Option<u64>,
     /// By sequence number, in ticks of 250 µs.
     times: Vec<Option<i64>>,
+    /// When the latest came, in the same ticks.
+    latest: i64,
     messages: u8,
     media_ssrc: u32,
     reported: Option<Instant>,
@@ -24,7 +29,7 @@ pub(crate) struct Arrivals {
 
 impl Arrivals {
     pub(crate) fn new() -> Self {
-        Self { base: None, times: Vec::new(), messages: 0, media_ssrc: 0, reported: None }
+        Self { base: None, times: Vec::new(), latest: 0, messages: 0, media_ssrc: 0, reported: None }
     }
 
     /// A packet has arrived, `since_epoch` after any fixed moment.
@@ -36,7 +41,8 @@ impl Arrivals {
         let reference = base + (self.times.len() as u64).saturating_sub(1);
         let Some(index) = sequence::nearest(reference, sequence).filter(|&index| index >= base) else { return };
         let place = (index - base) as usize;
-        if place >= MAX_PACKETS {
+        let away = ticks - std::mem::replace(&mut self.latest, ticks) >= OUTAGE.as_millis() as i64 * TICKS_PER_SECOND / 1_000;
+        if place >= MAX_PACKETS || (away && !self.is_pending()) {
             self.base = Some(index);
             self.times.clear();
             self.times.push(Some(ticks));
@@ -80,6 +86,24 @@ impl Arrivals {
 mod tests {
     use super::*;
     use switchyard_rtp::rtcp::{Packet, Packets};
+
+    #[test]
+    fn what_was_lost_while_the_line_was_away_is_not_reported() {
+        let reported = |pause: u64| {
+            let mut arrivals = Arrivals::new();
+            let mut buffer = [0; 1_000];
+            arrivals.record(10, 9, Duration::from_secs(5));
+            arrivals.report(Instant::now(), 1, &mut RtcpWriter::new(&mut buffer));
+            arrivals.record(20, 9, Duration::from_millis(5_000 + pause));
+            let mut writer = RtcpWriter::new(&mut buffer);
+            arrivals.report(Instant::now(), 1, &mut writer);
+            let len = writer.len();
+            let Some(Ok(Packet::TransportFeedback(feedback))) = Packets::parse(&buffer[..len]).next() else { panic!("no feedback") };
+            (feedback.base_sequence, feedback.status_count)
+        };
+        assert_eq!(reported(400), (11, 10));
+        assert_eq!(reported(600), (20, 1));
+    }
 
     #[test]
     fn what_is_read_from_the_message_is_what_arrived() {
