@@ -32,10 +32,11 @@ async function readQuality(counters) {
     for (const track of participant.tracks.values()) {
       const mid = room.mid(track);
       const ofLine = incoming.filter((stream) => mid !== null && stream.mid === mid);
-      ofLine.sort((a, b) => (b.lastPacketReceivedTimestamp ?? 0) - (a.lastPacketReceivedTimestamp ?? 0));
-      if (!ofLine[0]) continue;
+      if (ofLine.length === 0) continue;
       people[participant.name] ??= {};
-      people[participant.name][track.source] = Object.fromEntries(counters.map((name) => [name, ofLine[0][name] ?? 0]));
+      // All that the m-line ever carried, so that the numbers only grow.
+      const total = (name) => ofLine.reduce((sum, stream) => sum + (stream[name] ?? 0), 0);
+      people[participant.name][track.source] = Object.fromEntries(counters.map((name) => [name, total(name)]));
     }
   }
   const sum = (name, kind) => outgoing.filter((stream) => stream.kind === kind).reduce((total, stream) => total + (stream[name] ?? 0), 0);
