@@ -2,6 +2,7 @@
 //!
 //! `rtc-sctp` doubles its pause with every attempt, up to a minute (RFC 9260 §6.3.3), and gives no way to change that. Over a line that was dead for 45 s the next attempt
 //! would come half a minute after it has come back. So its timers are run ahead of their time here.
+//! A message with a lifetime (`maxPacketLifeTime`) that waits meanwhile may be given up early for that; those with a number of retransmissions, or none, are not.
 
 use std::time::{Duration, Instant};
 
