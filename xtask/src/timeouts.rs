@@ -16,10 +16,11 @@ const PAGE: &str = "docs/timeouts.md";
 /// What is above this line is written by hand.
 const MARK: &str = "<!-- The rest is written by `cargo xtask timeouts`. -->";
 /// Where they are, and whose they are. The load bench has its own documentation.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 8] = [
     ("src", "The server: signaling and rooms"),
     ("crates/session/src", "The server: DTLS and data channels"),
     ("crates/forward/src", "The server: paths and media"),
+    ("crates/bandwidth/src", "The server: bandwidth"),
     ("crates/worker/src", "The server: media threads"),
     ("web/sdk/src", "The browser SDK"),
     ("web/app/src", "The app"),

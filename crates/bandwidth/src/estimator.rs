@@ -1,0 +1,509 @@
+//! The estimate of what a subscriber's line carries.
+//!
+//! It is the least of what several parts allow, each in a module of its own: the trend of the delay, the queue's length, the loss, and what
+//! arrived. It grows with time while all is well and what is sent comes near it, and by probes.
+
+use std::time::{Duration, Instant};
+
+use crate::acknowledged::Throughput;
+use crate::loss::{Loss, Verdict};
+use crate::probe::{Cluster, Finding, Probe, Probes};
+use crate::queue::Queue;
+use crate::sent::{Fate, REMEMBERED, Sent};
+use crate::trend::{Trend, Usage};
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes that a datagram takes on the line beside its own: an IPv4 and a UDP header.
+const OVERHEAD: u16 = 28;
+/// Microseconds in a tick of transport-wide feedback.
+const TICK: i64 = 250;
+/// Arrivals further apart than this, in ticks, tell of a clock that was set: a minute, beyond any consent.
+const MAX_JUMP: i64 = 240_000;
+
+/// The windows over which throughput is measured, in microseconds: long for growth, short when the line is full, which makes arrivals even.
+const LONG: i64 = 500_000;
+const SHORT: i64 = 200_000;
+const SHORTEST: i64 = 100_000;
+
+/// After a sign of congestion the rate is at least and at most this part of what arrives, and in between so that the queue empties within [`DRAIN`]
+/// milliseconds.
+const BACK_OFF: std::ops::RangeInclusive<f64> = 0.8..=0.9;
+const DRAIN: f64 = 250.0;
+/// Between two cuts, in microseconds, unless a round trip lies between: what the first did has to be seen first.
+const BETWEEN_CUTS: std::ops::RangeInclusive<i64> = 100_000..=300_000;
+/// Growth in a second, as a part of the rate, where the line's capacity isn't known.
+const GROWTH: f64 = 0.08;
+/// Around the capacity found last, as a part of it, the rate grows by so many packets in a response time, and by at most this part
+/// of it in a second: as much for all who share the line, so that who has less catches up.
+const NEAR: f64 = 0.12;
+const NEAR_PACKETS: f64 = 3.0;
+const NEAR_GROWTH: f64 = 0.35;
+/// After so long without congestion, in microseconds, the line carries more than it did.
+const NEAR_TIME: i64 = 3_000_000;
+/// A packet, in bits.
+const PACKET: f64 = 9_600.0;
+/// What is sent has to be this part of the estimate before the estimate grows by itself: else nothing shows that the line carries it.
+const USED: f64 = 0.7;
+/// The estimate may be this much more than what arrives, and this many bits.
+const AHEAD: (f64, f64) = (1.5, 10_000.0);
+
+/// Between two probes for more, in microseconds.
+const PROBE_INTERVAL: i64 = 5_000_000;
+/// After a deep cut, sooner: the line may have recovered.
+const RECOVERY_INTERVAL: i64 = 2_000_000;
+/// The first probe is this many times the rate, later ones are [`PROBE_STEP`] times.
+const FIRST_PROBE: f64 = 3.0;
+const PROBE_STEP: f64 = 2.0;
+/// What is taken of a rate at which the line was full.
+const UTILIZATION: f64 = 0.9;
+/// How long a sign of congestion keeps probes that fill the line from counting, in microseconds: they would take from whoever shares the line.
+const WARY: i64 = 5_000_000;
+
+/// Packets missing in a row for so long, in microseconds, were lost with the line, not by sending too much.
+const OUTAGE: i64 = 500_000;
+/// How long the queue stands, cuts or not, until it is somebody else's, in microseconds.
+const STUBBORN: i64 = 3_000_000;
+/// Beside who fills the queue each loss costs this part of the rate, as with TCP's cubic growth (RFC 9438 §4.6).
+const COMPETING_BACK_OFF: f64 = 0.7;
+/// A queue below this, in milliseconds, is none.
+const NO_QUEUE: f64 = 20.0;
+
+/// The bounds of an estimate, in bits a second.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// What is assumed at first.
+    pub start: u64,
+    /// It never falls below this.
+    pub least: u64,
+    /// It never grows beyond this.
+    pub most: u64,
+}
+
+impl Default for Config {
+    /// 300 kbit/s, a picture of 180 lines with sound; 30 kbit/s, sound; 100 Mbit/s.
+    fn default() -> Self {
+        Self { start: 300_000, least: 30_000, most: 100_000_000 }
+    }
+}
+
+/// What an estimator knows, to be shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figures {
+    /// Bits in a second.
+    pub estimate: u64,
+    /// Bits in a second that arrive.
+    pub acknowledged: u64,
+    /// From sending to feedback, the time between two messages included.
+    pub round_trip: Option<Duration>,
+    /// How long packets wait on the line.
+    pub queue: Duration,
+    /// The share of packets lost lately …
+    pub loss: f64,
+    /// … and what of it is the line's own.
+    pub inherent_loss: f64,
+    /// Whether somebody else on the line keeps its queue full.
+    pub competing: bool,
+}
+
+/// Estimates the bandwidth to one subscriber.
+///
+/// Each packet that carries a transport-wide sequence number is recorded with [`Estimator::sent`] under the number that [`Estimator::sequence`] had given; the
+/// subscriber's feedback goes to [`Estimator::handle_feedback`].
+#[derive(Debug)]
+pub struct Estimator {
+    config: Config,
+    start: Instant,
+    sent: Sent,
+    outgoing: Throughput,
+    arriving: Throughput,
+    trend: Trend,
+    queue: Queue,
+    loss: Loss,
+    probes: Probes,
+    /// Bits in a second.
+    rate: f64,
+    /// What arrived when the line was last full.
+    capacity: Option<f64>,
+    /// The latest arrival in ticks, as in the message and unwrapped.
+    latest: Option<(i32, i64)>,
+    /// Microseconds, smoothed.
+    round_trip: Option<i64>,
+    updated: i64,
+    cut: Option<i64>,
+    /// The rate before a cut that is being tried because of loss.
+    before_trial: Option<f64>,
+    congested: Option<i64>,
+    /// Since when the queue stands, and the cuts since then.
+    standing: Option<(i64, u32)>,
+    competing: bool,
+    wanted: f64,
+    probe_at: i64,
+    /// Bits in a second to be probed next, one probe after the other while the line carries them.
+    ramp: Option<f64>,
+    has_feedback: bool,
+    settled: bool,
+}
+
+impl Estimator {
+    /// Of a line of which nothing is known. `now` is when its time begins.
+    pub fn new(now: Instant, config: Config) -> Self {
+        Self {
+            config,
+            start: now,
+            sent: Sent::default(),
+            outgoing: Throughput::default(),
+            arriving: Throughput::default(),
+            trend: Trend::default(),
+            queue: Queue::default(),
+            loss: Loss::default(),
+            probes: Probes::default(),
+            rate: config.start as f64,
+            capacity: None,
+            latest: None,
+            round_trip: None,
+            updated: 0,
+            cut: None,
+            before_trial: None,
+            congested: None,
+            standing: None,
+            competing: false,
+            wanted: f64::INFINITY,
+            probe_at: 0,
+            ramp: Some(FIRST_PROBE * config.start as f64),
+            has_feedback: false,
+            settled: false,
+        }
+    }
+
+    /// What the line carries, in bits a second, headers of IP and UDP included.
+    pub const fn estimate(&self) -> u64 {
+        self.rate as u64
+    }
+
+    /// Whether the estimate means anything yet: the line's first probes are over, or something has shown that it carries no more.
+    pub const fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// The transport-wide sequence number of the next packet.
+    pub const fn sequence(&self) -> u16 {
+        self.sent.sequence()
+    }
+
+    /// A datagram of `size` bytes leaves, under the number that [`Estimator::sequence`] says; it may belong to a probe.
+    pub fn sent(&mut self, now: Instant, size: usize, cluster: Option<Cluster>) {
+        let at = self.micros(now);
+        let size = u16::try_from(size).unwrap_or(u16::MAX).saturating_add(OVERHEAD);
+        if let Some(cluster) = cluster {
+            self.probes.sent(cluster, size);
+        }
+        self.outgoing.add(at, size);
+        self.sent.record(at, size, cluster);
+    }
+
+    /// How many bits a second there is use for. Probes look for no more than that.
+    pub fn set_wanted(&mut self, now: Instant, bits: u64) {
+        let wanted = bits as f64;
+        // Somebody wants to see more: that is found out at once, not at the next turn.
+        if wanted > self.wanted * 1.2 && wanted > self.rate {
+            self.probe_at = self.probe_at.min(self.micros(now));
+        }
+        self.wanted = wanted;
+    }
+
+    /// The subscriber's own estimate (draft-alvestrand-rmcat-remb-03). It counts where there is no transport-wide feedback.
+    pub fn handle_remb(&mut self, bits: u64) {
+        if !self.has_feedback {
+            self.settled = true;
+            self.rate = bits.clamp(self.config.least, self.config.most) as f64;
+        }
+    }
+
+    /// The path has changed: delays of the old one say nothing of the new.
+    pub fn handle_path_change(&mut self, now: Instant) {
+        let now = self.micros(now);
+        self.forget_delays();
+        self.capacity = None;
+        self.loss.cut(now, false);
+        self.probe_at = now;
+    }
+
+    /// Takes a message of transport-wide feedback: sequence numbers, and when each arrived on the receiver's clock, in ticks of 250 µs modulo 2³².
+    pub fn handle_feedback(&mut self, now: Instant, statuses: impl IntoIterator<Item = (u16, Option<i64>)>) {
+        let now = self.micros(now);
+        let (mut newest, mut run) = (None, Run::default());
+        for (sequence, arrival) in statuses.into_iter().take(REMEMBERED) {
+            let Some(packet) = self.sent.get_mut(sequence) else { continue };
+            let (before, sent, size, cluster) = (packet.fate, packet.at, packet.size, packet.cluster);
+            match arrival {
+                None if before == Fate::Unknown => {
+                    packet.fate = Fate::Missing;
+                    run.add(sent);
+                    if let Some(cluster) = cluster {
+                        self.probes.missing(cluster);
+                    }
+                }
+                Some(ticks) if before != Fate::Arrived => {
+                    packet.fate = Fate::Arrived;
+                    if run.end(&mut self.loss) {
+                        self.forget_delays();
+                    }
+                    if before == Fate::Missing {
+                        self.loss.correct(sent)
+                    } else {
+                        self.loss.add(sent, true)
+                    }
+                    let arrived = self.unwrap(ticks) * TICK;
+                    self.arriving.add(arrived, size);
+                    self.trend.add(sent, arrived);
+                    self.queue.add(sent, arrived);
+                    if let Some(cluster) = cluster {
+                        self.probes.arrived(cluster, sent, arrived, size);
+                    }
+                    newest = newest.max(Some(sent));
+                }
+                _ => {}
+            }
+        }
+        run.end(&mut self.loss);
+        let Some(newest) = newest else { return };
+        let sample = (now - newest).max(0);
+        self.round_trip = Some(self.round_trip.map_or(sample, |smooth| (smooth * 7 + sample) / 8));
+        self.has_feedback = true;
+        self.update(now);
+    }
+
+    /// A probe to be sent now. Ask after each feedback message and some times a second.
+    pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
+        let now = self.micros(now);
+        self.end_probe(now);
+        if !self.has_feedback || self.probes.is_active() || self.loss.is_trying() {
+            return None;
+        }
+        if self.wanted <= self.rate {
+            self.settled = true;
+            return None;
+        }
+        let target = match self.ramp.take() {
+            Some(target) => target,
+            None if now >= self.probe_at && !self.competing => PROBE_STEP * self.rate,
+            None => {
+                self.settled = true;
+                return None;
+            }
+        };
+        self.probe_at = now + PROBE_INTERVAL;
+        // A little more than is wanted, so that all of it is known to fit.
+        let target = target.min(self.wanted * 1.15).min(self.config.most as f64);
+        (target > self.rate).then(|| self.probes.begin(now, target))
+    }
+
+    /// What is known of the line.
+    pub fn figures(&self) -> Figures {
+        let (loss, inherent_loss) = self.loss.ratios();
+        Figures {
+            estimate: self.estimate(),
+            acknowledged: self.arriving.rate(LONG, None).unwrap_or(0.0) as u64,
+            round_trip: self.round_trip.map(|micros| Duration::from_micros(micros as u64)),
+            queue: Duration::from_micros((self.queue.delay() * 1e3).max(0.0) as u64),
+            loss,
+            inherent_loss,
+            competing: self.competing,
+        }
+    }
+
+    fn micros(&self, now: Instant) -> i64 {
+        now.saturating_duration_since(self.start).as_micros() as i64
+    }
+
+    /// Ticks that go on where the 32 bits of the message begin anew, and where the receiver's clock jumps.
+    fn unwrap(&mut self, ticks: i64) -> i64 {
+        let wrapped = ticks as i32;
+        let (latest, unwrapped) = *self.latest.get_or_insert((wrapped, i64::from(wrapped)));
+        let ahead = i64::from(wrapped.wrapping_sub(latest));
+        if ahead.abs() > MAX_JUMP {
+            self.forget_delays();
+            self.latest = Some((wrapped, unwrapped));
+            return unwrapped;
+        }
+        if ahead > 0 {
+            self.latest = Some((wrapped, unwrapped + ahead));
+        }
+        unwrapped + ahead
+    }
+
+    fn forget_delays(&mut self) {
+        self.trend.reset();
+        self.queue.reset();
+        self.standing = None;
+        self.competing = false;
+    }
+
+    fn update(&mut self, now: i64) {
+        let elapsed = (now - self.updated).clamp(0, 1_000_000) as f64 / 1e6;
+        self.updated = now;
+        self.end_probe(now);
+        self.look_for_competition(now);
+        let queued = self.queue.delay() > NO_QUEUE;
+        match self.loss.judge(now, self.round_trip.unwrap_or(0), queued) {
+            Verdict::Congested(excess) => self.cut_for_loss(now, excess, queued),
+            Verdict::Inherent => self.rate = self.before_trial.take().map_or(self.rate, |before| before.max(self.rate)),
+            Verdict::Fine => {}
+        }
+        let usage = self.trend.take_usage();
+        let over = usage == Usage::Over && self.queue.is_more_than_noise() || self.queue.is_long();
+        if over && !self.competing {
+            self.cut_for_delay(now);
+        } else if usage == Usage::Normal || self.competing {
+            self.grow(now, elapsed);
+        }
+        self.rate = self.rate.clamp(self.config.least as f64, self.config.most as f64);
+    }
+
+    /// Whether somebody else keeps the queue full: then backing off for delay only makes room for them.
+    fn look_for_competition(&mut self, now: i64) {
+        if !self.queue.is_standing() {
+            self.standing = None;
+            self.competing = false;
+            self.queue.keep_base(false);
+            return;
+        }
+        let (since, cuts) = *self.standing.get_or_insert((now, 0));
+        self.competing |= now - since >= STUBBORN && cuts >= 3;
+        self.queue.keep_base(self.competing);
+    }
+
+    fn may_cut(&self, now: i64) -> bool {
+        let apart = self.round_trip.unwrap_or(0).clamp(*BETWEEN_CUTS.start(), *BETWEEN_CUTS.end());
+        self.cut.is_none_or(|cut| now - cut >= apart)
+    }
+
+    /// Whether what is sent shows what the line carries.
+    fn is_used(&self, now: i64) -> bool {
+        self.outgoing.rate(LONG, Some(now)).is_some_and(|rate| rate >= USED * self.rate)
+    }
+
+    fn cut_for_delay(&mut self, now: i64) {
+        // A long queue keeps the line busy: the shortest window tells its rate. A short one may come of a burst after a lull.
+        let arriving = if self.queue.is_long() {
+            self.arriving.rate(SHORTEST, None)
+        } else {
+            self.arriving.rate(SHORT, None).into_iter().chain(self.arriving.rate(LONG, None)).reduce(f64::max)
+        };
+        let Some(arriving) = arriving else { return };
+        if !(self.may_cut(now) || arriving < 0.5 * self.rate) {
+            return;
+        }
+        self.congested = Some(now);
+        self.ramp = None;
+        if let Some((_, cuts)) = &mut self.standing {
+            *cuts += 1;
+        }
+        let back_off = (1.0 - self.queue.delay() / DRAIN).clamp(*BACK_OFF.start(), *BACK_OFF.end());
+        let mut rate = back_off * arriving;
+        if self.is_used(now) {
+            let before = self.capacity.filter(|capacity| (arriving - capacity).abs() <= NEAR * capacity);
+            self.capacity = Some(before.map_or(arriving, |capacity| 0.8 * capacity + 0.2 * arriving));
+        } else if self.queue.delay() < 2.0 * NO_QUEUE {
+            // Little was sent: what arrived is not what the line carries.
+            rate = rate.max(back_off * self.rate);
+        }
+        self.lower(now, rate);
+    }
+
+    fn cut_for_loss(&mut self, now: i64, excess: f64, queued: bool) {
+        self.congested = Some(now);
+        if self.competing {
+            return self.lower(now, COMPETING_BACK_OFF * self.rate);
+        }
+        let before = self.rate;
+        let delivered = self.arriving.rate(LONG, None).unwrap_or(self.rate);
+        let rate = self.rate * (1.0 - 0.5 * excess);
+        let rate = if queued { rate } else { rate.min(0.95 * delivered) };
+        self.lower(now, rate);
+        self.loss.cut(now, !queued);
+        self.before_trial = (!queued).then_some(before);
+    }
+
+    fn lower(&mut self, now: i64, rate: f64) {
+        self.settled = true;
+        if rate >= self.rate {
+            return;
+        }
+        if rate < 0.66 * self.rate {
+            self.probe_at = self.probe_at.min(now + RECOVERY_INTERVAL);
+        }
+        self.rate = rate;
+        self.cut = Some(now);
+        self.before_trial = None;
+        self.loss.cut(now, false);
+    }
+
+    fn grow(&mut self, now: i64, elapsed: f64) {
+        let Some(arriving) = self.arriving.rate(LONG, None) else { return };
+        if !self.is_used(now) || self.loss.is_trying() {
+            return;
+        }
+        if self.capacity.is_some_and(|capacity| arriving > (1.0 + NEAR) * capacity) {
+            self.capacity = None;
+        }
+        let is_near = self.capacity.is_some_and(|capacity| arriving >= (1.0 - NEAR) * capacity)
+            && self.congested.is_some_and(|congested| now - congested < NEAR_TIME);
+        let trip = self.round_trip.unwrap_or(0) as f64 / 1e6;
+        let more = if self.competing {
+            // As TCP: a packet in each round trip; also where long queues make those long.
+            let trip = trip.clamp(0.1, 0.3);
+            PACKET / (trip * trip)
+        } else {
+            let near = (NEAR_PACKETS * PACKET / (trip + 0.1)).min(NEAR_GROWTH * self.rate);
+            if is_near { near } else { near.max(GROWTH * self.rate) }
+        };
+        let most = self.rate.max(AHEAD.0 * arriving + AHEAD.1);
+        self.rate = (self.rate + more * elapsed).min(most);
+    }
+
+    fn end_probe(&mut self, now: i64) {
+        let Some(Finding { rate, saturated }) = self.probes.poll(now, self.round_trip.unwrap_or(0)) else { return };
+        if saturated {
+            let wary = self.congested.is_some_and(|congested| now - congested < WARY);
+            if !wary && !self.competing {
+                self.rate = self.rate.max(UTILIZATION * rate);
+            }
+            return;
+        }
+        self.rate = self.rate.max(rate);
+        self.ramp = Some(PROBE_STEP * rate);
+    }
+}
+
+/// Packets missing in a row.
+#[derive(Debug, Default)]
+struct Run {
+    packets: u32,
+    first: i64,
+    last: i64,
+}
+
+impl Run {
+    fn add(&mut self, sent: i64) {
+        if self.packets == 0 {
+            self.first = sent;
+        }
+        self.packets += 1;
+        self.last = sent;
+    }
+
+    /// Ends the run; whether it was an outage, which says nothing of congestion.
+    fn end(&mut self, loss: &mut Loss) -> bool {
+        let Self { packets, first, last } = std::mem::take(self);
+        if last - first >= OUTAGE {
+            return true;
+        }
+        for _ in 0..packets {
+            loss.add(first, false);
+        }
+        false
+    }
+}

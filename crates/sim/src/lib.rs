@@ -1,0 +1,21 @@
+//! Calls under virtual time: minutes of them in seconds, the same to the bit for a seed.
+//!
+//! A [`Network`] is one bottleneck and the way back, shared by [`Flow`]s: [`Call`], a sender with the server's estimator and pacer and a
+//! receiver that decodes, and [`Cubic`], a TCP connection that downloads. What happens is measured in [`Trace`]s.
+//!
+//! Pure: the time is passed in and only moves by what is simulated. What a seed has found goes into a test under its number.
+
+#![forbid(unsafe_code)]
+
+mod call;
+mod cubic;
+mod decoder;
+mod network;
+mod source;
+mod trace;
+
+pub use call::{Call, Profile};
+pub use cubic::Cubic;
+pub use network::{Flow, Message, Network, Outbox, Packet};
+pub use source::Video;
+pub use trace::Trace;
