@@ -12,6 +12,7 @@ mod admission;
 mod assets;
 mod bench;
 mod cli;
+mod delivery;
 mod http;
 mod outbox;
 mod participant;

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use switchyard_negotiation::Mode;
 use switchyard_protocol::{
     Answered, ClientMessage, CloseReason, DecodeError, ErrorCode, Event, IceServer, IceServers, Joined, LeaveReason, ParticipantId,
-    ProtocolError, Reply, Request, ServerMessage, Session, Snapshot, VERSION,
+    ProtocolError, Renewed, Reply, Request, ServerMessage, Session, Snapshot, VERSION,
 };
+use switchyard_room::{Bucket, Rate};
 use tokio::sync::{oneshot, watch};
 
 use crate::outbox::{Broadcast, Close};
-use crate::peers::{Inbox, Notice};
+use crate::peers::{Inbox, Notice, PathNotice};
 use crate::rooms::{Entrant, Seat};
 use crate::server::Server;
 use crate::signaling::stopped;
@@ -21,6 +22,9 @@ use crate::transport::Transport;
 const RESTART_PATIENCE: Duration = Duration::from_secs(60);
 /// Between two times that a client is asked to restart ICE: what gathering candidates anew and checking them takes on a bad line.
 const RESTART_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often a client may begin its transport anew: a handshake and two session descriptions each time. No network fails faster for long.
+const RENEWALS: Rate = Rate { burst: 5, per_second: 1 };
 
 /// Notices handled in one turn, beside the first; DTLS waits meanwhile, for some hundred microseconds at most.
 const NOTICES_IN_A_TURN: usize = 255;
@@ -80,6 +84,7 @@ pub enum Patched {
 
 /// A participant and everything its task owns.
 pub struct Participant {
+    server: Arc<Server>,
     seat: Seat,
     inbox: Inbox,
     transport: Transport,
@@ -90,6 +95,7 @@ pub struct Participant {
     restart: Option<Instant>,
     /// How often the room was asked for what it is, and hasn't answered yet. Only the last answer counts.
     snapshots: u32,
+    renewals: Bucket,
 }
 
 impl Participant {
@@ -100,7 +106,17 @@ impl Participant {
             .await
             .unwrap_or_else(|_| Err(timeout()))?;
         let transport = Transport::open(server, &seat, mode).await?;
-        Ok(Self { seat, inbox, transport, request_timeout: server.request_timeout, expiry: None, restart: None, snapshots: 0 })
+        Ok(Self {
+            server: Arc::clone(server),
+            seat,
+            inbox,
+            transport,
+            request_timeout: server.request_timeout,
+            expiry: None,
+            restart: None,
+            snapshots: 0,
+            renewals: Bucket::new(RENEWALS),
+        })
     }
 
     /// Who it is in the room.
@@ -185,6 +201,9 @@ impl Participant {
         if let Some(offer) = self.transport.drive(Instant::now(), &self.seat).await? {
             link.send(&ServerMessage::Event { event: Event::Offer { revision: offer.revision, sdp: offer.sdp } });
         }
+        if self.transport.poll_renewal() {
+            link.send(&ServerMessage::Event { event: Event::Renew });
+        }
         Ok(())
     }
 
@@ -244,6 +263,7 @@ impl Participant {
             Request::Join { .. } | Request::Resume { .. } => {
                 Err(ProtocolError::new(ErrorCode::AlreadyJoined, "this connection has joined a room already"))
             }
+            Request::Renew { received } => self.renew(received).await,
             Request::Offer { sdp } => Ok(match self.transport.handle_offer(&sdp, &self.seat)? {
                 Some(sdp) => Reply::Answer(Answered { sdp }),
                 None => Reply::Ignored,
@@ -263,6 +283,17 @@ impl Participant {
             | Request::Rename { .. }
             | Request::Chat { .. } => self.ask_room(request).await,
         }
+    }
+
+    /// Begins the transport anew. What is still to come of the one before is not handled.
+    async fn renew(&mut self, received: u32) -> Result<Reply, ProtocolError> {
+        if !self.renewals.take(Instant::now(), 1) {
+            return Err(ProtocolError::new(ErrorCode::RateLimited, "the transport begins anew too often; wait a moment"));
+        }
+        let received = self.transport.renew(&self.server, &mut self.seat, received).await?;
+        while self.inbox.datagrams.try_recv().is_ok() {}
+        (self.expiry, self.restart) = (None, None);
+        Ok(Reply::Renewed(Renewed { received, ice_servers: ice_servers() }))
     }
 
     async fn ask_room(&mut self, request: Request) -> Result<Reply, ProtocolError> {
@@ -290,16 +321,23 @@ impl Participant {
             }
             Notice::SetSlots(count) => self.transport.set_slots(count),
             Notice::Dismissed => return Err(Close::Left),
-            Notice::Connected => {
+            Notice::Path(peer, notice) if peer == self.seat.peer => self.path(notice),
+            Notice::Path(..) => {}
+        }
+        Ok(())
+    }
+
+    fn path(&mut self, notice: PathNotice) {
+        match notice {
+            PathNotice::Connected => {
                 (self.expiry, self.restart) = (None, None);
                 self.transport.hurry(Instant::now());
             }
-            Notice::Heard => self.restart = None,
-            Notice::Silent => self.restart = Some(Instant::now()),
-            Notice::Recovered => self.transport.hurry(Instant::now()),
-            Notice::Expired => self.expiry = Some(Instant::now() + RESTART_PATIENCE),
+            PathNotice::Heard => self.restart = None,
+            PathNotice::Silent => self.restart = Some(Instant::now()),
+            PathNotice::Recovered => self.transport.hurry(Instant::now()),
+            PathNotice::Expired => self.expiry = Some(Instant::now() + RESTART_PATIENCE),
         }
-        Ok(())
     }
 
     fn timeout(&mut self, now: Instant, link: &mut impl Link) -> Result<(), Close> {

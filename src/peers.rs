@@ -33,6 +33,13 @@ pub enum Notice {
     SetSlots(usize),
     /// The participant that was being watched is gone.
     Dismissed,
+    /// Of a transport's path.
+    Path(PeerKey, PathNotice),
+}
+
+/// What a participant's task is told of a transport's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathNotice {
     /// Media goes over a path the client nominated, or over another one than before.
     Connected,
     /// Nothing authenticated was heard for some seconds.
@@ -194,14 +201,18 @@ impl Peers {
             | Event::Recovered { peer }
             | Event::Expired { peer }) = event;
             let Some(mailbox) = self.mailboxes.get(&peer) else { continue };
-            match event {
-                Event::Dtls { datagram, .. } => mailbox.datagram(datagram),
-                Event::Connected { .. } => mailbox.notify(Notice::Connected),
-                Event::Silent { .. } => mailbox.notify(Notice::Silent),
-                Event::Heard { .. } => mailbox.notify(Notice::Heard),
-                Event::Recovered { .. } => mailbox.notify(Notice::Recovered),
-                Event::Expired { .. } => mailbox.notify(Notice::Expired),
-            }
+            let notice = match event {
+                Event::Dtls { datagram, .. } => {
+                    mailbox.datagram(datagram);
+                    continue;
+                }
+                Event::Connected { .. } => PathNotice::Connected,
+                Event::Silent { .. } => PathNotice::Silent,
+                Event::Heard { .. } => PathNotice::Heard,
+                Event::Recovered { .. } => PathNotice::Recovered,
+                Event::Expired { .. } => PathNotice::Expired,
+            };
+            mailbox.notify(Notice::Path(peer, notice));
         }
     }
 }
@@ -228,12 +239,13 @@ mod tests {
         assert!(!notified(&inbox.missed));
         mailbox.notify(event());
         assert!(notified(&inbox.missed) && !notified(&inbox.missed));
-        (0..RESERVED).for_each(|_| mailbox.notify(Notice::Connected));
+        let connected = || Notice::Path(PeerKey(1), PathNotice::Connected);
+        (0..RESERVED).for_each(|_| mailbox.notify(connected()));
         assert!(!notified(&inbox.overrun));
-        mailbox.notify(Notice::Connected);
+        mailbox.notify(connected());
         assert!(notified(&inbox.overrun) && !notified(&inbox.missed));
         let taken = std::iter::from_fn(|| inbox.notices.try_recv().ok());
-        assert_eq!(taken.filter(|notice| matches!(notice, Notice::Connected)).count(), RESERVED);
+        assert_eq!(taken.filter(|notice| matches!(notice, Notice::Path(..))).count(), RESERVED);
         // Where there is nobody to be told, nothing can be missed.
         let (mailbox, mut inbox) = super::mailbox(false);
         (0..=MAX_NOTICES).for_each(|_| mailbox.notify(event()));

@@ -38,6 +38,7 @@ enum Message {
     Request { participant: ParticipantId, request: Request, reply: oneshot::Sender<Result<Reply, ProtocolError>> },
     SlotsChanged { participant: ParticipantId, mids: Vec<SlotMids> },
     Look { participant: ParticipantId },
+    Renew { participant: ParticipantId, reply: oneshot::Sender<PeerKey> },
     Relay { from: ParticipantId, to: Option<ParticipantId>, channel: Channel, text: bool, payload: Vec<u8> },
     Leave { participant: ParticipantId, reason: LeaveReason },
 }
@@ -135,6 +136,16 @@ impl Seat {
     /// Asks for the room as it is, which comes as [`Notice::Snapshot`](crate::peers::Notice::Snapshot), in its place among the events.
     pub async fn look(&self) {
         let _ = self.room.send(Message::Look { participant: self.participant }).await;
+    }
+
+    /// Gives the participant another transport: the one that there was is gone, with its paths and keys. Fails if the room is gone.
+    pub async fn renew(&mut self) -> Result<(), ProtocolError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || ProtocolError::new(ErrorCode::Internal, "the room is gone");
+        self.room.send(Message::Renew { participant: self.participant, reply }).await.map_err(|_| gone())?;
+        let peer = std::mem::replace(&mut self.peer, answer.await.map_err(|_| gone())?);
+        self.command(Command::RemovePeer { peer }).await;
+        Ok(())
     }
 
     /// Sends a data channel message to one participant or to all others.

@@ -1,5 +1,6 @@
 //! One participant's end of the peer connection: negotiation, DTLS and data channels, and what the worker is told of them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use switchyard_forward::{Command, IceCredentials, ReceiverConfig, SenderConfig};
@@ -7,8 +8,9 @@ use switchyard_negotiation::{Config, Event as Negotiated, Limits, Mode, Negotiat
 use switchyard_protocol::{CloseReason, ErrorCode, Kind, ParticipantId, ProtocolError};
 use switchyard_room::SlotMids;
 use switchyard_rtp::MediaKind;
-use switchyard_session::{ChannelId, Event as SessionEvent, SendError, Session};
+use switchyard_session::{ChannelId, Event as SessionEvent, Session};
 
+use crate::delivery::{Delivery, TooMany};
 use crate::outbox::Close;
 use crate::peers::{Channel, Relayed};
 use crate::rooms::Seat;
@@ -23,6 +25,8 @@ const MAX_RELAY_BYTES: usize = 64 * 1024;
 /// Between two times that a client is told how many messages it missed: they are many when there are any.
 const MISSED_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a client may take to begin the transport anew after its DTLS has failed here: as long as to restart ICE.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a client that closed its DTLS has to say that it leaves: browsers do both at once, over different ways.
 const LEAVE_GRACE: Duration = Duration::from_secs(2);
 
@@ -34,13 +38,19 @@ pub struct Transport {
     offer_deadline: Option<Instant>,
     /// Whether the client hears of offers.
     connected: bool,
-    /// When the session ends because the client closed its DTLS.
+    /// When the session ends because the client closed its DTLS, or did not begin anew after that had failed.
     closed_deadline: Option<Instant>,
+    mode: Mode,
+    /// DTLS was up once, for this peer connection or one before.
+    was_secure: bool,
+    /// The client is to be told to begin anew.
+    renewal_due: bool,
     /// When a session ends that nothing but its DTLS keeps alive, unless that is up by then.
     handshake_deadline: Option<Instant>,
     request_timeout: Duration,
-    /// The client's channels of each kind, the latest that was opened.
-    reliable: Option<ChannelId>,
+    /// What goes over the client's latest reliable channel.
+    delivery: Delivery,
+    /// Its latest lossy one.
     lossy: Option<ChannelId>,
     /// Messages of reliable channels that the client missed, and when it is told.
     missed: u32,
@@ -59,13 +69,35 @@ impl Transport {
             offer_deadline: None,
             connected: true,
             closed_deadline: None,
+            mode,
+            was_secure: false,
+            renewal_due: false,
             handshake_deadline,
             request_timeout: server.request_timeout,
-            reliable: None,
+            delivery: Delivery::new(mode == Mode::Meeting),
             lossy: None,
             missed: 0,
             missed_due: None,
         })
+    }
+
+    /// Begins anew, with nothing negotiated and another DTLS session, for another peer connection of the client's, to which `received` reliable messages have
+    /// come on the one before. How many have come from there; the others are sent again. `Err`: nothing changed.
+    pub async fn renew(&mut self, server: &Server, seat: &mut Seat, received: u32) -> Result<u32, ProtocolError> {
+        let too_many = |TooMany| ProtocolError::new(ErrorCode::WrongState, "the server has not sent that many messages");
+        let (came, lost) = self.delivery.renew(received).map_err(too_many)?;
+        seat.renew().await?;
+        let next = Self::open(server, seat, Mode::Meeting).await?;
+        let before = std::mem::replace(self, next);
+        (self.connected, self.delivery, self.was_secure) = (before.connected, before.delivery, before.was_secure);
+        (self.missed, self.missed_due) = (before.missed, before.missed_due);
+        self.missed(Instant::now(), lost);
+        Ok(came)
+    }
+
+    /// Whether the client is to be told to begin anew; once.
+    pub fn poll_renewal(&mut self) -> bool {
+        std::mem::take(&mut self.renewal_due)
     }
 
     /// The client's offer; `None`: ignored, it collided with the server's.
@@ -127,11 +159,17 @@ impl Transport {
     }
 
     /// Sends another participant's message on, if the client has a channel of its kind.
-    pub fn relay(&mut self, now: Instant, message: &Relayed) {
-        if let Some(channel) = *self.channel(message.channel)
-            && let Err(SendError::Full) = self.session.send(now, channel, message.text, message.bytes.clone())
-        {
-            self.missed(now, 1);
+    pub fn relay(&mut self, now: Instant, message: &Arc<Relayed>) {
+        match (message.channel, self.lossy) {
+            (Channel::Reliable, _) => {
+                let lost = self.delivery.send(now, message, &mut self.session);
+                self.missed(now, u32::from(lost));
+            }
+            (Channel::Lossy, Some(channel)) => {
+                // Whoever minds that it is lost does not send it this way.
+                let _ = self.session.send(now, channel, message.text, message.bytes.clone());
+            }
+            (Channel::Lossy, None) => {}
         }
     }
 
@@ -149,13 +187,6 @@ impl Transport {
         Some(std::mem::take(&mut self.missed))
     }
 
-    fn channel(&mut self, kind: Channel) -> &mut Option<ChannelId> {
-        match kind {
-            Channel::Reliable => &mut self.reliable,
-            Channel::Lossy => &mut self.lossy,
-        }
-    }
-
     /// Whether the client hears of offers. One in flight is waited for anew once it does again.
     pub fn set_connected(&mut self, now: Instant, connected: bool) {
         if connected && !self.connected {
@@ -167,10 +198,8 @@ impl Transport {
     /// When [`Transport::handle_timeout`] is to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let offer_deadline = self.offer_deadline.filter(|_| self.connected);
-        [offer_deadline, self.closed_deadline, self.handshake_deadline, self.missed_due, self.session.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let own = [offer_deadline, self.closed_deadline, self.handshake_deadline, self.missed_due];
+        own.into_iter().chain([self.delivery.poll_timeout(), self.session.poll_timeout()]).flatten().min()
     }
 
     /// Does what is due: DTLS and SCTP timers; an offer that was not answered in time is given up, which the client is to be told.
@@ -178,6 +207,7 @@ impl Transport {
         if self.session.poll_timeout().is_some_and(|at| at <= now) {
             self.session.handle_timeout(now);
         }
+        self.delivery.tell(now, &mut self.session);
         if self.closed_deadline.is_some_and(|at| at <= now) {
             return Err(Close::Because(CloseReason::TransportFailed));
         }
@@ -254,26 +284,38 @@ impl Transport {
             SessionEvent::Keys(keys) => {
                 tracing::debug!(peer = seat.peer.0, profile = ?keys.profile, "DTLS is up");
                 self.handshake_deadline = None;
+                self.was_secure = true;
                 seat.command(Command::SetKeys { peer: seat.peer, keys: Box::new(keys) }).await;
             }
             SessionEvent::Failed(reason) => {
                 tracing::info!(peer = seat.peer.0, %reason, "DTLS failed");
+                if self.was_secure && self.mode == Mode::Meeting {
+                    self.renewal_due = true;
+                    self.closed_deadline = Some(now + RENEWAL_PATIENCE);
+                    return Ok(());
+                }
                 return Err(Close::Because(CloseReason::TransportFailed));
             }
             SessionEvent::Closed => self.closed_deadline = Some(now + LEAVE_GRACE),
             SessionEvent::ChannelOpened { id, label, .. } => {
-                if let Some((_, kind)) = CHANNELS.iter().find(|(known, _)| label == *known) {
-                    *self.channel(*kind) = Some(id);
+                match CHANNELS.iter().find(|(known, _)| label == *known).map(|(_, kind)| kind) {
+                    Some(Channel::Reliable) => {
+                        let lost = self.delivery.open(now, id, &mut self.session);
+                        self.missed(now, lost);
+                    }
+                    Some(Channel::Lossy) => self.lossy = Some(id),
+                    None => {}
                 }
             }
             SessionEvent::ChannelClosed(id) => {
-                for channel in [&mut self.reliable, &mut self.lossy] {
-                    channel.take_if(|channel| *channel == id);
-                }
+                self.delivery.close(id);
+                self.lossy.take_if(|channel| *channel == id);
             }
             SessionEvent::Message { channel, text, data } => {
-                if self.reliable == Some(channel) {
-                    relay_out(Channel::Reliable, text, &data, seat).await;
+                if self.delivery.is_on(channel) {
+                    if self.delivery.take(now, text, &data) {
+                        relay_out(Channel::Reliable, text, &data, seat).await;
+                    }
                 } else if self.lossy == Some(channel) {
                     relay_out(Channel::Lossy, text, &data, seat).await;
                 }

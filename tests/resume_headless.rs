@@ -40,7 +40,7 @@ async fn told(events: &mut broadcast::Receiver<ClientEvent>, chats: usize) -> (V
                     assert!(!missed, "three seconds fit");
                     resumed += 1;
                 }
-                event @ (ClientEvent::Rejoined { .. } | ClientEvent::Closed(_)) => panic!("{event:?}"),
+                event @ (ClientEvent::Rejoined { .. } | ClientEvent::Renewed | ClientEvent::Closed(_)) => panic!("{event:?}"),
             }
         }
     };

@@ -111,6 +111,12 @@ impl RoomTask {
             }
             Message::SlotsChanged { participant, mids } => self.room.slots_changed(participant, mids),
             Message::Look { participant } => self.look(participant),
+            Message::Renew { participant, reply } => {
+                if let Some(peer) = self.renew(participant) {
+                    // Whoever asked waits for it, or is about to leave.
+                    let _ = reply.send(peer);
+                }
+            }
             Message::Relay { from, to, channel, text, payload } => self.relay(from, to, channel, text, &payload),
             Message::Leave { participant, reason } => self.leave(participant, reason).await,
         }
@@ -182,11 +188,21 @@ impl RoomTask {
             | Request::Candidate { .. }
             | Request::EndOfCandidates
             | Request::Resume { .. }
+            | Request::Renew { .. }
             | Request::IceServers
             | Request::Ping { .. }
             | Request::Leave => Err(ProtocolError::new(ErrorCode::Internal, "not a request to a room")),
         }
         .map(|()| Reply::Done)
+    }
+
+    /// Gives a member another transport. Nothing comes of the one that there was any more.
+    fn renew(&mut self, participant: ParticipantId) -> Option<PeerKey> {
+        let member = self.members.get_mut(&participant)?;
+        self.rooms.peers.remove(member.peer);
+        member.peer = self.rooms.peers.add(member.mailbox.clone());
+        self.room.renew(participant);
+        Some(member.peer)
     }
 
     /// Shows a member the room as it is, after everything they were to be told of how it became so.

@@ -167,9 +167,9 @@ impl Link for Resumable {
 
     fn send(&mut self, message: &ServerMessage) {
         let class = match message {
-            ServerMessage::Reply { .. } | ServerMessage::Error { .. } | ServerMessage::Event { event: Event::Offer { .. } } => {
-                Class::Answer
-            }
+            ServerMessage::Reply { .. }
+            | ServerMessage::Error { .. }
+            | ServerMessage::Event { event: Event::Offer { .. } | Event::Renew } => Class::Answer,
             ServerMessage::Event { .. } => Class::Event,
         };
         self.push(class, self.encoding.encode_server(message).into());

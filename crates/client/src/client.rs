@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use switchyard_protocol::{Encoding, Participant, ParticipantId, Reply, Request, Track, TrackId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -15,7 +14,7 @@ use crate::error::{ClientError, Closed, WaitError};
 use crate::media::Publish;
 use crate::meter::Report;
 use crate::session::{self, Command, Handles};
-use crate::state::{ClientEvent, State};
+use crate::state::{ClientEvent, DataPayload, State};
 use crate::tap::SharedMeter;
 
 /// Commands on their way to the session; callers wait for their answers, so only concurrent callers queue.
@@ -285,20 +284,26 @@ impl Client {
         self.ask(|done| Command::Doubt { done }).await
     }
 
-    /// Sends a text over the data channel, to one participant or to everybody.
+    /// Puts another peer connection in the place of the one there is, in the same session, as a client does whose own can't be repaired. Returns when the server
+    /// has agreed; everything is negotiated and published again then. For a client of [`Client::connect_direct`] its [`Client::sender`]s are others.
+    pub async fn renew(&self) -> Result<(), ClientError> {
+        self.ask(|done| Command::Renew { done }).await
+    }
+
+    /// Sends a text over the data channel, to one participant or to everybody. Waits while a megabyte is under way.
     pub async fn send_text(&self, to: Option<ParticipantId>, text: &str) -> Result<(), ClientError> {
         let to = to.map_or("*".to_owned(), |to| to.0.to_string());
         let data = self.handles.borrow().data.clone();
-        data.send_text(&format!("{to}\n{text}")).await.map_err(|error| ClientError::Data(error.to_string()))
+        data.send(DataPayload::Text(format!("{to}\n{text}"))).await
     }
 
-    /// Sends bytes over the data channel, to one participant or to everybody.
+    /// Sends bytes over the data channel, to one participant or to everybody. Waits while a megabyte is under way.
     pub async fn send_binary(&self, to: Option<ParticipantId>, bytes: &[u8]) -> Result<(), ClientError> {
-        let mut message = BytesMut::with_capacity(4 + bytes.len());
+        let mut message = Vec::with_capacity(4 + bytes.len());
         message.extend_from_slice(&to.map_or(EVERYONE, |to| to.0).to_be_bytes());
         message.extend_from_slice(bytes);
         let data = self.handles.borrow().data.clone();
-        data.send(message).await.map_err(|error| ClientError::Data(error.to_string()))
+        data.send(DataPayload::Binary(message)).await
     }
 
     /// Leaves the room and waits until the server has closed the session.

@@ -22,6 +22,7 @@
 //! ```
 
 mod client;
+mod data;
 mod direct;
 mod error;
 mod http;

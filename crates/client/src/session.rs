@@ -10,6 +10,7 @@
 mod negotiation;
 mod publications;
 mod rejoin;
+mod renewal;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use negotiation::{Offer, Restart, Wanted};
 use publications::{Entry, Progress};
 
 use crate::client::{Options, Renegotiated};
+use crate::data::Data;
 use crate::direct::{Lane, Sender};
 use crate::error::{ClientError, Closed};
 use crate::link::{Full, Heard, Link};
@@ -86,11 +88,14 @@ pub(crate) enum Command {
     Doubt {
         done: Done<()>,
     },
+    Renew {
+        done: Done<()>,
+    },
 }
 
 /// What the handle uses past the session; others when the session is another.
 pub(crate) struct Handles {
-    pub(crate) data: Arc<dyn DataChannel>,
+    pub(crate) data: Arc<Data>,
     pub(crate) lane: Option<Arc<Lane>>,
 }
 
@@ -108,7 +113,8 @@ pub(crate) async fn start(options: Options, lane: Option<Arc<Lane>>, commands: m
     let (link, joined) = Link::join(&options).await?;
     let meter = Arc::new(SharedMeter::default());
     let connection = Connection::open(&options, link.ends, lane.clone(), meter.clone()).await?;
-    let (handles, watched_handles) = watch::channel(Handles { data: connection.data, lane: lane.clone() });
+    let data = Arc::new(Data::new(connection.data));
+    let (handles, watched_handles) = watch::channel(Handles { data: data.clone(), lane: lane.clone() });
     let me = joined.participant;
     let (state, watched) = watch::channel(State::new(joined));
     let (events, _) = broadcast::channel(EVENTS);
@@ -117,6 +123,7 @@ pub(crate) async fn start(options: Options, lane: Option<Arc<Lane>>, commands: m
         link,
         peer: connection.peer,
         from_peer: connection.events,
+        data,
         lane,
         handles,
         meter: meter.clone(),
@@ -135,6 +142,7 @@ pub(crate) async fn start(options: Options, lane: Option<Arc<Lane>>, commands: m
         offer_after: None,
         restart: Restart::default(),
         ready: None,
+        renewing: false,
     };
     session.add_first_lines().await?;
     tokio::spawn(session.run(commands));
@@ -184,12 +192,14 @@ enum Answer {
     Unpublished { track: TrackId, done: Done<()> },
     Muted { track: TrackId, muted: bool, done: Done<()> },
     Renamed { name: String, done: Done<Reply> },
+    Renewed(Option<Done<()>>),
 }
 
 struct Session {
     link: Link,
     peer: Peer,
     from_peer: mpsc::UnboundedReceiver<PeerEvent>,
+    data: Arc<Data>,
     lane: Option<Arc<Lane>>,
     handles: watch::Sender<Handles>,
     meter: Arc<SharedMeter>,
@@ -210,6 +220,8 @@ struct Session {
     offer_after: Option<Instant>,
     restart: Restart,
     ready: Option<Done<()>>,
+    /// Another peer connection was asked for.
+    renewing: bool,
 }
 
 impl Session {
@@ -217,6 +229,7 @@ impl Session {
         let closed = self.serve(&mut commands).await;
         debug!(me = self.state.borrow().me.0, %closed, "session over");
         self.publications.clear();
+        self.data.end().await;
         self.state.send_modify(|state| {
             state.closed = Some(closed.clone());
             state.reconnecting = false;
@@ -247,13 +260,15 @@ impl Session {
                     Some(command) => self.handle_command(command).await,
                     None => return Closed::Left,
                 },
-                event = self.from_peer.recv() => match event {
+                // What comes of a peer connection that is given up has not come.
+                event = self.from_peer.recv(), if !self.renewing => match event {
                     Some(event) => self.handle_peer(event).await,
                     None => return Closed::Peer("its task is over".into()),
                 },
                 _ = sweep.tick() => {
                     self.expire().await;
                     self.check_restart();
+                    self.data.tell().await;
                 }
             }
         }
@@ -303,6 +318,7 @@ impl Session {
             Answer::Nobody => warn!(%error, "a request failed"),
             Answer::Caller(done) | Answer::Renamed { done, .. } => drop(done.send(Err(error))),
             Answer::Unpublished { done, .. } | Answer::Muted { done, .. } => drop(done.send(Err(error))),
+            Answer::Renewed(done) => self.not_renewed(done, error).await,
             Answer::Published { publication } => {
                 if let Some(entry) = self.take_publication(publication)
                     && let Progress::Asked(_, Some(done)) = entry.progress
@@ -328,6 +344,16 @@ impl Session {
 
     async fn handle_heard(&mut self, heard: Heard) -> Result<(), Closed> {
         match heard {
+            Heard::Message(ServerMessage::Reply { id, result: Reply::Renewed(renewed) }) => {
+                let done = match self.pending.remove(&id) {
+                    Some(Pending { answer: Answer::Renewed(done), .. }) => done,
+                    _ => return Err(Closed::Peer("a transport began anew that nobody asked for".into())),
+                };
+                self.renewed(renewed).await.map_err(|error| Closed::Peer(error.to_string()))?;
+                if let Some(done) = done {
+                    let _ = done.send(Ok(()));
+                }
+            }
             Heard::Message(message) => self.handle_message(message).await,
             Heard::Lost => self.state.send_modify(|state| state.reconnecting = true),
             Heard::Resumed(snapshot) => self.resume(snapshot),
@@ -387,6 +413,7 @@ impl Session {
                     Answer::Published { .. } => ClientError::UnexpectedReply("publish"),
                     Answer::Unpublished { .. } => ClientError::UnexpectedReply("unpublish"),
                     Answer::Renamed { .. } => ClientError::UnexpectedReply("rename"),
+                    Answer::Renewed(_) => ClientError::UnexpectedReply("renew"),
                     _ => ClientError::UnexpectedReply("mute"),
                 };
                 self.refuse(id, answer, error).await;
@@ -396,7 +423,10 @@ impl Session {
 
     async fn handle_event(&mut self, event: Event) {
         match event {
+            // It is void already.
+            Event::Offer { .. } if self.renewing => {}
             Event::Offer { revision, sdp } => self.handle_offer(revision, &sdp).await,
+            Event::Renew => self.renew(None).await,
             Event::RestartIce { .. } => self.restart_ice(),
             event => {
                 self.state.send_modify(|state| state.apply(&event));
@@ -461,6 +491,7 @@ impl Session {
                 self.link.doubt();
                 let _ = done.send(Ok(()));
             }
+            Command::Renew { done } => self.renew(Some(done)).await,
         }
     }
 
@@ -473,11 +504,17 @@ impl Session {
                 self.request(Request::EndOfCandidates, Answer::Nobody).await;
             }
             PeerEvent::Transport(transport) => self.handle_transport(transport),
-            PeerEvent::DataOpen(open) => self.state.send_modify(|state| state.data_channel_open = open),
-            PeerEvent::Data(payload) => match relayed(payload) {
-                Some(message) => drop(self.events.send(ClientEvent::Data(message))),
-                None => warn!("a data message without a sender"),
-            },
+            PeerEvent::DataOpen(open) => {
+                self.data.set_open(open).await;
+                self.state.send_modify(|state| state.data_channel_open = open);
+            }
+            PeerEvent::Data(payload) => {
+                let Some(payload) = self.data.take(payload).await else { return };
+                match relayed(payload) {
+                    Some(message) => drop(self.events.send(ClientEvent::Data(message))),
+                    None => warn!("a data message without a sender"),
+                }
+            }
         }
     }
 }

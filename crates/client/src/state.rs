@@ -115,6 +115,9 @@ pub enum ClientEvent {
         /// Who the client is now.
         me: ParticipantId,
     },
+    /// Another peer connection took the place of the one before. The participant is the same; what was published is being published again, as the same
+    /// tracks.
+    Renewed,
     /// The session is over; the last event.
     Closed(Closed),
 }
@@ -202,6 +205,7 @@ impl State {
             }
             Event::Offer { .. }
             | Event::RestartIce { .. }
+            | Event::Renew
             | Event::DataMissed { .. }
             | Event::Chat { message: ChatMessage { .. } }
             | Event::Closing { .. } => {}

@@ -38,6 +38,12 @@ pub enum Request {
         /// `resume` is not counted.
         received: u32,
     },
+    /// Begin the transport anew: the one there was has failed, and the client makes another peer connection. Everything that was negotiated is gone, and
+    /// the client offers first, as after `join`; the participant, its tracks and everything else of the session stay. Answered by [`crate::Reply::Renewed`].
+    Renew {
+        /// How many messages have come on the reliable data channel of the transport that has failed; the server sends the others again.
+        received: u32,
+    },
     /// A session description of the client's own making. Answered by [`crate::Reply::Answer`], or by
     /// [`crate::Reply::Ignored`] when it collided with an offer of the server's: roll back and answer that one.
     Offer {
@@ -62,7 +68,8 @@ pub enum Request {
     },
     /// No more candidates will follow for this ICE generation.
     EndOfCandidates,
-    /// Make what the client sends on an m-line known to the room.
+    /// Make what the client sends on an m-line known to the room. After [`Request::Renew`] a source that is published already is given its m-line
+    /// by this, and stays the track that it is.
     Publish {
         /// The m-line's identification in the client's session description; it may be negotiated later.
         mid: String,
@@ -130,9 +137,10 @@ pub enum Request {
 
 impl Request {
     /// The value of `type` for every request, in the order of declaration.
-    pub const TYPES: [&'static str; 17] = [
+    pub const TYPES: [&'static str; 18] = [
         "join",
         "resume",
+        "renew",
         "offer",
         "answer",
         "candidate",

@@ -17,8 +17,8 @@ pub use client::{ClientMessage, Request};
 pub use codec::{DecodeError, Encoding};
 pub use error::{ErrorCode, ProtocolError};
 pub use server::{
-    Answered, ChatMessage, CloseReason, Event, IceServer, IceServers, Joined, LeaveReason, Limits, Participant, Published, Reply, Resumed,
-    ServerMessage, Session, SlotAssignment, Snapshot, Track,
+    Answered, ChatMessage, CloseReason, Event, IceServer, IceServers, Joined, LeaveReason, Limits, Participant, Published, Renewed, Reply,
+    Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Track,
 };
 pub use typescript::typescript;
 

@@ -40,6 +40,8 @@ pub enum Reply {
     Joined(Joined),
     /// To `resume`.
     Resumed(Resumed),
+    /// To `renew`.
+    Renewed(Renewed),
     /// To `offer`.
     Answer(Answered),
     /// To `offer`, when it collided with the server's own: the client rolls back and answers that one.
@@ -163,6 +165,15 @@ pub struct Track {
     pub muted: bool,
 }
 
+/// The transport begins anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+pub struct Renewed {
+    /// How many messages have come on the reliable data channel of the transport that has failed; the client sends the others again.
+    pub received: u32,
+    /// For `RTCConfiguration.iceServers`.
+    pub ice_servers: Vec<IceServer>,
+}
+
 /// The server's answer to a client's offer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
 pub struct Answered {
@@ -250,6 +261,8 @@ pub enum Event {
         /// For `RTCConfiguration.iceServers`, to be set before.
         ice_servers: Vec<IceServer>,
     },
+    /// The server's end of the transport has failed: the client sends [`crate::Request::Renew`].
+    Renew,
     /// Which slot's m-line carries which track; only what changed.
     Slots {
         /// By m-line.

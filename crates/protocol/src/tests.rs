@@ -11,6 +11,7 @@ fn every_request_survives_both_encodings() {
     let requests = [
         Request::Join { room: "demo".into(), name: "Ada Lovelace 🚂".into() },
         Request::Resume { token: "3f0e1d2c4b5a69788796a5b4c3d2e1f0".into(), received: 17 },
+        Request::Renew { received: 17 },
         Request::Offer { sdp: "v=0\r\n".into() },
         Request::Answer { revision: 3, sdp: "v=0\r\n".into() },
         Request::Candidate { candidate: "candidate:1 1 UDP 1 192.0.2.1 9 typ host".into(), mid: Some("0".into()) },

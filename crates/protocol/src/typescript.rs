@@ -4,8 +4,8 @@ use ts_rs::{Config, TS};
 
 use crate::{
     Answered, ChatMessage, ClientMessage, CloseReason, ErrorCode, Event, IceServer, IceServers, Joined, Kind, LeaveReason, Limits,
-    Participant, ParticipantId, ProtocolError, Published, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment, Snapshot,
-    Source, Track, TrackId,
+    Participant, ParticipantId, ProtocolError, Published, Renewed, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment,
+    Snapshot, Source, Track, TrackId,
 };
 
 /// One TypeScript module with every type of the protocol.
@@ -36,6 +36,7 @@ pub fn typescript() -> String {
         Limits,
         Participant,
         Track,
+        Renewed,
         Answered,
         Published,
         SlotAssignment,

@@ -19,7 +19,7 @@ pub enum Effect {
         /// All of them, not the difference.
         count: usize,
     },
-    /// What arrives on an m-line is a track from now on.
+    /// What arrives on an m-line is a track from now on; perhaps one of an m-line that is gone.
     Publish {
         /// From whom.
         participant: ParticipantId,
@@ -32,7 +32,7 @@ pub enum Effect {
         /// Whether to forward it (a track that starts out muted isn't).
         enabled: bool,
     },
-    /// A track is gone.
+    /// A track is gone, or its m-line is; nothing is routed of it any more.
     Unpublish {
         /// Which.
         track: TrackId,

@@ -78,7 +78,8 @@ struct Member {
 struct Publication {
     publisher: ParticipantId,
     group: GroupId,
-    mid: String,
+    /// The m-line it arrives on; `None` from [`Room::renew`] until it is published there again.
+    mid: Option<String>,
     track: Track,
 }
 
@@ -195,17 +196,26 @@ impl Room {
         true
     }
 
-    /// What `participant` sends on the m-line `mid` is a track. Fails with [`ErrorCode::AlreadyPublished`] if the source or the m-line is one already.
+    /// What `participant` sends on the m-line `mid` is a track: the one that it has of this source since before [`Room::renew`], or another. Fails with
+    /// [`ErrorCode::AlreadyPublished`] if the source or the m-line is one already.
     pub fn publish(&mut self, participant: ParticipantId, mid: String, source: Source, muted: bool) -> Result<TrackId, ProtocolError> {
         let member = self.member(participant)?;
+        let mut unbound = None;
         for id in &member.tracks {
             let publication = &self.tracks[id];
-            if publication.track.source == source {
-                return Err(ProtocolError::new(ErrorCode::AlreadyPublished, "a track of this source is published already"));
-            }
-            if publication.mid == mid {
+            if publication.mid.as_ref() == Some(&mid) {
                 return Err(ProtocolError::new(ErrorCode::AlreadyPublished, "this m-line is published already"));
             }
+            if publication.track.source == source {
+                if publication.mid.is_some() {
+                    return Err(ProtocolError::new(ErrorCode::AlreadyPublished, "a track of this source is published already"));
+                }
+                unbound = Some(*id);
+            }
+        }
+        if let Some(id) = unbound {
+            self.bind(participant, id, mid, muted);
+            return Ok(id);
         }
         let id = TrackId(next(&mut self.last_track)?);
         let track = Track { id, kind: source.kind(), source, muted };
@@ -215,17 +225,60 @@ impl Room {
             self.last_group += 1;
             GroupId(self.last_group)
         });
-        self.groups.entry(group).or_insert(Group { publisher: participant, part, tracks: [None; 2] }).tracks[side] = Some(id);
-        self.tracks.insert(id, Publication { publisher: participant, group, mid: mid.clone(), track });
+        self.groups.entry(group).or_insert(Group { publisher: participant, part, tracks: [None; 2], unbound: [false; 2] }).tracks[side] =
+            Some(id);
+        self.tracks.insert(id, Publication { publisher: participant, group, mid: Some(mid.clone()), track });
         self.member_mut(participant)?.tracks.push(id);
 
         self.effects.push_back(Effect::Publish { participant, mid, track: id, kind: track.kind, enabled: !muted });
         self.notify(Audience::Others(participant), Event::TrackPublished { participant, track });
+        self.show(&[group]);
+        Ok(id)
+    }
+
+    /// `participant`'s transport begins anew: none of its m-lines exists any more. Its tracks stay, and so does what others see of it; nothing of them is
+    /// routed until they are published again. `false` if it isn't there.
+    pub fn renew(&mut self, participant: ParticipantId) -> bool {
+        let Some(member) = self.members.get_mut(&participant) else { return false };
+        member.view.renew(&self.groups, &mut self.effects);
+        let tracks = member.tracks.clone();
+        let mut touched = Vec::with_capacity(2);
+        for id in &tracks {
+            let Some(publication) = self.tracks.get_mut(id) else { continue };
+            publication.mid = None;
+            if let Some(group) = self.groups.get_mut(&publication.group) {
+                group.unbound[place(publication.track.source).1] = true;
+                touched.push(publication.group);
+            }
+        }
+        self.show(&touched);
+        self.effects.extend(tracks.into_iter().map(|track| Effect::Unpublish { track }));
+        true
+    }
+
+    /// A track arrives on another m-line, of another transport.
+    fn bind(&mut self, participant: ParticipantId, id: TrackId, mid: String, muted: bool) {
+        let publication = self.tracks.get_mut(&id).expect("a track of the participant's");
+        publication.mid = Some(mid.clone());
+        let (group, track) = (publication.group, &mut publication.track);
+        let changed = std::mem::replace(&mut track.muted, muted) != muted;
+        let (kind, side) = (track.kind, place(track.source).1);
+        if let Some(group) = self.groups.get_mut(&group) {
+            group.unbound[side] = false;
+        }
+        self.effects.push_back(Effect::Publish { participant, mid, track: id, kind, enabled: !muted });
+        if changed {
+            self.notify(Audience::Others(participant), Event::TrackMuted { participant, track: id, muted });
+        }
+        self.show(&[group]);
+    }
+
+    /// Has everybody's slots and routes follow from groups that have changed.
+    fn show(&mut self, groups: &[GroupId]) {
         for member in self.members.values_mut() {
-            member.view.group_changed(group, &self.groups);
+            groups.iter().for_each(|&group| member.view.group_changed(group, &self.groups));
             member.view.settle(&self.groups, &mut self.effects);
         }
-        Ok(id)
     }
 
     /// `participant` withdraws a track of its own.
@@ -315,7 +368,8 @@ impl Room {
             let Some(publication) = self.tracks.remove(id) else { continue };
             touched.push(publication.group);
             if let Some(group) = self.groups.get_mut(&publication.group) {
-                group.tracks.iter_mut().filter(|track| **track == Some(*id)).for_each(|track| *track = None);
+                let side = place(publication.track.source).1;
+                (group.tracks[side], group.unbound[side]) = (None, false);
                 if group.tracks == [None; 2] {
                     self.groups.remove(&publication.group);
                 }

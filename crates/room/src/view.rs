@@ -17,6 +17,8 @@ pub(crate) struct Group {
     pub part: Part,
     /// Audio, video.
     pub tracks: [Option<TrackId>; 2],
+    /// Of those, the ones that are shown but have nothing to be routed: their publisher's transport begins anew.
+    pub unbound: [bool; 2],
 }
 
 /// Which of a publisher's groups.
@@ -190,6 +192,14 @@ impl View {
         self.settle(groups, effects);
     }
 
+    /// Takes note that no m-line exists any more, and asks for as many slots as before.
+    pub fn renew(&mut self, groups: &Groups, effects: &mut VecDeque<Effect>) {
+        self.negotiated(Vec::new(), groups, effects);
+        if self.policy.step.is_some() {
+            effects.push_back(Effect::SetSlots { participant: self.owner, count: self.count });
+        }
+    }
+
     /// Makes slots, routes and what the client believes follow from the groups and the wishes.
     pub fn settle(&mut self, groups: &Groups, effects: &mut VecDeque<Effect>) {
         self.resize(effects);
@@ -228,7 +238,8 @@ impl View {
             if !std::mem::take(&mut slot.dirty) {
                 continue;
             }
-            let tracks = slot.group.and_then(|id| groups.get(&id)).map_or([None; 2], |group| group.tracks);
+            let group = slot.group.and_then(|id| groups.get(&id));
+            let (tracks, unbound) = group.map_or(([None; 2], [false; 2]), |group| (group.tracks, group.unbound));
             for (side, (half, track)) in slot.halves.iter_mut().zip(tracks).enumerate() {
                 let shown = track.filter(|track| !self.unsubscribed.contains(track));
                 let Some(mid) = &half.mid else { continue };
@@ -236,7 +247,7 @@ impl View {
                     half.told = shown;
                     changed.push(SlotAssignment { mid: mid.clone(), track: shown });
                 }
-                let routed = shown.filter(|track| !self.paused.contains(track));
+                let routed = shown.filter(|track| !self.paused.contains(track) && !unbound[side]);
                 if half.routed != routed {
                     half.routed = routed;
                     effects.push_back(Effect::Route { subscriber: self.owner, sender: position(index, side), track: routed });

@@ -14,9 +14,9 @@ const TIMEOUT = 120_000;
 /** Where pictures of the windows of a failed scene go. */
 const PICTURES = join(tmpdir(), "switchyard-browser-tests");
 
-/** Defines a test. `play` gets a {@link Scene}; its steps are tests of their own, in the same rooms with the same people. `skip`: why it is not played. */
-export function scene(name, play, timeout = TIMEOUT, skip = undefined) {
-  test(name, { skip }, async (context) => {
+/** Defines a test. `play` gets a {@link Scene}; its steps are tests of their own, in the same rooms with the same people. */
+export function scene(name, play, timeout = TIMEOUT) {
+  test(name, async (context) => {
     const scene = new Scene(name, context);
     // Not the runner's own timeout, which would leave browsers and server behind.
     let timer;

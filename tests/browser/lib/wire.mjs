@@ -30,10 +30,26 @@ export function recordWire() {
   window.wireEvents = (listener) => {
     tell = listener;
   };
+  const fetch = window.fetch.bind(window);
+  /** Of requests by HTTP: how many there were. */
+  let requests = 0;
+  window.fetch = async (...options) => {
+    const number = (requests += 1);
+    tell(`request ${number}`);
+    try {
+      const response = await fetch(...options);
+      tell(`request ${number} answered`);
+      return response;
+    } catch (error) {
+      tell(`request ${number} ${error.name}`);
+      throw error;
+    }
+  };
   const Native = window.WebSocket;
   window.WebSocket = class extends Native {
     constructor(...options) {
       super(...options);
+      tell("socket new");
       this.addEventListener("message", ({ data }) => note(false, data));
       for (const name of ["open", "close"]) this.addEventListener(name, () => tell(`socket ${name}`));
     }

@@ -5,9 +5,9 @@ import { writeVoice } from "./voice.mjs";
 
 /**
  * Defines a test: Ada (Chromium) and Eve (Firefox) behind a line, Ben (Chromium) beside the server, all in one room; `play` gets the scene, the line and them.
- * The scene also has what `scene` gives it. `skip`: why it is not played.
+ * The scene also has what `scene` gives it.
  */
-export function meeting(name, { fps, timeout, who = ["Ada", "Eve"], skip }, play) {
+export function meeting(name, { fps, timeout, who = ["Ada", "Eve"] }, play) {
   scene(
     name,
     async (scene) => {
@@ -30,6 +30,5 @@ export function meeting(name, { fps, timeout, who = ["Ada", "Eve"], skip }, play
       await play(scene, { line, server, ...people, behind: who.map((person) => people[person]) });
     },
     timeout,
-    skip,
   );
 }

@@ -24,10 +24,17 @@ function watchRoom({ look, shortest, messages }) {
     if (watch.events.length > 500) watch.events.shift();
   };
   room.on("stateChanged", (state) => event(`room ${state}`));
-  const connection = room.peerConnection;
-  for (const [name, property] of [["connectionstatechange", "connectionState"], ["iceconnectionstatechange", "iceConnectionState"], ["signalingstatechange", "signalingState"]]) {
-    connection.addEventListener(name, () => event(`${property.replace("State", "")} ${connection[property]}`));
-  }
+  const follow = () => {
+    const connection = room.peerConnection;
+    for (const [name, property] of [["connectionstatechange", "connectionState"], ["iceconnectionstatechange", "iceConnectionState"], ["signalingstatechange", "signalingState"]]) {
+      connection.addEventListener(name, () => event(`${property.replace("State", "")} ${connection[property]}`));
+    }
+  };
+  follow();
+  room.on("renewed", () => {
+    event("another peer connection");
+    follow();
+  });
   for (const name of ["online", "offline"]) window.addEventListener(name, () => event(name));
   window.wireEvents?.(event);
   room.on("dataChanged", (open) => (watch.closed += open ? 0 : 1));

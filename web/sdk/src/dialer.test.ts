@@ -9,6 +9,7 @@ import {
   LATE_PAUSE,
   LONGEST_PAUSE,
   OPEN_TIMEOUT,
+  SOON_TIMEOUT,
   PROBE_INTERVAL,
   PROBE_TIMEOUT,
   STABLE,
@@ -172,7 +173,7 @@ describe("connecting again", () => {
     expect(times("socket")).toHaveLength(1);
   });
 
-  test("gives up the first WebSocket after two seconds, and one of a server that answers later", async () => {
+  test("gives up the first WebSocket after two seconds; of a server that answers one soon and the next later", async () => {
     socketAnswer = "hang";
     random = 0;
     await dialFor(DIAL_TIMEOUT - 1);
@@ -180,11 +181,25 @@ describe("connecting again", () => {
     await vi.advanceTimersByTimeAsync(10);
     expect(sockets[0]?.closed).toBe(true);
     expect(sockets).toHaveLength(2);
-    await vi.advanceTimersByTimeAsync(OPEN_TIMEOUT - 20);
+    await vi.advanceTimersByTimeAsync(SOON_TIMEOUT - 20);
     expect(sockets[1]?.closed).toBe(false);
     await vi.advanceTimersByTimeAsync(20);
-    expect(sockets[1]?.closed).toBe(true);
+    expect(sockets.map(({ closed }) => closed)).toEqual([true, true, false]);
+    await vi.advanceTimersByTimeAsync(OPEN_TIMEOUT - 20);
+    expect(sockets[2]?.closed).toBe(false);
+    await vi.advanceTimersByTimeAsync(20);
+    expect(sockets[2]?.closed).toBe(true);
     expect(DIAL_TIMEOUT).toBe(2_000);
+  });
+
+  test("has more patience with a WebSocket of a server that took long to answer", async () => {
+    socketAnswer = "hang";
+    probeAnswer = "hang";
+    random = 0;
+    await dialFor(DIAL_TIMEOUT + 600);
+    answer[0]?.();
+    await vi.advanceTimersByTimeAsync(SOON_TIMEOUT + 1_000);
+    expect(sockets.map(({ closed }) => closed)).toEqual([true, false]);
   });
 
   test("asks every second as long as nothing answers, and takes the first answer to any", async () => {

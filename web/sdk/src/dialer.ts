@@ -8,6 +8,13 @@ export const FIRST_TIMEOUT = 10_000;
 export const DIAL_TIMEOUT = 2_000;
 /** Milliseconds that a WebSocket may take when the server has just answered by HTTP: the line is slow then, but there is one. */
 export const OPEN_TIMEOUT = 5_000;
+/**
+ * Milliseconds that it may take at first: Firefox may have it wait for a connection that was begun in a black hole, and
+ * whose turn comes only when TCP tries again. It begins another one when this one is given up.
+ */
+export const SOON_TIMEOUT = 700;
+/** Or so many times as long as the answer took, on a slow line. */
+const SLOW_FACTOR = 4;
 /** Milliseconds that an HTTP answer may take: four round trips on the slowest line on which a meeting makes sense. */
 export const PROBE_TIMEOUT = 5_000;
 /**
@@ -151,8 +158,14 @@ export class Dialer extends Emitter<DialerEvents> {
     const abort = new AbortController();
     this.#attempt = { since: performance.now(), abort };
     try {
-      if (!first && !(await this.#reach(abort.signal))) return null;
-      return await openLink(this.#server, first ? DIAL_TIMEOUT : OPEN_TIMEOUT, abort.signal);
+      if (first) return await openLink(this.#server, DIAL_TIMEOUT, abort.signal);
+      const took = await this.#reach(abort.signal);
+      if (took === null) return null;
+      const soon = Math.max(SOON_TIMEOUT, took * SLOW_FACTOR);
+      return await openLink(this.#server, Math.min(soon, OPEN_TIMEOUT), abort.signal).catch((cause: unknown) => {
+        if (!(cause instanceof SwitchyardError) || cause.code !== "timeout" || soon >= OPEN_TIMEOUT) throw cause;
+        return openLink(this.#server, OPEN_TIMEOUT, abort.signal);
+      });
     } catch {
       return null;
     } finally {
@@ -160,19 +173,24 @@ export class Dialer extends Emitter<DialerEvents> {
     }
   }
 
-  /** Asks by HTTP, again and again as long as there is no answer at all. Whether there is a server. */
-  #reach(signal: AbortSignal): Promise<boolean> {
+  /**
+   * Asks by HTTP, again and again as long as there is no answer at all. How many milliseconds the answer took, to the one
+   * that was asked last before it; null if there is no server.
+   */
+  #reach(signal: AbortSignal): Promise<number | null> {
     return new Promise((resolve) => {
       const stop = new AbortController();
       let timer: ReturnType<typeof setTimeout>;
+      let asked = performance.now();
       const end = (reached: boolean) => {
         clearTimeout(timer);
         signal.removeEventListener("abort", abort);
         stop.abort();
-        resolve(reached);
+        resolve(reached ? performance.now() - asked : null);
       };
       const abort = () => end(false);
       const ask = () => {
+        asked = performance.now();
         void answers(this.#server, PROBE_TIMEOUT, stop.signal).then((reached) => {
           if (reached !== null) end(reached);
         });

@@ -142,6 +142,8 @@ export class Negotiator {
       // In one operation, so that no `negotiationneeded` for what this offer contains comes between and makes another.
       if (restart) await this.#connection.setLocalDescription(await this.#connection.createOffer({ iceRestart: true }));
       else await this.#connection.setLocalDescription();
+      // The server would take it for the next connection's.
+      if (this.#closed) return;
       const reply = await this.#actions.offer(this.#localSdp());
       if (this.#closed) return;
       if (reply.kind === "answer") {

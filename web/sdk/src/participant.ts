@@ -29,6 +29,8 @@ interface Publication {
   id: TrackId | undefined;
   /** It was announced, in this session or in one before. */
   announced: boolean;
+  /** The one that the server knows it by. */
+  announcedOn: RTCRtpTransceiver | null;
   /** What the server was told last. */
   muted: boolean;
   /** Stops following the track. */
@@ -134,6 +136,12 @@ export class LocalParticipant {
     }
   }
 
+  /** @internal Another connection has taken the place of the one before, in the same session. */
+  renew(): void {
+    this.#transceivers.clear();
+    this.connect();
+  }
+
   /** @internal The connection is gone. What is published goes on in the next one. */
   disconnect(): void {
     this.#transceivers.clear();
@@ -233,6 +241,7 @@ export class LocalParticipant {
       transceiver: this.#transceiver(track.source),
       id: undefined,
       announced: false,
+      announcedOn: null,
       muted: true,
       release: () => stops.forEach((stop) => stop()),
     };
@@ -242,9 +251,11 @@ export class LocalParticipant {
 
   async #announce(publication: Publication): Promise<void> {
     const { track, transceiver } = publication;
-    if (!transceiver || publication.id !== undefined) return;
+    if (!transceiver || publication.announcedOn === transceiver) return;
     // A new m-line has its final mid when it is negotiated, not when it is first offered: an offer may be rolled back.
     await this.#room.negotiated(transceiver);
+    // Another connection has taken the place of this one, and announces it.
+    if (publication.transceiver !== transceiver) return;
     if (transceiver.mid === null) {
       throw new SwitchyardError("negotiation_failed", "What is to be sent could not be negotiated.", {
         retryable: true,
@@ -253,6 +264,7 @@ export class LocalParticipant {
     const muted = track.muted;
     publication.id = await this.#room.publish(transceiver.mid, track.source, muted);
     publication.announced = true;
+    publication.announcedOn = transceiver;
     publication.muted = muted;
     await this.#tellMuted(publication);
   }

@@ -31,6 +31,10 @@ token: string,
  * How many of the server's messages arrived after the reply to `join`, over all connections of the session; the reply to
  * `resume` is not counted.
  */
+received: number, } | { "type": "renew", 
+/**
+ * How many messages have come on the reliable data channel of the transport that has failed; the server sends the others again.
+ */
 received: number, } | { "type": "offer", 
 /**
  * SDP.
@@ -125,6 +129,10 @@ token: string,
 /**
  * How many of the server's messages arrived after the reply to `join`, over all connections of the session; the reply to
  * `resume` is not counted.
+ */
+received: number, } | { "type": "renew", 
+/**
+ * How many messages have come on the reliable data channel of the transport that has failed; the server sends the others again.
  */
 received: number, } | { "type": "offer", 
 /**
@@ -226,7 +234,7 @@ error: ProtocolError, } | { "type": "event",
  */
 event: Event, };
 
-export type Reply = { "kind": "joined" } & Joined | { "kind": "resumed" } & Resumed | { "kind": "answer" } & Answered | { "kind": "ignored" } | { "kind": "published" } & Published | { "kind": "ice_servers" } & IceServers | { "kind": "pong" } | { "kind": "done" };
+export type Reply = { "kind": "joined" } & Joined | { "kind": "resumed" } & Resumed | { "kind": "renewed" } & Renewed | { "kind": "answer" } & Answered | { "kind": "ignored" } | { "kind": "published" } & Published | { "kind": "ice_servers" } & IceServers | { "kind": "pong" } | { "kind": "done" };
 
 export type Joined = { 
 /**
@@ -359,6 +367,16 @@ source: Source,
  */
 muted: boolean, };
 
+export type Renewed = { 
+/**
+ * How many messages have come on the reliable data channel of the transport that has failed; the client sends the others again.
+ */
+received: number, 
+/**
+ * For `RTCConfiguration.iceServers`.
+ */
+ice_servers: Array<IceServer>, };
+
 export type Answered = { 
 /**
  * SDP.
@@ -415,7 +433,7 @@ sdp: string, } | { "kind": "restart_ice",
 /**
  * For `RTCConfiguration.iceServers`, to be set before.
  */
-ice_servers: Array<IceServer>, } | { "kind": "slots", 
+ice_servers: Array<IceServer>, } | { "kind": "renew" } | { "kind": "slots", 
 /**
  * By m-line.
  */

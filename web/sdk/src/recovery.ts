@@ -12,17 +12,26 @@ const TOGETHER = 500;
 /** Milliseconds that a connection has to be `disconnected` to count as broken: for shorter than that they often are when a path takes over from another. */
 export const FLICKER = 500;
 
+/** Restarts that are negotiated in vain, once the browser has called the connection `failed`, before it is given up for another. */
+export const RESTARTS = 3;
+
 /** What recovery does to the world. */
 export interface RecoveryActions {
+  /** Resolves once signaling has shown that it works. */
+  prove(): Promise<unknown>;
   /** Restarts ICE, with these servers if there are any; resolves when that is negotiated, or failed. */
   restart(servers: readonly IceServer[] | null): Promise<void>;
+  /** Gives up the connection for another one. Nothing more is asked for after this. */
+  renew(): void;
   /** {@link Recovery.broken} is another value. */
   changed(): void;
 }
 
 /**
  * Decides when to restart ICE: at once when the path is broken, when the network is another one or when the server asks;
- * again while the path stays broken; never while there is no signaling to negotiate it by.
+ * again while the path stays broken; never while there is no signaling to negotiate it by, which has to show first that
+ * it works: an offer that does not arrive would keep the browser from going on along the old path when that is back. And when to give up the
+ * connection for another: when it can't be repaired, or a failed one was not.
  */
 export class Recovery {
   readonly #actions: RecoveryActions;
@@ -32,8 +41,14 @@ export class Recovery {
   #signaling = true;
   /** A restart is due even if the path is not broken. */
   #wanted = false;
+  /** The same, unless the path comes back by itself. */
+  #shaken = false;
   #servers: readonly IceServer[] | null = null;
   #running = false;
+  /** Nothing can repair the connection. */
+  #dead = false;
+  /** Restarts since it has failed. */
+  #futile = 0;
   #startedAt = -Infinity;
   #resumedAt = -Infinity;
   #notBefore = -Infinity;
@@ -42,8 +57,13 @@ export class Recovery {
   #flicker: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
-  constructor(actions: RecoveryActions) {
+  /** `succeeds`: the connection is to replace another one, and counts as broken until it is there. */
+  constructor(actions: RecoveryActions, succeeds = false) {
     this.#actions = actions;
+    if (!succeeds) return;
+    this.#broken = true;
+    this.#notBefore = performance.now() + FIRST_PAUSE;
+    this.#go();
   }
 
   /** Nothing comes along the path, as far as is known. */
@@ -55,9 +75,13 @@ export class Recovery {
   setState(state: RTCPeerConnectionState): void {
     this.#state = state;
     clearTimeout(this.#flicker);
+    if (state === "connected") {
+      this.#futile = 0;
+      this.#shaken = false;
+    }
     if (state === "disconnected") {
       this.#flicker = setTimeout(() => this.#judge(true), FLICKER);
-      this.#wanted = true;
+      this.#shaken = true;
     }
     this.#judge();
     this.#go();
@@ -94,6 +118,14 @@ export class Recovery {
     this.#go();
   }
 
+  /** No restart will help: DTLS has failed, at one of the ends. */
+  giveUp(): void {
+    if (this.#dead) return;
+    this.#dead = true;
+    this.#judge();
+    this.#go();
+  }
+
   /** Stops. */
   close(): void {
     this.#closed = true;
@@ -104,7 +136,7 @@ export class Recovery {
   #judge(lasting = false): void {
     const failed = this.#state === "failed" || (lasting && this.#state === "disconnected");
     // Between the failure of one path and the next path, a connection is "connecting".
-    const broken = failed || this.#silent || (this.#broken && this.#state !== "connected");
+    const broken = failed || this.#dead || this.#silent || (this.#broken && this.#state !== "connected");
     if (broken === this.#broken) return;
     this.#broken = broken;
     if (!broken) this.#pause = FIRST_PAUSE;
@@ -114,17 +146,35 @@ export class Recovery {
 
   #go(): void {
     clearTimeout(this.#timer);
-    if (this.#closed || this.#running || !this.#signaling || !(this.#wanted || this.#broken)) return;
+    if (this.#closed || !this.#signaling) return;
+    if (this.#dead) {
+      this.close();
+      this.#actions.renew();
+      return;
+    }
+    if (this.#running || !this.#due) return;
     const wait = this.#notBefore - performance.now();
     if (wait > 0) this.#timer = setTimeout(() => this.#go(), wait);
+    else if (this.#futile >= RESTARTS) this.giveUp();
     else void this.#restart();
   }
 
+  get #due(): boolean {
+    return this.#wanted || this.#shaken || this.#broken;
+  }
+
   async #restart(): Promise<void> {
+    this.#running = true;
+    await this.#actions.prove().catch(() => {});
+    if (this.#closed) return;
+    if (!this.#due) {
+      this.#running = false;
+      return;
+    }
     const servers = this.#servers;
     this.#servers = null;
-    this.#wanted = false;
-    this.#running = true;
+    this.#wanted = this.#shaken = false;
+    if (this.#state === "failed") this.#futile += 1;
     this.#startedAt = performance.now();
     await this.#actions.restart(servers).catch(() => {});
     this.#running = false;

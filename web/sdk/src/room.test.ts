@@ -247,16 +247,51 @@ describe("data", () => {
     lossy.become("open");
     const low: boolean[] = [];
     room.on("dataBufferedLow", (each) => low.push(each));
-    reliable.bufferedAmount = lossy.bufferedAmount = 1024 * 1024 - 4;
-    expect(room.dataBuffered()).toBe(1024 * 1024 - 4);
-    room.sendData("four");
-    expect(() => room.sendData("fives")).toThrow("full");
+    lossy.bufferedAmount = 128 * 1024 - 4;
     room.sendData("fives", null, { reliable: false });
     expect(lossy.sent).toEqual([]);
-    expect(reliable.bufferedAmountLowThreshold).toBe(256 * 1024);
-    reliable.drain();
+    // Until the server says that it has come, whatever the browser has sent.
+    for (let count = 0; count < 15; count += 1) room.sendData("x".repeat(65_536));
+    room.sendData("x".repeat(65_532));
+    room.sendData("four");
+    expect(room.dataBuffered()).toBe(1024 * 1024);
+    expect(() => room.sendData("fives")).toThrow("full");
+    reliable.receive("+\n13");
     expect(low).toEqual([true]);
+    expect(room.dataBuffered()).toBe(3 * 65_536);
+    // A count that can't be changes nothing, and neither is a message.
+    reliable.receive("+\n18");
+    expect(room.dataBuffered()).toBe(3 * 65_536);
     expect(() => room.sendData("x".repeat(65_537))).toThrow("at most 65536");
+  });
+
+  test("that comes is counted, and the server told soon", async () => {
+    await joined();
+    const [reliable] = channels();
+    reliable.become("open");
+    reliable.receive("2\none");
+    reliable.receive("2\ntwo");
+    expect(reliable.sent).toEqual([]);
+    await vi.advanceTimersByTimeAsync(500);
+    expect(reliable.sent).toEqual(["+\n2"]);
+    reliable.receive(new ArrayBuffer(65_540));
+    reliable.receive(new ArrayBuffer(65_540));
+    expect(reliable.sent).toEqual(["+\n2", "+\n4"]);
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(reliable.sent).toHaveLength(2);
+  });
+
+  test("in small pieces is bounded by their number", async () => {
+    await joined();
+    channels()[0].become("open");
+    for (let count = 0; count < 4_096; count += 1) room.sendData("");
+    expect(() => room.sendData("")).toThrow("full");
+    const low: boolean[] = [];
+    room.on("dataBufferedLow", (each) => low.push(each));
+    channels()[0].receive("+\n3071");
+    expect(low).toEqual([]);
+    channels()[0].receive("+\n3072");
+    expect(low).toEqual([true]);
   });
 });
 

@@ -1,4 +1,4 @@
-import { type DataPayload } from "./data.js";
+import { DataChannels, type DataPayload } from "./data.js";
 import { Dialer } from "./dialer.js";
 import { Emitter } from "./emitter.js";
 import type { Encoding } from "./encoding.js";
@@ -7,7 +7,7 @@ import type { Link, Server } from "./link.js";
 import type { LocalTrack } from "./local.js";
 import { Network } from "./network.js";
 import { LocalParticipant } from "./participant.js";
-import type { ChatMessage, Event, Joined, Limits, ParticipantId, Request, TrackId } from "./protocol.js";
+import type { ChatMessage, Event, IceServer, Joined, Limits, ParticipantId, Request, TrackId } from "./protocol.js";
 import type { RemoteParticipant, RemoteTrack } from "./remote.js";
 import { Roster, type RosterEvents } from "./roster.js";
 import { type ReplyTo, Signaling } from "./signaling.js";
@@ -66,6 +66,8 @@ export interface RoomEvents extends RosterEvents {
   outageChanged: [outage: Outage | null];
   /** The room was joined anew: everybody in it, and every remote track, is another object. Local tracks are published again. */
   rejoined: [];
+  /** {@link Room.peerConnection} is another one, because the one before could not be repaired; everything else goes on. */
+  renewed: [];
   /** The room is left: by {@link Room.leave} if there is no error. Comes once, last. */
   disconnected: [error: SwitchyardError | null];
   /** What this participant publishes changed, or whether it is muted. */
@@ -83,6 +85,9 @@ export interface RoomEvents extends RosterEvents {
   /** Something failed that no call is waiting for; the room goes on. */
   error: [error: SwitchyardError];
 }
+
+/** Milliseconds between two times that a transport is begun anew: what it takes to find out whether the first was of use. */
+const RENEWAL_PAUSE = 2_000;
 
 /** What tests replace. */
 export interface Environment {
@@ -118,7 +123,14 @@ export class Room extends Emitter<RoomEvents> {
   /** The session's; null while the room is being joined, again or for the first time. */
   #signaling: Signaling | null = null;
   #transport: Transport | null = null;
-  /** That of the session before, while another one is being begun: as long as it is open the last pictures stay. */
+  /** The session's data channels. */
+  #channels: DataChannels | null = null;
+  /** While another transport is asked for: until there is one, or the session is over. */
+  #renewal: Promise<void> | null = null;
+  #renewedAt = -Infinity;
+  /** There may be tracks that show what came on the transport before. */
+  #stale = false;
+  /** The one before, while another one is being begun: as long as it is open the last pictures stay. */
   #retired: Transport | null = null;
   /** Of the session that is being begun. */
   #entering: Signaling | null = null;
@@ -144,7 +156,10 @@ export class Room extends Emitter<RoomEvents> {
         if (!this.#joined || this.#state === "disconnected") throw notJoined();
         return this.peerConnection;
       },
-      negotiated: async (transceiver) => this.#transport?.negotiated(transceiver),
+      negotiated: async (transceiver) => {
+        await this.#renewal;
+        await this.#transport?.negotiated(transceiver);
+      },
       publish: async (mid, source, muted) => (await this.#request({ type: "publish", mid, source, muted })).track,
       unpublish: (track) => this.#request({ type: "unpublish", track }),
       mute: (track, muted) => this.#request({ type: "mute", track, muted }),
@@ -180,7 +195,7 @@ export class Room extends Emitter<RoomEvents> {
 
   /** Whether {@link sendData} can be used. */
   get dataOpen(): boolean {
-    return this.#transport?.channels.open ?? false;
+    return this.#channels?.open ?? false;
   }
 
   /** Whether the browser refuses to play something until the user clicks. */
@@ -239,14 +254,14 @@ export class Room extends Emitter<RoomEvents> {
    * joined again are lost.
    */
   sendData(payload: DataPayload, to: ParticipantId | null = null, { reliable = true }: DataOptions = {}): void {
-    const channels = this.#transport?.channels;
+    const channels = this.#channels;
     if (!channels) throw new SwitchyardError("not_connected", "The data channel is not open.", { retryable: true });
     channels.send(payload, to, reliable);
   }
 
-  /** Bytes that wait to be sent over a data channel. */
+  /** Bytes that wait to be sent over a data channel; of reliable ones, also those that are not known to have arrived. */
   dataBuffered({ reliable = true }: DataOptions = {}): number {
-    return this.#transport?.channels.buffered(reliable) ?? 0;
+    return this.#channels?.buffered(reliable) ?? 0;
   }
 
   /** Changes this participant's display name. */
@@ -317,12 +332,12 @@ export class Room extends Emitter<RoomEvents> {
     this.#signaling = signaling;
     this.localParticipant.id = joined.participant;
     this.#follow(signaling);
-    const transport = this.#openTransport(joined);
+    this.#channels = this.#openChannels(signaling);
+    const transport = this.#openTransport(joined.ice_servers, this.#channels, false);
     this.#transport = transport;
     this.localParticipant.connect();
     this.#roster.replace(joined.participants);
-    this.#retired?.close();
-    this.#retired = null;
+    this.#forgetRetired();
     if (!this.#network) this.#watch();
     this.#update();
     return transport;
@@ -348,20 +363,98 @@ export class Room extends Emitter<RoomEvents> {
     });
   }
 
-  #openTransport(joined: Joined): Transport {
+  #openChannels(signaling: Signaling): DataChannels {
+    const channels = new DataChannels();
+    channels.on("message", (payload, from, reliable) => this.emit("data", payload, from, reliable));
+    channels.on("openChanged", (open) => {
+      if (signaling === this.#signaling) this.emit("dataChanged", open);
+    });
+    channels.on("low", (reliable) => this.emit("dataBufferedLow", reliable));
+    channels.on("lost", () => this.#transport?.giveUp());
+    return channels;
+  }
+
+  #openTransport(servers: readonly IceServer[], channels: DataChannels, succeeds: boolean): Transport {
     const request = <Type extends Request["type"]>(request: Extract<Request, { type: Type }>) =>
       this.#request<Type>(request);
-    const transport = new Transport(joined.ice_servers, request, () => this.#roster.expecting);
-    transport.on("stateChanged", () => this.#update());
-    transport.on("doubted", () => this.#signaling?.doubt());
-    transport.on("tracksMoved", (tracks) => this.#roster.bind(tracks));
-    transport.on("data", (payload, from, reliable) => this.emit("data", payload, from, reliable));
-    transport.on("dataChanged", (open) => {
-      if (transport === this.#transport) this.emit("dataChanged", open);
+    const transport = new Transport(servers, request, () => this.#roster.expecting, channels, succeeds);
+    transport.on("stateChanged", () => {
+      if (transport === this.#transport && transport.wasConnected) {
+        this.#forgetRetired();
+        this.#unbindRest(transport);
+      }
+      this.#update();
     });
-    transport.on("dataBufferedLow", (reliable) => this.emit("dataBufferedLow", reliable));
+    transport.on("doubted", () => this.#signaling?.doubt(true));
+    transport.on("beyondRepair", () => {
+      if (transport === this.#transport) this.#renewal ??= this.#renew(transport);
+    });
+    transport.on("tracksMoved", (tracks) => {
+      this.#roster.bind(tracks);
+      this.#unbindRest(transport);
+    });
     transport.on("error", (error) => this.emit("error", error));
     return transport;
+  }
+
+  /** Puts another transport in the place of one that can't be repaired, in the same session. */
+  async #renew(broken: Transport): Promise<void> {
+    const [signaling, channels] = [this.#signaling, this.#channels];
+    if (!signaling || !channels) return;
+    const gone = () => this.#left || signaling !== this.#signaling;
+    const pause = this.#renewedAt + RENEWAL_PAUSE - performance.now();
+    if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
+    if (gone()) return;
+    this.#renewedAt = performance.now();
+    broken.retire();
+    const received = channels.disconnect();
+    let transport: Transport | null = null;
+    try {
+      const renewed = await signaling.request({ type: "renew", received });
+      if (gone()) return;
+      if (!channels.renewed(renewed.received)) {
+        throw new SwitchyardError("unexpected_message", "The server has counted other messages than were sent.");
+      }
+      this.#retire(broken);
+      transport = this.#openTransport(renewed.ice_servers, channels, true);
+      this.#transport = transport;
+      this.#renewal = null;
+      this.#stale = true;
+      this.localParticipant.renew();
+      this.emit("renewed");
+      this.#update();
+      await transport.open();
+    } catch (cause) {
+      // Over, or begun anew once more: that is another call's.
+      if (gone() || (transport && transport !== this.#transport)) return;
+      // Without a transport the session is of no use. Another one is.
+      const message = "The connection could not be begun anew.";
+      this.#sessionEnded(new SwitchyardError("connection_lost", message, { retryable: true, cause }));
+    }
+  }
+
+  /** Keeps a transport open that is used no more, if it has shown anything. */
+  #retire(transport: Transport): void {
+    transport.retire();
+    if (transport.wasConnected) {
+      this.#forgetRetired();
+      this.#retired = transport;
+    } else {
+      transport.close();
+    }
+  }
+
+  /** Tracks that a new transport has no slot for show the last that they had on the one before until it is known what its slots carry. */
+  #unbindRest(transport: Transport): void {
+    if (!this.#stale || transport !== this.#transport || !transport.wasConnected || transport.slots.mids().length === 0)
+      return;
+    this.#stale = false;
+    this.#roster.bind(this.#roster.tracks.keys());
+  }
+
+  #forgetRetired(): void {
+    this.#retired?.close();
+    this.#retired = null;
   }
 
   /** Follows what the browser knows of the network, and the end of the page, from the first session to the last. */
@@ -427,16 +520,17 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   #closeSession(): void {
-    const [signaling, transport] = [this.#signaling, this.#transport];
+    const [signaling, transport, channels] = [this.#signaling, this.#transport, this.#channels];
     this.#signaling = null;
     this.#transport = null;
+    this.#channels = null;
+    this.#renewal = null;
     signaling?.close();
     this.localParticipant.disconnect();
-    if (!transport) return;
-    this.#retired?.close();
-    this.#retired = transport;
-    transport.retire();
-    if (transport.channels.open) this.emit("dataChanged", false);
+    const wasOpen = channels?.open;
+    channels?.close();
+    if (wasOpen) this.emit("dataChanged", false);
+    if (transport) this.#retire(transport);
   }
 
   #take(event: Event): void {
@@ -449,6 +543,9 @@ export class Room extends Emitter<RoomEvents> {
         break;
       case "restart_ice":
         this.#transport?.restartAsked(event.ice_servers);
+        break;
+      case "renew":
+        this.#transport?.giveUp();
         break;
       case "chat":
         this.emit("chat", event.message);

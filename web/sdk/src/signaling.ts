@@ -45,6 +45,7 @@ const RESUMED_ELSEWHERE = 4001;
 interface Replies {
   join: "joined";
   resume: "resumed";
+  renew: "renewed";
   offer: "answer" | "ignored";
   publish: "published";
   ice_servers: "ice_servers";
@@ -60,6 +61,7 @@ export type ReplyTo<Type extends Request["type"]> = Extract<
 const REPLIES: { readonly [Type in keyof Replies]: readonly Replies[Type][] } = {
   join: ["joined"],
   resume: ["resumed"],
+  renew: ["renewed"],
   offer: ["answer", "ignored"],
   publish: ["published"],
   ice_servers: ["ice_servers"],

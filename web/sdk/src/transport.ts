@@ -1,8 +1,8 @@
-import { DataChannels, type DataPayload } from "./data.js";
+import type { DataChannels } from "./data.js";
 import { Emitter } from "./emitter.js";
 import { SwitchyardError } from "./errors.js";
 import { Negotiator, type ServerOffer } from "./negotiation.js";
-import type { IceServer, ParticipantId, Request, SlotAssignment, TrackId } from "./protocol.js";
+import type { IceServer, Request, SlotAssignment, TrackId } from "./protocol.js";
 import { Pulse, readPath } from "./pulse.js";
 import { Recovery } from "./recovery.js";
 import type { ReplyTo } from "./signaling.js";
@@ -21,20 +21,15 @@ export interface TransportEvents {
   doubted: [];
   /** These tracks may have another receiver now. */
   tracksMoved: [tracks: Iterable<TrackId>];
-  /** A message of another participant. */
-  data: [payload: DataPayload, from: ParticipantId, reliable: boolean];
-  /** The reliable data channel can be used, or no longer. */
-  dataChanged: [open: boolean];
-  /** A data channel in which much was waiting has room again. */
-  dataBufferedLow: [reliable: boolean];
+  /** The connection can't be repaired: another transport is to take its place. Comes once. */
+  beyondRepair: [];
   /** Something failed that no call is waiting for. */
   error: [error: SwitchyardError];
 }
 
-/** One session's peer connection: its negotiation, its m-lines, its data channels, and the repair of its path. */
+/** A peer connection of a session: its negotiation, its m-lines, and the repair of its path. */
 export class Transport extends Emitter<TransportEvents> {
   readonly connection: RTCPeerConnection;
-  readonly channels: DataChannels;
   readonly slots = new Slots();
   readonly #request: SendRequest;
   readonly #negotiator: Negotiator;
@@ -44,10 +39,20 @@ export class Transport extends Emitter<TransportEvents> {
   /** Candidates gathered before the offer that they belong to was sent. */
   #candidates: (RTCIceCandidate | null)[] | null = [];
   #wasConnected = false;
+  #retired = false;
   #failure: SwitchyardError | null = null;
 
-  /** `expecting` says whether others send something that is to be received. */
-  constructor(servers: readonly IceServer[], request: SendRequest, expecting: () => boolean) {
+  /**
+   * `expecting` says whether others send something that is to be received; `succeeds`, whether it takes the place of
+   * another transport.
+   */
+  constructor(
+    servers: readonly IceServer[],
+    request: SendRequest,
+    expecting: () => boolean,
+    channels: DataChannels,
+    succeeds: boolean,
+  ) {
     super();
     this.#servers = servers;
     this.#request = request;
@@ -60,7 +65,7 @@ export class Transport extends Emitter<TransportEvents> {
     };
     const connection = new RTCPeerConnection(configuration);
     this.connection = connection;
-    this.channels = this.#openChannels();
+    channels.connect(connection);
     this.#negotiator = new Negotiator(connection, {
       offer: (sdp) => {
         const reply = this.#request({ type: "offer", sdp });
@@ -74,13 +79,18 @@ export class Transport extends Emitter<TransportEvents> {
         this.emit("error", error);
       },
     });
-    this.#recovery = new Recovery({
-      restart: (fresh) => this.#restart(fresh),
-      changed: () => {
-        if (this.broken) this.emit("doubted");
-        this.emit("stateChanged");
+    this.#recovery = new Recovery(
+      {
+        prove: () => this.#request({ type: "ping" }),
+        restart: (fresh) => this.#restart(fresh),
+        renew: () => this.emit("beyondRepair"),
+        changed: () => {
+          if (this.broken) this.emit("doubted");
+          this.emit("stateChanged");
+        },
       },
-    });
+      succeeds,
+    );
     this.#pulse = new Pulse(
       () => this.#readPath(),
       expecting,
@@ -91,6 +101,7 @@ export class Transport extends Emitter<TransportEvents> {
     connection.addEventListener("connectionstatechange", () => {
       const { connectionState } = connection;
       this.#recovery.setState(connectionState);
+      if (this.#isDead) this.giveUp();
       if (connectionState !== "connected" || this.#wasConnected) return;
       this.#wasConnected = true;
       this.emit("stateChanged");
@@ -143,6 +154,11 @@ export class Transport extends Emitter<TransportEvents> {
     this.#recovery.asked(servers);
   }
 
+  /** No restart will help: the server says so, or the data channel is gone. */
+  giveUp(): void {
+    this.#recovery.giveUp();
+  }
+
   /** The device has other addresses. */
   networkChanged(): void {
     this.#recovery.networkChanged();
@@ -153,8 +169,9 @@ export class Transport extends Emitter<TransportEvents> {
     this.#recovery.setSignaling(up);
   }
 
-  /** Stops negotiating and repairing: the server has lost the session. */
+  /** Stops negotiating and repairing: the server has lost the session, or this transport's place in it is another's. */
   retire(): void {
+    this.#retired = true;
     this.#pulse.close();
     this.#recovery.close();
     this.#negotiator.close();
@@ -166,12 +183,13 @@ export class Transport extends Emitter<TransportEvents> {
     this.connection.close();
   }
 
-  #openChannels(): DataChannels {
-    const channels = new DataChannels(this.connection);
-    channels.on("message", (payload, from, reliable) => this.emit("data", payload, from, reliable));
-    channels.on("openChanged", (open) => this.emit("dataChanged", open));
-    channels.on("low", (reliable) => this.emit("dataBufferedLow", reliable));
-    return channels;
+  /**
+   * DTLS has failed, which is for good: in Firefox it does so as soon as a path breaks off, and there is no other way out
+   * then, however well ICE does afterwards. Chromium's lasts.
+   */
+  get #isDead(): boolean {
+    const [first] = this.connection.getTransceivers();
+    return first?.sender.transport?.state === "failed";
   }
 
   /** Media goes on along the old path until the new one is found. */
@@ -203,6 +221,7 @@ export class Transport extends Emitter<TransportEvents> {
   }
 
   #sendCandidate(candidate: RTCIceCandidate | null): void {
+    if (this.#retired) return;
     if (this.#candidates) {
       this.#candidates.push(candidate);
       return;

@@ -42,7 +42,7 @@ impl Session {
     pub(super) async fn advance(&mut self) {
         self.offer_after.take_if(|after| *after <= Instant::now());
         // Without a connection an offer would only grow old, and one that restarts ICE would give up the old path for nothing.
-        if self.link.is_up() && self.offer.is_none() && self.offer_after.is_none() {
+        if self.link.is_up() && !self.renewing && self.offer.is_none() && self.offer_after.is_none() {
             if std::mem::take(&mut self.restart.wanted) {
                 self.restart.due = Some(Instant::now() + RESTART_PATIENCE);
                 self.wanted.get_or_insert_default().restart_ice = true;

@@ -1,11 +1,14 @@
 //! After a loss: the same session over another connection, or another session.
 
+use std::sync::Arc;
+
 use switchyard_protocol::{Joined, Snapshot};
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::negotiation::{Restart, Wanted};
 use super::{Answer, Connection, Handles, REQUEST_TIMEOUT, Session, first_ssrc};
+use crate::data::Data;
 use crate::error::ClientError;
 use crate::meter::Meter;
 use crate::state::{ClientEvent, State};
@@ -40,7 +43,10 @@ impl Session {
         let lane = self.lane.as_ref().map(|lane| lane.succeed());
         let connection = Connection::open(&self.options, self.link.ends, lane.clone(), self.meter.clone()).await?;
         (self.peer, self.from_peer, self.lane) = (connection.peer, connection.events, lane.clone());
-        self.handles.send_replace(Handles { data: connection.data, lane });
+        self.data.end().await;
+        self.data = Arc::new(Data::new(connection.data));
+        self.handles.send_replace(Handles { data: self.data.clone(), lane });
+        self.renewing = false;
 
         let me = joined.participant;
         debug!(before = self.state.borrow().me.0, me = me.0, "joined again");
@@ -66,6 +72,11 @@ impl Session {
             match pending.answer {
                 // Their publications and offers are made anew.
                 Answer::Nobody | Answer::Offer | Answer::Published { .. } => {}
+                Answer::Renewed(done) => {
+                    if let Some(done) = done {
+                        let _ = done.send(Err(ClientError::Rejoined));
+                    }
+                }
                 Answer::Caller(done) | Answer::Renamed { done, .. } => drop(done.send(Err(ClientError::Rejoined))),
                 Answer::Unpublished { track, done } => {
                     self.publications.retain(|entry| entry.progress.live() != Some(track));

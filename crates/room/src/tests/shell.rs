@@ -37,6 +37,8 @@ pub struct Published {
     pub publisher: ParticipantId,
     pub source: Source,
     pub enabled: bool,
+    /// What is sent can be routed.
+    pub bound: bool,
 }
 
 pub struct Shell {
@@ -84,9 +86,18 @@ impl Shell {
 
     pub fn publish(&mut self, participant: ParticipantId, source: Source) -> TrackId {
         let track = self.room.publish(participant, format!("{source:?}"), source, false).expect("not published yet");
-        self.tracks.insert(track, Published { publisher: participant, source, enabled: true });
+        let before = self.tracks.insert(track, Published { publisher: participant, source, enabled: true, bound: true });
+        assert!(before.is_none_or(|before| !before.bound), "an id is used once");
         self.execute();
         track
+    }
+
+    /// Begins the transport anew: all m-lines are gone.
+    pub fn renew(&mut self, participant: ParticipantId) {
+        self.client(participant).mids.clear();
+        self.tracks.values_mut().filter(|track| track.publisher == participant).for_each(|track| track.bound = false);
+        assert!(self.room.renew(participant));
+        self.execute();
     }
 
     pub fn unpublish(&mut self, track: TrackId) {
@@ -197,7 +208,11 @@ impl Shell {
                     assert_ne!(old, track, "a route that changes nothing");
                 }
                 Effect::Enable { track, enabled } => self.tracks.get_mut(&track).expect("published").enabled = enabled,
-                Effect::Publish { .. } | Effect::Unpublish { .. } => {}
+                Effect::Unpublish { track } => {
+                    let routed = self.clients.values().any(|client| client.routes.values().any(|routed| *routed == track));
+                    assert!(!routed, "nothing is routed of a track without an m-line");
+                }
+                Effect::Publish { .. } => {}
             }
         }
         self.check();
@@ -232,7 +247,7 @@ impl Shell {
                 assert!(!client.unsubscribed.contains(&track));
                 groups.insert(group(published));
                 shown.insert(mid.clone(), track);
-                if !client.paused.contains(&track) {
+                if published.bound && !client.paused.contains(&track) {
                     routes.insert((index * 2 + side) as u16, track);
                 }
             }

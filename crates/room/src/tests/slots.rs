@@ -1,8 +1,8 @@
 use proptest::prelude::*;
-use switchyard_protocol::{Kind, ParticipantId, Source, TrackId};
+use switchyard_protocol::{ErrorCode, Event, Kind, ParticipantId, Source, TrackId};
 
 use super::shell::Shell;
-use crate::Limits;
+use crate::{Audience, Effect, Limits};
 
 const SOURCES: [Source; 4] = [Source::Camera, Source::Microphone, Source::Screen, Source::ScreenAudio];
 
@@ -88,6 +88,46 @@ fn a_paused_track_keeps_its_slot_and_loses_its_route() {
 }
 
 #[test]
+fn a_transport_that_begins_anew_takes_routes_away_and_nothing_else() {
+    let mut shell = Shell::new(Limits::default());
+    let (ada, ben) = (shell.join(), shell.join());
+    let (camera, voice) = (shell.publish(ada, Source::Camera), shell.publish(ben, Source::Microphone));
+    shell.negotiate(ada);
+    shell.negotiate(ben);
+    shell.client(ada).events.clear();
+    shell.client(ben).events.clear();
+    shell.client(ada).wanted_slots = 0;
+    shell.renew(ada);
+    assert_eq!((shell.client(ada).shown.len(), shell.client(ada).routes.len()), (0, 0), "she has no m-lines");
+    assert_eq!(shell.client(ada).wanted_slots, 4, "she is to be offered as many slots as before");
+    assert_eq!((shell.client(ben).shown["1"], shell.client(ben).routes.len()), (camera, 0), "what she sends has none either");
+    assert_eq!(shell.publish(ada, Source::Camera), camera, "it stays the same track");
+    assert_eq!(shell.client(ben).routes[&1], camera);
+    assert_eq!(shell.client(ben).events, [], "nobody hears of it");
+    shell.negotiate(ada);
+    assert_eq!(shell.client(ada).routes[&0], voice);
+    // What she does not publish again she can withdraw.
+    shell.renew(ada);
+    shell.unpublish(camera);
+    assert!(shell.client(ben).shown.is_empty());
+}
+
+#[test]
+fn a_track_that_is_published_again_may_be_muted_meanwhile() {
+    let mut shell = Shell::new(Limits::default());
+    let (ada, ben) = (shell.join(), shell.join());
+    let camera = shell.publish(ada, Source::Camera);
+    shell.renew(ada);
+    shell.client(ben).events.clear();
+    assert_eq!(shell.room.publish(ada, "another".into(), Source::Camera, true), Ok(camera));
+    let told = std::iter::from_fn(|| shell.room.poll_effect()).collect::<Vec<_>>();
+    let muted = Event::TrackMuted { participant: ada, track: camera, muted: true };
+    assert!(told.contains(&Effect::Notify { to: Audience::Others(ada), event: muted }), "{told:?}");
+    let error = shell.room.publish(ada, "third".into(), Source::Camera, true).unwrap_err();
+    assert_eq!(error.code, ErrorCode::AlreadyPublished, "once");
+}
+
+#[test]
 fn nothing_is_routed_before_its_m_line_exists() {
     let mut shell = Shell::new(Limits::default());
     let (ada, ben) = (shell.join(), shell.join());
@@ -152,6 +192,7 @@ enum Step {
     Negotiate(usize),
     Report(usize),
     Refuse(usize, usize, bool),
+    Renew(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -168,6 +209,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => index().prop_map(Step::Negotiate),
         1 => index().prop_map(Step::Report),
         2 => (index(), 0..6usize, any::<bool>()).prop_map(|(who, slot, audio)| Step::Refuse(who, slot, audio)),
+        2 => index().prop_map(Step::Renew),
     ]
 }
 
@@ -201,7 +243,7 @@ fn run(shell: &mut Shell, step: Step) {
         }
         Step::Publish(at, what) => {
             let Some(id) = shown(shell, at) else { return };
-            if !shell.tracks.values().any(|track| track.publisher == id && track.source == SOURCES[what]) {
+            if !shell.tracks.values().any(|track| track.bound && track.publisher == id && track.source == SOURCES[what]) {
                 shell.publish(id, SOURCES[what]);
             }
         }
@@ -244,6 +286,11 @@ fn run(shell: &mut Shell, step: Step) {
                 shell.refuse(id, slot, if audio { Kind::Audio } else { Kind::Video });
             }
         }
+        Step::Renew(at) => {
+            if let Some(id) = shown(shell, at) {
+                shell.renew(id);
+            }
+        }
     }
 }
 
@@ -254,6 +301,10 @@ proptest! {
         let mut shell = Shell::new(Limits { slots: bound, ..Limits::default() });
         for step in steps {
             run(&mut shell, step);
+        }
+        let unbound: Vec<_> = shell.tracks.iter().filter(|(_, track)| !track.bound).map(|(id, track)| (*id, track.publisher, track.source)).collect();
+        for (id, publisher, source) in unbound {
+            prop_assert_eq!(shell.publish(publisher, source), id);
         }
         // Once everything is negotiated, everybody who fits is shown.
         let ids: Vec<_> = shell.clients.keys().copied().collect();

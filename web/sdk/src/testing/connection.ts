@@ -101,6 +101,12 @@ export class FakeConnection extends EventTarget {
     this.dispatchEvent(new Event("connectionstatechange"));
   }
 
+  /** DTLS fails, and the connection with it. */
+  fail(): void {
+    for (const { sender } of this.#transceivers) sender.transport = { state: "failed" };
+    this.become("failed");
+  }
+
   #settle(): void {
     this.signalingState = "stable";
     this.currentLocalDescription = this.localDescription;
@@ -115,6 +121,8 @@ class FakeTransceiver {
   readonly sender = {
     /** What is sent; undefined if nothing ever was. */
     track: undefined as unknown,
+    /** DTLS. */
+    transport: null as { state: RTCDtlsTransportState } | null,
     replaceTrack: async (track: unknown) => void (this.sender.track = track),
     getStats: async () => new Map<string, object>(),
   };

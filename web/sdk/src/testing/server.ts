@@ -199,10 +199,13 @@ export class Wire extends FakeSocket {
   }
 }
 
-function suitable({ type, id }: ClientMessage): Reply {
+/** What suits a request. */
+export function suitable({ type, id }: ClientMessage): Reply {
   switch (type) {
     case "ping":
       return { kind: "pong" };
+    case "renew":
+      return { kind: "renewed", received: 0, ice_servers: [] };
     case "offer":
       return { kind: "answer", sdp: "answer" };
     case "publish":
