@@ -352,6 +352,7 @@ impl Forwarder {
                     self.drops.count(Drop::NoPath);
                     continue;
                 };
+                let is_lossy = peer.lossy_until.is_some_and(|until| until > now);
                 let (Some(sealer), Some(Some(sender))) = (&mut peer.sealer, peer.senders.get_mut(usize::from(subscriber.sender))) else {
                     self.drops.count(Drop::NoKeys);
                     continue;
@@ -359,7 +360,13 @@ impl Forwarder {
                 for ready in track.batch.iter().map(|&at| &self.ready[at as usize]) {
                     let packet = ready.packet(&bytes[ready.start..ready.start + ready.len]);
                     match sender.forward(now, track.key, &packet, sealer, self.egress.room(wire)) {
-                        Ok(len) => self.egress.commit(&path, len),
+                        Ok(len) => {
+                            let copy = if is_lossy { sender.repeat(&self.egress.room(wire)[..len]) } else { None };
+                            self.egress.commit(&path, len);
+                            if let Some(copy) = copy {
+                                self.egress.datagram(&path, copy, wire);
+                            }
+                        }
                         Err(drop) => self.drops.count(drop),
                     }
                 }

@@ -14,6 +14,8 @@ impl Depth {
     pub(crate) const ENCODING: Self = Self { bytes: 512 * 1024, packets: 1_024 };
     /// For the ciphertext of one subscriber without RTX: a third of that, because every such subscriber has one.
     pub(crate) const CIPHERTEXT: Self = Self { bytes: 160 * 1024, packets: 256 };
+    /// For one subscriber's ciphertext of audio: half a second and more of 200 kbit/s, which is twice what a receiver's buffer grows to.
+    pub(crate) const AUDIO: Self = Self { bytes: 16 * 1024, packets: 64 };
 }
 
 #[derive(Clone, Copy)]

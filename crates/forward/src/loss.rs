@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use switchyard_rtp::MediaKind;
 use switchyard_rtp::replay::ReplayWindow;
 
-/// Packets tracked as missing at once: a burst longer than this needs a keyframe, not 200 retransmissions.
+/// Packets of video tracked as missing at once: a burst longer than this needs a keyframe, not 200 retransmissions.
 const MAX_MISSING: usize = 256;
+/// The same of audio: what is sent in [`GIVE_UP_AUDIO`] in packets of 10 ms, nearly.
+const MAX_MISSING_AUDIO: usize = 32;
 /// A hole larger than this is no loss but a jump of the sender's.
 const MAX_GAP: u64 = 512;
 /// How long a packet may be late before it is asked for: reordering on the way is usually shorter.
@@ -16,6 +19,8 @@ const RETRY: Duration = Duration::from_millis(60);
 const MAX_TRIES: u8 = 8;
 /// A packet that has not come after this long would be shown too late.
 const GIVE_UP: Duration = Duration::from_millis(1_000);
+/// The same for audio, whose receivers wait for less: their buffers grow to some round trips and rarely to more than this.
+const GIVE_UP_AUDIO: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Copy, Debug)]
 struct Missing {
@@ -41,11 +46,16 @@ pub(crate) struct Reception {
     seen: ReplayWindow<16>,
     first: Option<u64>,
     received: u64,
+    /// Of those, what came because it was asked for.
+    repaired: u64,
     received_at_report: u64,
     expected_at_report: u64,
     /// Sorted by index.
     missing: Vec<Missing>,
-    nack: bool,
+    kind: MediaKind,
+    /// How many of those there may be, 0 if the publisher does not answer requests; and how long they are asked for.
+    max_missing: usize,
+    give_up: Duration,
     jitter: f64,
     /// Arrival minus media time of the last packet, in RTP units.
     transit: Option<i64>,
@@ -62,15 +72,22 @@ pub(crate) struct Statistics {
 
 impl Reception {
     /// `nack`: whether the publisher answers retransmission requests.
-    pub(crate) fn new(nack: bool) -> Self {
+    pub(crate) fn new(kind: MediaKind, nack: bool) -> Self {
+        let (max_missing, give_up) = match kind {
+            MediaKind::Audio => (MAX_MISSING_AUDIO, GIVE_UP_AUDIO),
+            MediaKind::Video => (MAX_MISSING, GIVE_UP),
+        };
         Self {
             seen: ReplayWindow::default(),
             first: None,
             received: 0,
+            repaired: 0,
             received_at_report: 0,
             expected_at_report: 0,
             missing: Vec::new(),
-            nack,
+            kind,
+            max_missing: if nack { max_missing } else { 0 },
+            give_up,
             jitter: 0.0,
             transit: None,
         }
@@ -84,7 +101,7 @@ impl Reception {
         }
         if self.first.is_none() {
             // With the first packet rather than with the m-line: most m-lines of most people never carry one.
-            self.missing.reserve_exact(if self.nack { MAX_MISSING } else { 0 });
+            self.missing.reserve_exact(self.max_missing);
             self.first = Some(index);
         }
         self.received += 1;
@@ -92,7 +109,7 @@ impl Reception {
             Some(highest) if index > highest => self.note_gap(now, highest + 1, index),
             Some(_) => {
                 if let Ok(position) = self.missing.binary_search_by_key(&index, |missing| missing.index) {
-                    self.missing.remove(position);
+                    self.repaired += u64::from(self.missing.remove(position).tries > 0);
                 }
             }
             None => {}
@@ -107,11 +124,11 @@ impl Reception {
     }
 
     fn note_gap(&mut self, now: Instant, from: u64, to: u64) {
-        if !self.nack || to - from > MAX_GAP {
+        if self.max_missing == 0 || to - from > MAX_GAP {
             return;
         }
         for index in from..to {
-            if self.missing.len() == MAX_MISSING {
+            if self.missing.len() == self.max_missing {
                 self.missing.remove(0);
             }
             self.missing.push(Missing { index, since: now, due: now + PATIENCE, tries: 0 });
@@ -143,7 +160,7 @@ impl Reception {
         let retry =
             round_trip.map_or(RETRY, |round_trip| round_trip + round_trip / 2).clamp(Duration::from_millis(10), Duration::from_millis(300));
         self.missing.retain_mut(|missing| {
-            if missing.tries == MAX_TRIES || now.saturating_duration_since(missing.since) > GIVE_UP {
+            if missing.tries == MAX_TRIES || now.saturating_duration_since(missing.since) > self.give_up {
                 return false;
             }
             if missing.due <= now && out.len() < out.capacity() {
@@ -155,18 +172,20 @@ impl Reception {
         });
     }
 
-    /// The figures since the last call; `None` before the first packet.
+    /// The figures since the last call; `None` before the first packet. What of sound came only because it was asked for is reported as lost: encoders repeat
+    /// in each packet what was in the one before (RFC 6716 §2.1.7) if they are told that packets get lost.
     pub(crate) fn poll_statistics(&mut self) -> Option<Statistics> {
+        let received = self.received - if self.kind == MediaKind::Audio { self.repaired } else { 0 };
         let highest = self.seen.highest()?;
         let expected = highest.saturating_sub(self.first?) + 1;
         let expected_now = expected.saturating_sub(self.expected_at_report);
-        let received_now = self.received - self.received_at_report;
+        let received_now = received.saturating_sub(self.received_at_report);
         let lost_now = expected_now.saturating_sub(received_now);
         self.expected_at_report = expected;
-        self.received_at_report = self.received;
+        self.received_at_report = received;
         Some(Statistics {
             fraction_lost: (lost_now * 256).checked_div(expected_now).unwrap_or(0).min(255) as u8,
-            cumulative_lost: (expected as i64 - self.received as i64).clamp(-0x80_0000, 0x7f_ffff) as i32,
+            cumulative_lost: (expected as i64 - received as i64).clamp(-0x80_0000, 0x7f_ffff) as i32,
             highest,
             jitter: self.jitter as u32,
         })
@@ -186,7 +205,7 @@ mod tests {
     #[test]
     fn a_hole_is_asked_for_after_a_moment_and_again_until_it_is_filled() {
         let start = Instant::now();
-        let mut reception = Reception::new(true);
+        let mut reception = Reception::new(MediaKind::Video, true);
         for index in [1, 2, 5] {
             assert_eq!(reception.handle_packet(start, index, None), Arrival::Fresh);
         }
@@ -201,9 +220,23 @@ mod tests {
     }
 
     #[test]
+    fn sound_is_asked_for_while_it_can_still_be_heard() {
+        let start = Instant::now();
+        let mut reception = Reception::new(MediaKind::Audio, true);
+        for index in [1, 3] {
+            reception.handle_packet(start, index, None);
+        }
+        let asked: usize = (0..100).map(|tick| asked(&mut reception, start + Duration::from_millis(10) * tick).len()).sum();
+        assert_eq!(asked, 7, "after 10 ms, then every 60 for 400");
+        assert!(!reception.is_missing());
+        reception.handle_packet(start, 300, None);
+        assert_eq!(reception.missing.len(), MAX_MISSING_AUDIO);
+    }
+
+    #[test]
     fn the_second_copy_of_a_packet_is_a_duplicate() {
         let now = Instant::now();
-        let mut reception = Reception::new(true);
+        let mut reception = Reception::new(MediaKind::Video, true);
         assert_eq!(reception.handle_packet(now, 7, None), Arrival::Fresh);
         assert_eq!(reception.handle_packet(now, 9, None), Arrival::Fresh);
         assert_eq!(reception.handle_packet(now, 7, None), Arrival::Duplicate);
@@ -212,9 +245,27 @@ mod tests {
     }
 
     #[test]
+    fn sound_that_came_because_it_was_asked_for_is_reported_as_lost() {
+        for (kind, expected) in [(MediaKind::Audio, 64), (MediaKind::Video, 0)] {
+            let start = Instant::now();
+            let mut reception = Reception::new(kind, true);
+            for index in (1..400u64).filter(|index| index % 4 != 2) {
+                let now = start + Duration::from_millis(20) * index as u32;
+                reception.handle_packet(now, index, None);
+                if index % 4 == 3 {
+                    assert_eq!(asked(&mut reception, now + PATIENCE), [index as u16 - 1]);
+                    reception.handle_packet(now + PATIENCE, index - 1, None);
+                }
+            }
+            let statistics = reception.poll_statistics().unwrap();
+            assert!(statistics.fraction_lost.abs_diff(expected) <= 1, "{kind:?}: {statistics:?}");
+        }
+    }
+
+    #[test]
     fn a_quarter_lost_is_reported_as_64_of_256() {
         let now = Instant::now();
-        let mut reception = Reception::new(false);
+        let mut reception = Reception::new(MediaKind::Video, false);
         for index in (0..400u64).filter(|index| index % 4 != 1) {
             reception.handle_packet(now, index, None);
         }

@@ -27,6 +27,10 @@ pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_EARLY: usize = 64;
 /// SSRCs bound at once: every m-line's two, and what MID extensions bind besides.
 const MAX_SSRCS: usize = 128;
+/// A line counts as losing packets when a report says that it lost at least so many of 256 (2 %) …
+const LOSSY: u8 = 5;
+/// … and until none were lost for so long: repeated sound hides from reports most of what is lost.
+const REPEATING: Duration = Duration::from_secs(30);
 /// The SSRC of what is sent without a media stream of one's own: libwebrtc uses the same for receive-only.
 const REPORTER: u32 = 1;
 
@@ -92,6 +96,8 @@ pub(crate) struct Peer {
     pub(crate) controls: u64,
     pub(crate) silence: Silence,
     pub(crate) pulse: Pulse,
+    /// Until when the line is taken to lose packets on the way to the participant.
+    pub(crate) lossy_until: Option<Instant>,
 }
 
 impl Peer {
@@ -116,6 +122,7 @@ impl Peer {
             controls: 0,
             silence: Silence::default(),
             pulse: Pulse::new(),
+            lossy_until: None,
         }
     }
 
@@ -156,7 +163,7 @@ impl Peer {
             let mut receiver = kept.unwrap_or_else(|| Receiver {
                 config: config.clone(),
                 track,
-                reception: Reception::new(config.nack),
+                reception: Reception::new(config.kind, config.nack),
                 media_ssrc: None,
                 last_report: None,
                 base: 0,
@@ -349,8 +356,13 @@ impl Peer {
         receiver.track.map(|track| (track, TrackClock { ntp, rtp }))
     }
 
-    /// Hears what the participant reports on what it was sent: the round trip (RFC 3550 §6.4.1).
-    pub(crate) fn handle_report_block(&mut self, arrived: Ntp, block: &ReportBlock) {
+    /// Hears what the participant reports on what it was sent: the round trip and loss (RFC 3550 §6.4.1).
+    pub(crate) fn handle_report_block(&mut self, now: Instant, arrived: Ntp, block: &ReportBlock) {
+        let is_sign =
+            if self.lossy_until.is_some_and(|until| until > now) { block.fraction_lost > 0 } else { block.fraction_lost >= LOSSY };
+        if is_sign {
+            self.lossy_until = Some(now + REPEATING);
+        }
         if block.last_sender_report == 0 {
             return;
         }

@@ -33,7 +33,7 @@ impl Way {
     /// The feedback the server gives, or takes.
     fn feedback(self, kind: MediaKind) -> Feedback {
         let video = kind == MediaKind::Video;
-        Feedback { nack: video, pli: video, fir: video, transport_cc: self == Way::In }
+        Feedback { nack: true, pli: video, fir: video, transport_cc: self == Way::In }
     }
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Agreed {
     pub(crate) feedback: Feedback,
 }
 
-/// The codecs in the server's order, the feedback and the extensions of one m-line.
+/// The codecs in the order in which they are said, the feedback and the extensions of one m-line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Profile {
     pub(crate) kind: MediaKind,
@@ -84,6 +84,13 @@ impl Profile {
                 params: found.params,
                 feedback: found.feedback.intersection(way.feedback(kind)),
             });
+        }
+        // Browsers send the first codec of an answer. In RED a lost packet comes again with the next one.
+        if way == Way::In
+            && let [opus, red, ..] = &mut codecs[..]
+            && red.codec == Codec::Red
+        {
+            std::mem::swap(opus, red);
         }
         let mut extensions = ExtensionMap::default();
         for offered in &streams.extensions {
@@ -175,7 +182,7 @@ impl Profile {
         self.codecs.iter().any(|agreed| agreed.rtx.is_some())
     }
 
-    /// Whether there is media in it; RED needs its Opus, so the first is never RED.
+    /// Whether there is media in it: RED is never without its Opus.
     pub(crate) fn is_usable(&self) -> bool {
         !self.codecs.is_empty()
     }

@@ -56,16 +56,26 @@ async function readQuality(counters) {
   };
 }
 
+/** Milliseconds between two looks: a stream that a browser begins anew counts from zero, and what it counted since the last look is lost. */
+const LOOK = 500;
+
 /** What `at` gets of each of `names` during `duration` milliseconds: rates, shares and counts; and what it sends itself. */
 export async function quality(at, names, duration) {
-  const before = await at.evaluate(readQuality, COUNTERS);
-  await pause(duration);
-  const after = await at.evaluate(readQuality, COUNTERS);
+  const looks = [await at.evaluate(readQuality, COUNTERS)];
+  const [before] = looks;
+  while (looks.at(-1).at - before.at < duration) {
+    await pause(LOOK);
+    looks.push(await at.evaluate(readQuality, COUNTERS));
+  }
+  const after = looks.at(-1);
   const seconds = (after.at - before.at) / 1000;
   const grown = (name, source) => {
-    const [first, last] = [before, after].map(({ people }) => people[name]?.[source]);
-    if (!first || !last) throw new Error(`${at.name} receives no ${source} of ${name}`);
-    return Object.fromEntries(COUNTERS.map((counter) => [counter, last[counter] - first[counter]]));
+    const all = looks.map(({ people }) => people[name]?.[source]);
+    if (!all[0] || !all.at(-1)) throw new Error(`${at.name} receives no ${source} of ${name}`);
+    const seen = all.filter((counters) => counters);
+    const steps = seen.slice(1).map((now, index) => [now.packetsReceived < seen[index].packetsReceived ? null : seen[index], now]);
+    const growth = (counter) => steps.reduce((sum, [then, now]) => sum + now[counter] - (then?.[counter] ?? 0), 0);
+    return Object.fromEntries(COUNTERS.map((counter) => [counter, growth(counter)]));
   };
   const received = Object.fromEntries(
     names.map((name) => {

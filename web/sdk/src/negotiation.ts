@@ -1,4 +1,5 @@
 import { SwitchyardError } from "./errors.js";
+import { withAudioNack } from "./sdp.js";
 
 /** The part of a peer connection that negotiation needs. */
 export interface NegotiatingConnection {
@@ -144,7 +145,7 @@ export class Negotiator {
       else await this.#connection.setLocalDescription();
       // The server would take it for the next connection's.
       if (this.#closed) return;
-      const reply = await this.#actions.offer(this.#localSdp());
+      const reply = await this.#actions.offer(withAudioNack(this.#localSdp()));
       if (this.#closed) return;
       if (reply.kind === "answer") {
         await this.#connection.setRemoteDescription({ type: "answer", sdp: reply.sdp });
@@ -183,7 +184,7 @@ export class Negotiator {
     }
     if (this.#closed) return;
     // The reply is not waited for: messages keep their order, so a local offer may follow the answer at once.
-    this.#actions.answer(revision, this.#localSdp()).catch((cause: unknown) => {
+    this.#actions.answer(revision, withAudioNack(this.#localSdp(), sdp)).catch((cause: unknown) => {
       if (!this.#closed) this.#actions.failed(SwitchyardError.from(cause, "negotiation_failed"));
     });
     this.#actions.applied();

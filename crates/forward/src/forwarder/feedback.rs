@@ -30,7 +30,7 @@ impl Forwarder {
                 Packet::SenderReport(report) => {
                     let peer = &mut self.peers[index];
                     for block in report.reports() {
-                        peer.handle_report_block(arrived, &block);
+                        peer.handle_report_block(now, arrived, &block);
                     }
                     let clock = peer.handle_sender_report(now, arrived, report.ssrc, report.ntp, report.rtp);
                     if let Some((key, clock)) = clock
@@ -41,7 +41,7 @@ impl Forwarder {
                 }
                 Packet::ReceiverReport(report) => {
                     for block in report.reports() {
-                        self.peers[index].handle_report_block(arrived, &block);
+                        self.peers[index].handle_report_block(now, arrived, &block);
                     }
                 }
                 Packet::Nack(nack) => {

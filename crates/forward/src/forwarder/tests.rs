@@ -3,4 +3,5 @@
 mod gaps;
 mod indices;
 mod media;
+mod sound;
 mod world;

@@ -13,7 +13,7 @@ fn chromiums_first_offer_is_answered_with_what_the_server_receives() {
     assert_eq!(blocks.len(), 4);
     assert_eq!(attribute(&blocks[0], "group"), Some("BUNDLE 0 1 2"));
     assert!(blocks[0].contains(&"a=ice-lite") && blocks[0].contains(&"a=extmap-allow-mixed"));
-    assert_eq!(blocks[1][0], "m=audio 9 UDP/TLS/RTP/SAVPF 111 63");
+    assert_eq!(blocks[1][0], "m=audio 9 UDP/TLS/RTP/SAVPF 63 111", "browsers send the first");
     assert_eq!(attribute(&blocks[1], "setup"), Some("passive"));
     assert_eq!(
         attributes(&blocks[1], "candidate").collect::<Vec<_>>(),
@@ -59,6 +59,22 @@ fn chromiums_first_offer_is_answered_with_what_the_server_receives() {
     assert_eq!(video.feedback, Feedback { nack: true, pli: true, fir: true, transport_cc: true });
     let [pair] = video.ssrcs[..] else { panic!() };
     assert!(CHROMIUM.contains(&format!("a=ssrc-group:FID {} {}", pair.ssrc, pair.rtx.unwrap())));
+}
+
+#[test]
+fn lost_sound_is_asked_for_where_both_ends_say_so() {
+    let says = |nack: bool| {
+        let mut server = negotiator();
+        let offer =
+            if nack { CHROMIUM.replace("a=rtpmap:111 opus", "a=rtcp-fb:111 nack\r\na=rtpmap:111 opus") } else { CHROMIUM.to_owned() };
+        let answer = server.handle_offer(&offer, no_restart).unwrap().unwrap();
+        server.set_slots(1);
+        let slot = server.poll_offer().unwrap().sdp;
+        assert!(blocks(&slot)[4].contains(&"a=rtcp-fb:111 nack"), "the server always answers requests");
+        (blocks(&answer)[1].contains(&"a=rtcp-fb:111 nack"), server.receivers()[0].feedback.nack)
+    };
+    assert_eq!(says(false), (false, false));
+    assert_eq!(says(true), (true, true));
 }
 
 #[test]
