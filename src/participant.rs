@@ -40,6 +40,9 @@ pub trait Link {
     /// Tells the client what many are told.
     fn broadcast(&mut self, broadcast: &Broadcast);
 
+    /// Nothing more is said for now.
+    fn flush(&mut self) {}
+
     /// Whether the client hears what it is told.
     fn is_connected(&self) -> bool {
         true
@@ -189,6 +192,7 @@ impl Participant {
             if let Err(close) = step {
                 break close;
             }
+            link.flush();
         };
         self.end(close).await;
         close

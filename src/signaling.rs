@@ -11,8 +11,7 @@ mod socket;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::State;
-use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Request as HttpRequest, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use switchyard_negotiation::Mode;
@@ -25,6 +24,7 @@ use crate::outbox::Close;
 use crate::participant::Participant;
 use crate::rooms::Entrant;
 use crate::server::Server;
+use crate::websocket::Upgrade;
 use resumable::Resumable;
 use sessions::Registration;
 pub use sessions::Sessions;
@@ -33,40 +33,39 @@ use socket::Socket;
 /// Bytes of a WebSocket message that is read at all; between the protocol's bound and this one, a message is refused by a typed error, beyond
 /// it the connection is closed.
 const MAX_READ_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
-/// Bytes read from a socket at once. Most messages are shorter; a description takes some turns more, and memory only meanwhile.
-const READ_BUFFER: usize = 4 * 1024;
-/// Bytes gathered before they are written, of messages that wait together.
-const WRITE_BUFFER: usize = 4 * 1024;
-
 /// `GET /v1/ws`
-pub async fn upgrade(State(server): State<Arc<Server>>, upgrade: WebSocketUpgrade) -> Response {
-    let Some((upgrade, encoding)) = choose_encoding(upgrade) else {
-        let supported = [Encoding::Json, Encoding::MessagePack].map(Encoding::subprotocol).join(" or ");
+pub async fn upgrade(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
+    let upgrade = match Upgrade::read(request) {
+        Ok(upgrade) => upgrade,
+        Err(refused) => return refused.into_response(),
+    };
+    let Some((encoding, subprotocol)) = choose_encoding(&upgrade) else {
+        let supported = ENCODINGS.map(Encoding::subprotocol).join(" or ");
         return (StatusCode::BAD_REQUEST, format!("the subprotocol is {supported}\n")).into_response();
     };
     let Ok(permit) = Arc::clone(&server.sockets).try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many connections\n").into_response();
     };
-    upgrade
-        .read_buffer_size(READ_BUFFER)
-        .max_message_size(MAX_READ_BYTES)
-        .max_frame_size(MAX_READ_BYTES)
-        .write_buffer_size(WRITE_BUFFER)
-        .on_upgrade(async move |socket| {
+    let (response, socket) = upgrade.accept(subprotocol, MAX_READ_BYTES);
+    tokio::spawn(async move {
+        if let Ok(socket) = socket.await {
             let socket = Socket::new(socket, encoding, server.silence_timeout, permit);
             run(server, socket).await;
-        })
+        }
+    });
+    response
 }
 
+const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::MessagePack];
+
 /// JSON unless the client asks for something; `None` if it asks only for what there isn't.
-fn choose_encoding(upgrade: WebSocketUpgrade) -> Option<(WebSocketUpgrade, Encoding)> {
-    if upgrade.requested_protocols().next().is_none() {
-        return Some((upgrade, Encoding::Json));
+fn choose_encoding(upgrade: &Upgrade) -> Option<(Encoding, Option<&'static str>)> {
+    if upgrade.protocols().next().is_none() {
+        return Some((Encoding::Json, None));
     }
-    let upgrade = upgrade.protocols([Encoding::Json, Encoding::MessagePack].map(Encoding::subprotocol));
-    let chosen = upgrade.selected_protocol()?;
-    let encoding = [Encoding::Json, Encoding::MessagePack].into_iter().find(|encoding| chosen == encoding.subprotocol())?;
-    Some((upgrade, encoding))
+    let asked = |encoding: &Encoding| upgrade.protocols().any(|protocol| protocol == encoding.subprotocol());
+    let encoding = ENCODINGS.into_iter().find(asked)?;
+    Some((encoding, Some(encoding.subprotocol())))
 }
 
 /// A connection's life until it is a session's, and the session's if it is the first.

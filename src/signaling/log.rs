@@ -142,6 +142,10 @@ impl Log {
             while let Some(entry) = entries.pop_front_if(|entry| entry.number <= received) {
                 self.bytes -= entry.bytes.len();
             }
+            // Once a crowd has come in, room for what was said of it would be kept for ever.
+            if entries.len() < entries.capacity() / 4 {
+                entries.shrink_to(2 * entries.len());
+            }
         }
         Ok(())
     }

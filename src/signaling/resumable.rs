@@ -88,7 +88,7 @@ impl Resumable {
     /// The client goes on here: it is told so, and then what it missed.
     fn attach(&mut self, arrival: Arrival, snapshot: Option<Snapshot>, missed: Vec<Bytes>) {
         let id = arrival.id;
-        let Some(socket) = arrival.take() else { return };
+        let Some(mut socket) = arrival.take() else { return };
         let result = Reply::Resumed(Resumed { received: self.log.received(), snapshot });
         let told = socket.send(&ServerMessage::Reply { id, result });
         let told = told.and_then(|()| missed.into_iter().try_for_each(|bytes| socket.push(bytes)));
@@ -129,7 +129,7 @@ impl Resumable {
 
     fn push(&mut self, class: Class, bytes: Bytes) {
         self.log.push(class, bytes.clone());
-        if let Connection::Here(socket) = &self.connection
+        if let Connection::Here(socket) = &mut self.connection
             && socket.push(bytes).is_err()
         {
             self.lose();
@@ -179,6 +179,12 @@ impl Link for Resumable {
         // Who is about to be told the room as it is will see it there.
         if !matches!(self.connection, Connection::Behind(_)) {
             self.push(Class::Event, broadcast.bytes(self.encoding));
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Connection::Here(socket) = &mut self.connection {
+            socket.flush();
         }
     }
 

@@ -27,7 +27,8 @@ pub struct Arrival {
     pub id: u32,
     /// How many of the session's messages the client has got.
     pub received: u32,
-    connection: Option<(Socket, oneshot::Sender<Socket>)>,
+    /// Boxed: a channel keeps places for some thirty arrivals, and most sessions never see one.
+    connection: Option<Box<(Socket, oneshot::Sender<Socket>)>>,
 }
 
 /// A session's place among [`Sessions`]; nobody finds it any more once this is dropped.
@@ -57,7 +58,7 @@ impl Sessions {
         }
         let (back, returned) = oneshot::channel();
         // If the session has ended, sending drops it as well.
-        let _ = arrivals.send(Arrival { id, received, connection: Some((socket, back)) }).await;
+        let _ = arrivals.send(Arrival { id, received, connection: Some(Box::new((socket, back))) }).await;
         match returned.await {
             Ok(socket) => Err((socket, gone())),
             Err(_) => Ok(()),
@@ -94,13 +95,14 @@ impl Drop for Registration {
 impl Arrival {
     /// The connection, which is the session's from now on.
     pub fn take(mut self) -> Option<Socket> {
-        self.connection.take().map(|(socket, _)| socket)
+        self.connection.take().map(|connection| connection.0)
     }
 }
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        if let Some((socket, back)) = self.connection.take() {
+        if let Some(connection) = self.connection.take() {
+            let (socket, back) = *connection;
             // Where nobody waits any more, the connection is broken off.
             let _ = back.send(socket);
         }

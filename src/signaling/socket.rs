@@ -1,20 +1,19 @@
-//! One WebSocket: the frames it brings, and the queue of what it takes.
+//! One client's WebSocket, in the terms of the protocol: how fast requests are taken, how long silence may last, how messages are written.
 
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use axum::extract::ws::{Message, WebSocket, close_code};
-use futures_util::StreamExt;
-use futures_util::stream::SplitStream;
-use switchyard_protocol::{ClientMessage, CloseReason, DecodeError, Encoding, ErrorCode, ProtocolError, ServerMessage};
+use switchyard_protocol::{ClientMessage, CloseReason, DecodeError, Encoding, ErrorCode, Event, ProtocolError, ServerMessage};
 use switchyard_room::{Bucket, Rate};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinHandle;
 
-use crate::outbox::{Close, Outbox, TooSlow, outbox};
+use crate::outbox::{Close, explanation};
+use crate::websocket::{Broken, Full, Incoming, WebSocket, code};
 
 /// Requests of one client. A join with its candidates takes some 50 at once, a hundred offers and answers a second are more than a browser makes.
 const REQUEST_RATE: Rate = Rate { burst: 300, per_second: 100 };
+/// How often a client is pinged.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// A client of which nothing at all was heard for this long is gone: it answers pings, which come every 15 s.
 const SILENCE: Duration = Duration::from_secs(40);
 /// How long a client may take to close its end of a connection that the server closes.
@@ -22,45 +21,32 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// A message as it came.
 pub enum Frame {
-    Text(Bytes),
-    Binary(Bytes),
+    Text(Vec<u8>),
+    Binary(Vec<u8>),
 }
 
-/// Both halves of a WebSocket. Dropping it breaks the connection off.
+/// A WebSocket. Dropping it breaks the connection off.
 pub struct Socket {
-    stream: SplitStream<WebSocket>,
-    outbox: Outbox,
+    socket: WebSocket,
     encoding: Encoding,
     /// How long the client may take nothing of what is sent to it.
     patience: Duration,
-    writer: Writing,
     requests: Bucket,
     heard: Instant,
+    ping: Instant,
     /// Nothing is read before, so that a flood is not even parsed faster than twice the rate of requests.
-    resume: Instant,
+    resume: Option<Instant>,
+    /// Bytes wait since then, after so many were written.
+    waiting: Option<(Instant, u64)>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// The task of the writing half; `None` once it has ended. It ends with the socket, however much there is to write.
-struct Writing(Option<JoinHandle<()>>);
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        if let Some(writer) = &self.0 {
-            writer.abort();
-        }
-    }
-}
-
 impl Socket {
-    /// Begins to write. A client that takes nothing for `patience` has lost the connection.
+    /// A client that takes nothing for `patience` has lost the connection.
     pub fn new(socket: WebSocket, encoding: Encoding, patience: Duration, permit: OwnedSemaphorePermit) -> Self {
-        let (sink, stream) = socket.split();
-        let (outbox, writer) = outbox(encoding);
-        let writer = Writing(Some(tokio::spawn(writer.run(sink, patience))));
         let now = Instant::now();
         let requests = Bucket::new(REQUEST_RATE);
-        Self { stream, outbox, encoding, patience, writer, requests, heard: now, resume: now, _permit: permit }
+        Self { socket, encoding, patience, requests, heard: now, ping: now + PING_INTERVAL, resume: None, waiting: None, _permit: permit }
     }
 
     /// How messages are written on it.
@@ -71,27 +57,53 @@ impl Socket {
     /// The next message, or what to say to there being no more: [`Close::Left`] if the client closed it to leave, [`Close::Gone`] if it was lost. Nothing
     /// is lost if the future is dropped.
     pub async fn next(&mut self) -> Result<Frame, Close> {
-        tokio::time::sleep_until(self.resume.into()).await;
-        loop {
-            let message = tokio::select! {
-                message = self.stream.next() => message,
-                () = self.writer.ended() => return Err(Close::Gone),
-                () = tokio::time::sleep_until((self.heard + SILENCE).into()) => return Err(Close::Gone),
-            };
-            self.heard = Instant::now();
-            match message {
-                Some(Ok(Message::Text(text))) => return Ok(Frame::Text(text.into())),
-                Some(Ok(Message::Binary(bytes))) => return Ok(Frame::Binary(bytes)),
-                Some(Ok(Message::Close(Some(frame)))) if matches!(frame.code, close_code::NORMAL | close_code::AWAY) => {
-                    return Err(Close::Left);
+        if let Some(resume) = self.resume {
+            let written = async {
+                match self.socket.drain().await {
+                    Ok(()) => std::future::pending().await,
+                    Err(_) => Close::Gone,
                 }
-                // Of a connection that is closed otherwise nothing more comes, but the close is answered.
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_))) => {}
-                None => return Err(Close::Gone),
-                Some(Err(error)) if is_lost(&error) => return Err(Close::Gone),
-                Some(Err(_)) => return Err(Close::Because(CloseReason::ProtocolViolation)),
+            };
+            tokio::select! {
+                close = written => return Err(close),
+                () = tokio::time::sleep_until(resume.into()) => self.resume = None,
             }
         }
+        loop {
+            let due = self.timeout(Instant::now())?;
+            let incoming = tokio::select! {
+                incoming = self.socket.next() => incoming,
+                () = tokio::time::sleep_until(due.into()) => continue,
+            };
+            self.heard = Instant::now();
+            match incoming {
+                Ok(Incoming::Text(text)) => return Ok(Frame::Text(text)),
+                Ok(Incoming::Binary(bytes)) => return Ok(Frame::Binary(bytes)),
+                Ok(Incoming::Ping(_) | Incoming::Pong) => {}
+                Ok(Incoming::Close(Some(code::NORMAL | code::AWAY))) => return Err(Close::Left),
+                Ok(Incoming::Close(_)) => {
+                    self.socket.flush();
+                    return Err(Close::Gone);
+                }
+                Err(Broken::Lost) => return Err(Close::Gone),
+                Err(Broken::Violation(_)) => return Err(Close::Because(CloseReason::ProtocolViolation)),
+            }
+        }
+    }
+
+    /// Pings if it is time to, and gives up a client that says nothing or takes nothing. When to look again.
+    fn timeout(&mut self, now: Instant) -> Result<Instant, Close> {
+        if self.ping <= now {
+            self.ping = now + PING_INTERVAL;
+            self.socket.ping().map_err(|_| Close::Gone)?;
+        }
+        let waiting_after = self.socket.waiting_after();
+        if waiting_after != self.waiting.map(|(_, written)| written) {
+            self.waiting = waiting_after.map(|written| (now, written));
+        }
+        let stalled = self.waiting.map(|(since, _)| since + self.patience);
+        let gone = stalled.map_or(self.heard + SILENCE, |stalled| stalled.min(self.heard + SILENCE));
+        if gone <= now { Err(Close::Gone) } else { Ok(gone.min(self.ping)) }
     }
 
     /// Reads a request, unless they come too fast.
@@ -106,51 +118,42 @@ impl Socket {
         if self.requests.take(now, 1) {
             return message;
         }
-        self.resume = now + Duration::from_secs(1) / (2 * REQUEST_RATE.per_second);
+        self.resume = Some(now + Duration::from_secs(1) / (2 * REQUEST_RATE.per_second));
         let id = message.map_or_else(|refused| refused.id, |message| Some(message.id));
         Err(DecodeError { id, error: ProtocolError::new(ErrorCode::RateLimited, "requests come too fast; wait a moment") })
     }
 
     /// Queues a message; fails if too much waits already.
-    pub fn send(&self, message: &ServerMessage) -> Result<(), TooSlow> {
-        self.outbox.send(message)
+    pub fn send(&mut self, message: &ServerMessage) -> Result<(), Full> {
+        self.push(self.encoding.encode_server(message).into())
     }
 
     /// Queues what [`Socket::encoding`] has made of a message.
-    pub fn push(&self, bytes: Bytes) -> Result<(), TooSlow> {
-        self.outbox.push(bytes)
-    }
-
-    /// Says why, and lets the writer finish and the client close its end, so that the last messages arrive.
-    pub async fn close(self, close: Close) {
-        let Self { mut stream, outbox, patience, mut writer, .. } = self;
-        outbox.close(close);
-        let _ = tokio::time::timeout(patience, writer.ended()).await;
-        let drained = async { while let Some(Ok(_)) = stream.next().await {} };
-        let _ = tokio::time::timeout(LINGER, drained).await;
-    }
-}
-
-impl Writing {
-    /// Returns when the task has ended; a task that is gone has.
-    async fn ended(&mut self) {
-        if let Some(running) = &mut self.0 {
-            let _ = running.await;
-            self.0 = None;
+    pub fn push(&mut self, bytes: Bytes) -> Result<(), Full> {
+        match self.encoding {
+            Encoding::Json => self.socket.send_text(bytes),
+            Encoding::MessagePack => self.socket.send_binary(bytes),
         }
     }
-}
 
-/// Whether a connection just broke, as opposed to a client that breaks the protocol.
-fn is_lost(error: &axum::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<std::io::Error>() || error.to_string().contains("without closing handshake") {
-            return true;
-        }
-        cause = error.source();
+    /// Writes what can be written at once; [`Socket::next`] writes the rest.
+    pub fn flush(&mut self) {
+        self.socket.flush();
     }
-    false
+
+    /// Says why, and lets what waits arrive and the client close its end.
+    pub async fn close(mut self, close: Close) {
+        let Some((code, reason)) = close.frame() else { return };
+        if let Close::Because(reason) = close {
+            let message = explanation(reason).to_owned();
+            let _ = self.send(&ServerMessage::Event { event: Event::Closing { reason, message } });
+        }
+        self.socket.close(Some(code), reason);
+        if let Ok(Ok(())) = tokio::time::timeout(self.patience, self.socket.drain()).await {
+            let ended = async { while !matches!(self.socket.next().await, Ok(Incoming::Close(_)) | Err(_)) {} };
+            let _ = tokio::time::timeout(LINGER, ended).await;
+        }
+    }
 }
 
 fn wrong_encoding(message: &str) -> DecodeError {

@@ -306,3 +306,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn room_for_a_crowds_messages_is_given_back() {
+    let mut log = Log::new(Bounds::default());
+    (0..1000).for_each(|_| log.push(Class::Event, bytes("somebody came")));
+    log.acknowledge(999).unwrap();
+    assert_eq!(log.events.len(), 1);
+    assert!(log.events.capacity() <= 8, "{}", log.events.capacity());
+}
