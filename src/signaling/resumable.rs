@@ -24,6 +24,7 @@ pub struct Resumable {
     registration: Registration,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one for each session, in its box, and nearly always the large one")]
 enum Connection {
     Here(Socket),
     /// It was lost. When the client is given up:
