@@ -110,6 +110,7 @@ async function play(scene, { line, Ada, Eve, Ben, behind }) {
       try {
         const took = await watch.flowsAgain(back, PATIENCE);
         scene.report(`${name}: ${summary(took)}`);
+        if (Math.max(...Object.values(took)) > limit / 2) for (const events of await watch.timeline(back)) scene.report(events);
         assert.ok(Math.max(...Object.values(took)) <= limit, `${summary(took)}: ${JSON.stringify(took)}`);
       } catch (error) {
         for (const events of await watch.timeline(back)) scene.report(events);

@@ -308,6 +308,22 @@ test("a connection that broke again soon is followed by longer pauses, one that 
   expect(tried).toEqual([{ at: 100, what: "socket" }]);
 });
 
+test("a connection that was there, however shortly, is urgently looked for again, however long that before was", async () => {
+  socketAnswer = "hang";
+  probeAnswer = "hang";
+  random = 0;
+  await dialFor(URGENT - 1_000);
+  socketAnswer = "open";
+  answer.at(-1)?.();
+  await vi.advanceTimersByTimeAsync(1);
+  dialer.established();
+  await vi.advanceTimersByTimeAsync(STABLE / 2);
+  start = performance.now();
+  tried.length = 0;
+  await dialFor(URGENT - 1_000);
+  expect(times("probe").length).toBeGreaterThan(URGENT / PROBE_INTERVAL - 5);
+});
+
 test("a busy server is given at least a second, and a random time more", async () => {
   dialer.busy();
   random = 0;

@@ -48,7 +48,7 @@ export interface DialerEvents {
 export class Dialer extends Emitter<DialerEvents> {
   readonly #server: Server;
   readonly #random: () => number;
-  /** Since the last good connection. */
+  /** When the last connection was lost. */
   #lostAt: number | null = null;
   #establishedAt: number | null = null;
   #attempts = 0;
@@ -84,9 +84,10 @@ export class Dialer extends Emitter<DialerEvents> {
   /** Connects again. Rejects only when the dialer is closed. */
   async dial(): Promise<Link> {
     const now = performance.now();
-    if (this.#establishedAt !== null && now - this.#establishedAt >= STABLE) this.#lostAt = null;
-    if (this.#lostAt === null) {
-      this.#lostAt = now;
+    const held = this.#establishedAt === null ? null : now - this.#establishedAt;
+    const first = this.#lostAt === null;
+    if (first || held !== null) this.#lostAt = now;
+    if (first || (held !== null && held >= STABLE)) {
       this.#attempts = 0;
       this.#pauses = 0;
     }
