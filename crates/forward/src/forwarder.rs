@@ -23,7 +23,7 @@ use crate::egress::Egress;
 use crate::history::{Depth, History};
 use crate::peer::Peer;
 use crate::sender::{Packet, Passed};
-use crate::track::Track;
+use crate::track::{Home, Track};
 use crate::{Batch, Event, Origin, Path, PeerKey, Received, Remote, TrackKey, TrunkPacket, Wire, WorkerIndex};
 
 /// Packets of one batch are padded to the longest of their run if they lack at most this many bytes, so that the run can leave at once.
@@ -87,6 +87,8 @@ pub struct Forwarder {
     arrivals: Vec<usize>,
     holes: Vec<usize>,
     keyframes: Vec<usize>,
+    /// Tracks of which there is something else to hear than before.
+    voices: Vec<usize>,
     nack: Vec<u16>,
     next_tick: Option<Instant>,
     next_scan: Option<Instant>,
@@ -142,6 +144,7 @@ impl Forwarder {
             arrivals: Vec::with_capacity(64),
             holes: Vec::with_capacity(64),
             keyframes: Vec::with_capacity(64),
+            voices: Vec::with_capacity(64),
             nack: Vec::with_capacity(128),
             next_tick: None,
             next_scan: None,
@@ -160,7 +163,7 @@ impl Forwarder {
             let Some(bytes) = batch.bytes.get_mut(received.start..received.start + received.len) else { continue };
             let taken = match received.origin {
                 Origin::Path(path) => self.handle_datagram(now, &path, &received, bytes, &mut recent, wire),
-                Origin::Trunk(packet) => self.handle_trunk(&packet, &received, bytes),
+                Origin::Trunk(packet) => self.handle_trunk(now, &packet, &received, bytes),
             };
             if let Err(drop) = taken {
                 self.drops.count(drop);
@@ -170,6 +173,7 @@ impl Forwarder {
         self.fan_out(now, &batch.bytes, wire);
         self.send_due_reports(now, wire);
         self.egress.flush(wire);
+        self.tell_voices(wire);
     }
 
     fn handle_datagram(
@@ -283,11 +287,11 @@ impl Forwarder {
             map,
             pad: 0,
         };
-        self.enqueue(track, ready, packet)
+        self.enqueue(now, track, ready, packet)
     }
 
     /// A packet of another worker's track.
-    fn handle_trunk(&mut self, trunk: &TrunkPacket, received: &Received, bytes: &[u8]) -> Result<(), Drop> {
+    fn handle_trunk(&mut self, now: Instant, trunk: &TrunkPacket, received: &Received, bytes: &[u8]) -> Result<(), Drop> {
         let track = *self.track_keys.get(&trunk.track).ok_or(Drop::NotPublished)?;
         let header = Header::parse(bytes).map_err(|_| Drop::Malformed)?;
         let extensions = trunk.extensions.parse(&header, bytes);
@@ -304,11 +308,11 @@ impl Forwarder {
             map: trunk.extensions,
             pad: 0,
         };
-        self.enqueue(track, ready, bytes)
+        self.enqueue(now, track, ready, bytes)
     }
 
     /// Puts an opened packet on its track's list for the fan-out.
-    fn enqueue(&mut self, index: usize, ready: Ready, packet: &[u8]) -> Result<(), Drop> {
+    fn enqueue(&mut self, now: Instant, index: usize, ready: Ready, packet: &[u8]) -> Result<(), Drop> {
         let track = &mut self.tracks[index];
         if !track.enabled {
             return Err(Drop::NotPublished);
@@ -319,6 +323,12 @@ impl Forwarder {
         if let Some(history) = &mut track.history {
             history.insert(ready.index, ready.codec, packet);
             track.extensions = Some(ready.map);
+        }
+        if let Some(voice) = &mut track.voice {
+            track.extensions = Some(ready.map);
+            if voice.hear(now, ready.index, ready.codec, packet, ready.extensions.audio_level) && !self.voices.contains(&index) {
+                self.voices.push(index);
+            }
         }
         if track.batch.is_empty() {
             self.touched.push(index);
@@ -382,6 +392,19 @@ impl Forwarder {
             track.batch.clear();
         }
         self.ready.clear();
+    }
+
+    /// Says what there is to hear of local tracks.
+    pub(super) fn tell_voices(&mut self, wire: &mut impl Wire) {
+        while let Some(index) = self.voices.pop() {
+            let Some(track) = self.tracks.get(index) else { continue };
+            if let (Home::Local { peer }, Some(voice)) = (track.home, &track.voice)
+                && let Some(peer) = self.peers.get(peer)
+            {
+                let (activity, level) = voice.activity();
+                wire.event(Event::Voice { peer: peer.key, track: track.key, activity, level });
+            }
+        }
     }
 
     /// When [`Forwarder::handle_timeout`] wants to be called next.

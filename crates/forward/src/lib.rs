@@ -19,9 +19,10 @@ mod pulse;
 mod sender;
 mod silence;
 mod track;
+mod voice;
 mod wire;
 
 pub use command::{Command, IceCredentials, PeerKey, ReceiverConfig, SenderConfig, TrackKey, WorkerIndex};
 pub use drops::{Drop, Drops};
 pub use forwarder::{Config, Forwarder};
-pub use wire::{Batch, Event, Origin, Path, Received, Remote, Run, SocketId, TrunkPacket, Wire};
+pub use wire::{Activity, Batch, Event, Origin, Path, Received, Remote, Run, SocketId, TrunkPacket, Wire};

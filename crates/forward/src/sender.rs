@@ -276,6 +276,13 @@ impl Sender {
         Some((segment.track, segment.from + (index - segment.to)))
     }
 
+    /// The index after the last that was sent of a track, as far as is remembered.
+    pub(crate) fn sent_of(&self, track: TrackKey) -> u64 {
+        let Some(at) = self.segments.iter().rposition(|segment| segment.track == track) else { return 0 };
+        let end = self.segments.get(at + 1).map_or(self.next, |next| next.to);
+        self.segments[at].from + (end - self.segments[at].to)
+    }
+
     /// Whether a retransmission of `sequence` may be sent now; notes that it is. Not while the last one can be under way: who asks again sooner than
     /// after a round trip, on a line whose queue has grown, would fill the queue with copies.
     pub(crate) fn may_resend(&mut self, now: Instant, sequence: u16, round_trip: Option<Duration>) -> bool {

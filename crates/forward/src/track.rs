@@ -5,6 +5,7 @@ use switchyard_rtp::{ExtensionMap, MediaKind};
 use crate::clock::TrackClock;
 use crate::history::History;
 use crate::keyframes::Keyframes;
+use crate::voice::Voice;
 use crate::{TrackKey, WorkerIndex};
 
 /// Where a track comes from.
@@ -38,6 +39,8 @@ pub(crate) struct Track {
     pub(crate) extensions: Option<ExtensionMap>,
     pub(crate) clock: Option<TrackClock>,
     pub(crate) keyframes: Keyframes,
+    /// Of audio.
+    pub(crate) voice: Option<Box<Voice>>,
     /// The packets of the batch at hand, by their place in it.
     pub(crate) batch: Vec<u32>,
 }
@@ -55,6 +58,7 @@ impl Track {
             extensions: None,
             clock: None,
             keyframes: Keyframes::new(),
+            voice: (kind == MediaKind::Audio).then(|| Box::new(Voice::new())),
             batch: Vec::new(),
         }
     }

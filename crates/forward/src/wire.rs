@@ -99,6 +99,17 @@ pub struct Run {
     pub segment: usize,
 }
 
+/// What there is to hear on an audio track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Activity {
+    /// Nothing, or noise.
+    Silent,
+    /// Something has begun that may be a word, or was one until a second ago.
+    Sound,
+    /// Somebody speaks.
+    Speech,
+}
+
 /// What the control plane hears from a worker.
 #[derive(Debug)]
 pub enum Event {
@@ -130,6 +141,17 @@ pub enum Event {
     Recovered {
         /// Whose.
         peer: PeerKey,
+    },
+    /// What there is to hear on a local audio track has changed; while there is something it is said again once a second.
+    Voice {
+        /// Whose.
+        peer: PeerKey,
+        /// Which.
+        track: TrackKey,
+        /// What there is.
+        activity: Activity,
+        /// How loud it is, in dB below overload (RFC 6464): 0 to 127.
+        level: u8,
     },
     /// Nothing authenticated was heard for 30 s (RFC 7675): nothing more is sent.
     Expired {

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use crate::forwarder::{Forwarder, Owner};
+use crate::forwarder::{Forwarder, Owner, packet_of};
 use crate::history::{Depth, History};
 use crate::peer::Peer;
 use crate::track::{Home, Subscriber, Track};
-use crate::{Batch, Command, Origin, Path, PeerKey, Received, Remote, TrackKey, Wire, WorkerIndex};
-use switchyard_rtp::MediaKind;
+use crate::{Batch, Command, Origin, Path, PeerKey, Received, Remote, TrackKey, TrunkPacket, Wire, WorkerIndex};
+use switchyard_rtp::{Header, MediaKind};
 
 impl Forwarder {
     /// Does what the control plane says.
@@ -52,7 +52,7 @@ impl Forwarder {
             Command::Unpublish { track } => self.unpublish(track),
             Command::Enable { track, enabled } => self.enable(now, track, enabled),
             Command::Trunk { track, to, on } => self.set_trunk(now, track, to, on, wire),
-            Command::Route { peer, sender, track } => self.route(now, peer, sender, track),
+            Command::Route { peer, sender, track } => self.route(now, peer, sender, track, wire),
             Command::Send { peer, datagram } => {
                 let path = self.peer_keys.get(&peer).and_then(|&index| self.peers[index].agent.egress());
                 if let Some(path) = path {
@@ -182,6 +182,9 @@ impl Forwarder {
             return;
         }
         track.enabled = enabled;
+        if let Some(voice) = &mut track.voice {
+            voice.reset();
+        }
         // Subscribers begin again where a decoder can.
         for subscriber in &track.subscribers {
             if let Some(Err(drop)) = self.peers.get_mut(subscriber.peer).and_then(|peer| peer.start_sender(subscriber.sender)) {
@@ -202,11 +205,17 @@ impl Forwarder {
             if let Some(clock) = track.clock {
                 wire.tell(to, Remote::Clock { track: key, ntp: clock.ntp, rtp: clock.rtp });
             }
+            if let (Some(voice), Some(map)) = (&track.voice, track.extensions) {
+                for (index, codec, bytes) in voice.word(now) {
+                    wire.trunk(to, &TrunkPacket { track: key, codec, extensions: map, index }, bytes);
+                }
+                wire.deliver();
+            }
             self.request_keyframe(now, index);
         }
     }
 
-    fn route(&mut self, now: Instant, peer: PeerKey, sender: u16, track: Option<TrackKey>) {
+    fn route(&mut self, now: Instant, peer: PeerKey, sender: u16, track: Option<TrackKey>, wire: &mut impl Wire) {
         let Some(&index) = self.peer_keys.get(&peer) else { return };
         self.unroute(index, sender);
         let place = usize::from(sender);
@@ -219,6 +228,25 @@ impl Forwarder {
         subscriber.routes[place] = Some(key);
         self.tracks[track].subscribers.push(Subscriber { peer: index, sender });
         self.start_sender(now, index, sender, track);
+        self.send_word(now, index, sender, track, wire);
+    }
+
+    /// Sends who begins to hear a voice the word that has just begun, from its beginning.
+    fn send_word(&mut self, now: Instant, index: usize, place: u16, track: usize, wire: &mut impl Wire) {
+        let track = &self.tracks[track];
+        let peer = &mut self.peers[index];
+        let (Some(voice), Some(map), Some(path)) = (&track.voice, track.extensions, peer.agent.egress()) else { return };
+        let (Some(sealer), Some(Some(sender))) = (&mut peer.sealer, peer.senders.get_mut(usize::from(place))) else { return };
+        let sent = sender.sent_of(track.key);
+        for (index, codec, bytes) in voice.word(now).filter(|(index, ..)| *index >= sent) {
+            let Ok(header) = Header::parse(bytes) else { continue };
+            let extensions = map.parse(&header, bytes);
+            let packet = packet_of(bytes, &header, index, codec, false, &extensions, 0);
+            match sender.forward(now, track.key, &packet, sealer, self.egress.room(wire)) {
+                Ok(len) => self.egress.commit(&path, len),
+                Err(drop) => self.drops.count(drop),
+            }
+        }
     }
 
     /// Ends what a sender carries.

@@ -268,6 +268,12 @@ impl Forwarder {
                 self.send_sender_report(now, index, place as u16, wire);
             }
         }
+        for (index, track) in &mut self.tracks {
+            if track.voice.as_mut().is_some_and(|voice| voice.look(now)) {
+                self.voices.push(index);
+            }
+        }
+        self.tell_voices(wire);
         debug_assert!(SCAN < CONSENT);
     }
 }

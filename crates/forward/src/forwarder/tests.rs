@@ -4,4 +4,5 @@ mod gaps;
 mod indices;
 mod media;
 mod sound;
+mod voices;
 mod world;

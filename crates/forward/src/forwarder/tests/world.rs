@@ -279,6 +279,13 @@ impl World {
         self.deliver(worker, path, datagrams);
     }
 
+    /// Sends a packet of sound of this level (RFC 6464).
+    pub(super) fn send_with_level(&mut self, client: usize, packet: &(u32, u8, u64, u32, Vec<u8>), level: u8) {
+        let datagram = self.clients[client].seal_with(packet, Some(level));
+        let (worker, path) = (self.clients[client].worker, self.clients[client].path);
+        self.deliver(worker, path, vec![datagram]);
+    }
+
     pub(super) fn send_rtcp(&mut self, client: usize, write: impl FnOnce(&mut RtcpWriter<'_>)) {
         let mut buffer = vec![0; 1_500];
         let mut writer = RtcpWriter::new(&mut buffer);
@@ -292,12 +299,18 @@ impl World {
 }
 
 impl Client {
-    pub(super) fn seal(&mut self, (ssrc, payload_type, index, timestamp, payload): &(u32, u8, u64, u32, Vec<u8>)) -> Vec<u8> {
+    pub(super) fn seal(&mut self, packet: &(u32, u8, u64, u32, Vec<u8>)) -> Vec<u8> {
+        self.seal_with(packet, None)
+    }
+
+    fn seal_with(&mut self, (ssrc, payload_type, index, timestamp, payload): &(u32, u8, u64, u32, Vec<u8>), level: Option<u8>) -> Vec<u8> {
         let mut packet = vec![0; 1_500];
         let fields =
             HeaderFields { marker: true, payload_type: *payload_type, sequence: *index as u16, timestamp: *timestamp, ssrc: *ssrc };
         let transport = (*index as u16).to_be_bytes();
-        let header_len = write_header(&mut packet, &fields, [(3, transport.as_slice())].into_iter()).unwrap();
+        let level = level.map(|level| [0x80 | level]);
+        let extensions = [Some((3, transport.as_slice())), level.as_ref().map(|level| (1, level.as_slice()))];
+        let header_len = write_header(&mut packet, &fields, extensions.into_iter().flatten()).unwrap();
         let len = header_len + payload.len();
         packet[header_len..len].copy_from_slice(payload);
         let stream = self.sealer.add_stream(*ssrc).unwrap();

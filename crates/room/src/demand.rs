@@ -1,0 +1,192 @@
+//! How large each video track is wanted at most, and when its publisher is to be told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use switchyard_protocol::TrackId;
+
+/// A publisher is told this much later that less is wanted: who turns a page or moves a window may want it back at once, and what begins anew costs a
+/// keyframe.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A picture in pixels of the screen it is shown on; the larger, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Across.
+    pub width: u16,
+    /// Down.
+    pub height: u16,
+}
+
+impl Size {
+    /// Not wanted at all.
+    pub const NONE: Self = Self { width: 0, height: 0 };
+    /// As large as it gets.
+    pub const FULL: Self = Self { width: u16::MAX, height: u16::MAX };
+
+    fn key(self) -> (u32, u16) {
+        (u32::from(self.width) * u32::from(self.height), self.width)
+    }
+}
+
+impl PartialOrd for Size {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Size {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Wanted {
+    /// How many want it at each size. Never 0.
+    sizes: BTreeMap<Size, u32>,
+    /// What the publisher believes.
+    told: Size,
+    /// When it is to hear of less.
+    less_at: Option<Instant>,
+}
+
+impl Wanted {
+    fn most(&self) -> Size {
+        self.sizes.last_key_value().map_or(Size::NONE, |(&size, _)| size)
+    }
+}
+
+/// All video tracks of a room.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Demand {
+    tracks: BTreeMap<TrackId, Wanted>,
+    /// Those of which another size may have to be told.
+    changed: BTreeSet<TrackId>,
+}
+
+impl Demand {
+    /// A new track: its publisher believes that it is wanted.
+    pub fn publish(&mut self, track: TrackId) {
+        self.tracks.insert(track, Wanted { sizes: BTreeMap::new(), told: Size::FULL, less_at: None });
+        self.changed.insert(track);
+    }
+
+    pub fn unpublish(&mut self, track: TrackId) {
+        self.tracks.remove(&track);
+        self.changed.remove(&track);
+    }
+
+    /// Somebody wants a track at another size, or not any more; or one begins to.
+    pub fn change(&mut self, track: TrackId, from: Option<Size>, to: Option<Size>) {
+        let Some(wanted) = self.tracks.get_mut(&track).filter(|_| from != to) else { return };
+        if let Some(from) = from
+            && let Some(count) = wanted.sizes.get_mut(&from)
+        {
+            *count -= 1;
+            if *count == 0 {
+                wanted.sizes.remove(&from);
+            }
+        }
+        if let Some(to) = to {
+            *wanted.sizes.entry(to).or_default() += 1;
+        }
+        self.changed.insert(track);
+    }
+
+    /// What publishers are to be told now: more at once, less after a while.
+    pub fn tell(&mut self, now: Instant) -> Vec<(TrackId, Size)> {
+        let mut told = Vec::new();
+        self.changed.retain(|&track| {
+            let Some(wanted) = self.tracks.get_mut(&track) else { return false };
+            let most = wanted.most();
+            let waits = most < wanted.told && *wanted.less_at.get_or_insert(now + GRACE) > now;
+            if waits {
+                return true;
+            }
+            wanted.less_at = None;
+            if most != wanted.told {
+                wanted.told = most;
+                told.push((track, most));
+            }
+            false
+        });
+        told
+    }
+
+    /// When [`Demand::tell`] wants to be called next.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.changed.iter().filter_map(|track| self.tracks.get(track)?.less_at).min()
+    }
+
+    /// What somebody believes about their own track who was told everything.
+    pub fn told(&self, track: TrackId) -> Option<Size> {
+        self.tracks.get(&track).map(|wanted| wanted.told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACK: TrackId = TrackId(1);
+    const SMALL: Size = Size { width: 320, height: 180 };
+    const LARGE: Size = Size { width: 1280, height: 720 };
+
+    fn shown(size: Size) -> (Demand, Instant) {
+        let (mut demand, now) = (Demand::default(), Instant::now());
+        demand.publish(TRACK);
+        demand.change(TRACK, None, Some(size));
+        demand.tell(now);
+        demand.tell(now + GRACE);
+        (demand, now + GRACE)
+    }
+
+    #[test]
+    fn more_is_told_at_once_and_less_after_a_while() {
+        let (mut demand, now) = shown(SMALL);
+        assert_eq!(demand.told(TRACK), Some(SMALL));
+        demand.change(TRACK, None, Some(LARGE));
+        assert_eq!(demand.tell(now), [(TRACK, LARGE)]);
+        demand.change(TRACK, Some(LARGE), None);
+        assert_eq!(demand.tell(now), []);
+        assert_eq!(demand.deadline(), Some(now + GRACE));
+        assert_eq!(demand.tell(now + GRACE / 2), []);
+        assert_eq!(demand.tell(now + GRACE), [(TRACK, SMALL)]);
+        assert_eq!(demand.deadline(), None);
+    }
+
+    #[test]
+    fn what_is_given_up_and_wanted_again_at_once_is_not_told() {
+        let (mut demand, now) = shown(LARGE);
+        demand.change(TRACK, Some(LARGE), None);
+        assert_eq!(demand.tell(now), []);
+        demand.change(TRACK, None, Some(LARGE));
+        assert_eq!(demand.tell(now + GRACE / 2), []);
+        demand.change(TRACK, Some(LARGE), None);
+        assert_eq!(demand.tell(now + GRACE), [], "the time begins anew");
+        assert_eq!(demand.tell(now + GRACE * 2), [(TRACK, Size::NONE)]);
+    }
+
+    #[test]
+    fn a_track_that_nobody_takes_up_is_not_wanted() {
+        let (mut demand, now) = (Demand::default(), Instant::now());
+        demand.publish(TRACK);
+        assert_eq!(demand.tell(now), []);
+        assert_eq!(demand.tell(now + GRACE), [(TRACK, Size::NONE)]);
+        demand.unpublish(TRACK);
+        demand.change(TRACK, None, Some(LARGE));
+        assert_eq!(demand, Demand::default());
+    }
+
+    #[test]
+    fn the_largest_counts_however_many_want_less() {
+        let (mut demand, now) = shown(LARGE);
+        (0..3).for_each(|_| demand.change(TRACK, None, Some(SMALL)));
+        demand.change(TRACK, Some(SMALL), None);
+        assert_eq!(demand.tell(now), []);
+        demand.change(TRACK, Some(LARGE), Some(SMALL));
+        demand.tell(now);
+        assert_eq!(demand.tell(now + GRACE), [(TRACK, SMALL)]);
+    }
+}
