@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use switchyard_room::Limits;
+
 use crate::bench;
 
 /// A multi-party WebRTC server (SFU) with its signaling and a meeting app built in.
@@ -58,6 +60,14 @@ pub struct Serve {
     #[arg(long)]
     pub span_rooms: bool,
 
+    /// How many sources of sound are forwarded at a time in a room: those who speak.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=56))]
+    pub heard: u8,
+
+    /// How many videos a client is sent that doesn't say what it shows: screens, and those who spoke last.
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u8).range(1..=56))]
+    pub shown: u8,
+
     /// What to log: a level (error, warn, info, debug, trace) or `tracing` directives such as `info,switchyard=debug`.
     #[arg(long, value_name = "FILTER", default_value = "info", env = "SWITCHYARD_LOG")]
     pub log: String,
@@ -79,6 +89,13 @@ pub struct Serve {
     pub resume_within_ms: Duration,
 }
 
+impl Serve {
+    /// The bounds of every room.
+    pub fn room_limits(&self) -> Limits {
+        Limits { heard: usize::from(self.heard), shown: usize::from(self.shown), ..Limits::default() }
+    }
+}
+
 fn milliseconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
     text.parse().map(Duration::from_millis)
 }
@@ -91,6 +108,16 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn rooms_are_as_large_as_their_crate_says_unless_told_otherwise() {
+        let limits = |arguments: &[&str]| match Cli::parse_from([&["switchyard", "serve"], arguments].concat()).command {
+            Command::Serve(options) => options.room_limits(),
+            Command::Bench(_) => panic!("not serve"),
+        };
+        assert_eq!(limits(&[]), Limits::default());
+        assert_eq!(limits(&["--heard", "3", "--shown", "20"]), Limits { heard: 3, shown: 20, ..Limits::default() });
     }
 
     #[test]

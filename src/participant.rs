@@ -284,6 +284,7 @@ impl Participant {
             | Request::Subscribe { .. }
             | Request::Unsubscribe { .. }
             | Request::Pause { .. }
+            | Request::View { .. }
             | Request::Rename { .. }
             | Request::Chat { .. } => self.ask_room(request).await,
         }

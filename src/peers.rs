@@ -10,6 +10,7 @@ use switchyard_protocol::Snapshot;
 use tokio::sync::{Notify, mpsc};
 
 use crate::outbox::Broadcast;
+use crate::rooms::Voice;
 
 /// Room and transport notices waiting for one participant: as many as the outgoing queue behind it takes.
 const MAX_NOTICES: usize = 4096;
@@ -175,15 +176,15 @@ impl Mailbox {
 /// Everybody with a transport.
 #[derive(Debug, Default)]
 pub struct Peers {
-    mailboxes: DashMap<PeerKey, Mailbox>,
+    mailboxes: DashMap<PeerKey, (Mailbox, mpsc::Sender<Voice>)>,
     last: AtomicU64,
 }
 
 impl Peers {
-    /// A key for a new peer whose events go to `mailbox` from now on.
-    pub fn add(&self, mailbox: Mailbox) -> PeerKey {
+    /// A key for a new peer whose events go to `mailbox` from now on, and what is heard of it to its room's `voices`.
+    pub fn add(&self, mailbox: Mailbox, voices: mpsc::Sender<Voice>) -> PeerKey {
         let peer = PeerKey(self.last.fetch_add(1, Ordering::Relaxed) + 1);
-        self.mailboxes.insert(peer, mailbox);
+        self.mailboxes.insert(peer, (mailbox, voices));
         peer
     }
 
@@ -199,11 +200,18 @@ impl Peers {
             | Event::Silent { peer }
             | Event::Heard { peer }
             | Event::Recovered { peer }
+            | Event::Voice { peer, .. }
             | Event::Expired { peer }) = event;
-            let Some(mailbox) = self.mailboxes.get(&peer) else { continue };
+            let Some(entry) = self.mailboxes.get(&peer) else { continue };
+            let (mailbox, voices) = &*entry;
             let notice = match event {
                 Event::Dtls { datagram, .. } => {
                     mailbox.datagram(datagram);
+                    continue;
+                }
+                Event::Voice { track, activity, level, .. } => {
+                    // A room that does not keep up hears it a second later.
+                    let _ = voices.try_send(Voice { track, activity, level });
                     continue;
                 }
                 Event::Connected { .. } => PathNotice::Connected,

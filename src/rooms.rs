@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
-use switchyard_forward::{Command, PeerKey, WorkerIndex};
+use switchyard_forward::{Activity, Command, PeerKey, TrackKey, WorkerIndex};
 use switchyard_protocol::{ErrorCode, LeaveReason, Participant, ParticipantId, ProtocolError, Reply, Request};
-use switchyard_room::SlotMids;
+use switchyard_room::{Limits, SlotMids};
 use switchyard_worker::Workers;
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,6 +43,15 @@ enum Message {
     Leave { participant: ParticipantId, reason: LeaveReason },
 }
 
+/// What there is to hear of a track, as its worker says.
+#[derive(Clone, Copy, Debug)]
+pub struct Voice {
+    pub track: TrackKey,
+    pub activity: Activity,
+    /// In dB below overload.
+    pub level: u8,
+}
+
 #[derive(Clone)]
 struct Handle {
     /// Tells a room from an earlier one of the same name.
@@ -57,15 +66,16 @@ pub struct Rooms {
     peers: Arc<Peers>,
     admission: Arc<Admission>,
     span: bool,
+    limits: Limits,
     last_generation: AtomicU64,
     last_track: AtomicU64,
 }
 
 impl Rooms {
     /// No rooms yet. `span`: participants go to the workers in turn, also in small rooms.
-    pub fn new(workers: Workers, peers: Arc<Peers>, admission: Arc<Admission>, span: bool) -> Arc<Self> {
+    pub fn new(workers: Workers, peers: Arc<Peers>, admission: Arc<Admission>, span: bool, limits: Limits) -> Arc<Self> {
         let (last_generation, last_track) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { rooms: DashMap::new(), workers, peers, admission, span, last_generation, last_track })
+        Arc::new(Self { rooms: DashMap::new(), workers, peers, admission, span, limits, last_generation, last_track })
     }
 
     /// Enters the room called `id`, when it is the newcomer's turn and there is room for them. The room is made if it isn't there; but not for a viewer

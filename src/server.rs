@@ -103,7 +103,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     let peers = Arc::new(Peers::default());
     let admission = Admission::new(options.max_load, workers.count(), cores());
     let server = Arc::new(Server {
-        rooms: Rooms::new(workers.clone(), Arc::clone(&peers), Arc::clone(&admission), options.span_rooms),
+        rooms: Rooms::new(workers.clone(), Arc::clone(&peers), Arc::clone(&admission), options.span_rooms, options.room_limits()),
         certificate: Certificate::generate().context("can't make a certificate")?,
         candidates: addresses::candidates(&options.advertise, media)?,
         request_timeout: options.request_timeout_ms,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use support::Server;
 use switchyard_client::{Client, ClientEvent, Options, State, Transport, now_micros};
-use talker::Talker;
+use talker::{EVERYBODY, Talker};
 use tokio::sync::broadcast;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ fn names(state: &State) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_people_hear_each_other_again_within_ten_seconds() {
     println!("seed {SEED}");
-    let mut server = Server::start(&[]).await;
+    let mut server = Server::start(&EVERYBODY).await;
     let mut talkers: Vec<Talker> = Vec::new();
     for room in 0..20 {
         let (url, id) = (server.url(), format!("room-{room}"));
@@ -59,7 +59,7 @@ async fn crash(server: &mut Server, talkers: &[Talker], away: Duration) {
     let killed = now_micros();
     server.kill().await;
     tokio::time::sleep(away).await;
-    server.start_again(&[]).await;
+    server.start_again(&EVERYBODY).await;
     let listening = now_micros();
     let back = join_all(talkers.iter().zip(&mut events).map(|(talker, events)| async move {
         let joined = rejoined(events).await;
@@ -125,7 +125,7 @@ async fn five_hundred_at_once_all_come_back() {
     let mut events: Vec<_> = clients.iter().map(Client::events).collect();
 
     server.kill().await;
-    server.start_again(&[]).await;
+    server.start_again(&EVERYBODY).await;
     let listening = now_micros();
     let back = join_all(clients.iter().zip(&mut events).map(|(client, events)| async move {
         let joined = rejoined(events).await - listening;

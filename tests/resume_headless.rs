@@ -13,7 +13,7 @@ use proxy::Proxy;
 use support::{Server, Socket};
 use switchyard_client::{ClientEvent, Request};
 use switchyard_protocol::Event;
-use talker::Talker;
+use talker::{EVERYBODY, Talker};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until};
 
@@ -52,7 +52,7 @@ async fn told(events: &mut broadcast::Receiver<ClientEvent>, chats: usize) -> (V
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_people_without_signaling_for_three_seconds_notice_nothing() {
     println!("seed {SEED}");
-    let server = Server::start(&[]).await;
+    let server = Server::start(&EVERYBODY).await;
     let proxy = Proxy::start(server.http).await;
     let mut talkers: Vec<Talker> = Vec::new();
     // In each room somebody whose connection is not cut.

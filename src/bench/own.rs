@@ -36,6 +36,8 @@ impl Server {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
         command.args(["serve", "--dev", "--http", "127.0.0.1:0", "--media-port", "0", "--advertise", "127.0.0.1", "--log", "warn"]);
+        // Everybody is heard and seen: what is measured is forwarding.
+        command.args(["--heard", "56", "--shown", "56"]);
         if let Some(workers) = workers {
             command.args(["--workers", &workers.to_string()]);
         }

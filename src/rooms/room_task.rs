@@ -7,14 +7,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use switchyard_forward::{Command, PeerKey, TrackKey, WorkerIndex};
 use switchyard_protocol::{ErrorCode, Event, Kind, LeaveReason, ParticipantId, ProtocolError, Published, Reply, Request, TrackId};
-use switchyard_room::{Audience, Effect, Limits, Room};
+use switchyard_room::{Activity, Audience, Effect, Room};
 use switchyard_rtp::MediaKind;
 use tokio::sync::mpsc;
 
 use super::announcements::Announcements;
 use super::trunks::{Crossing, Trunks};
-use super::{Entrant, Message, Rooms, Seat};
+use super::{Entrant, Message, Rooms, Seat, Voice};
 use crate::outbox::Broadcast;
+use crate::participant::sleep_until;
 use crate::peers::{Channel, Mailbox, Notice, Relayed};
 
 /// Participants of one room at its first worker; further ones go to whichever worker has the fewest peers. 32 people who all send 250
@@ -22,6 +23,8 @@ use crate::peers::{Channel, Mailbox, Notice, Relayed};
 const SPAN_THRESHOLD: usize = 32;
 /// How long a room waits for its first participant, who may be gone before their join arrives.
 const EMPTY_PATIENCE: Duration = Duration::from_secs(10);
+/// What workers say of voices and waits for the room: a change of every second track of a large one. What is lost is said again.
+const MAX_VOICES: usize = 512;
 
 pub struct RoomTask {
     rooms: Arc<Rooms>,
@@ -36,8 +39,13 @@ pub struct RoomTask {
     joins: usize,
     members: BTreeMap<ParticipantId, Member>,
     tracks: BTreeMap<TrackId, Track>,
+    track_ids: BTreeMap<TrackKey, TrackId>,
     trunks: Trunks,
     announcements: Announcements,
+    voices: mpsc::Sender<Voice>,
+    heard_voices: mpsc::Receiver<Voice>,
+    /// When the room has something to do by itself.
+    due: Option<Instant>,
 }
 
 struct Member {
@@ -58,41 +66,45 @@ struct Track {
 impl RoomTask {
     pub fn new(rooms: Arc<Rooms>, id: String, generation: u64, messages: mpsc::Sender<Message>) -> Self {
         let home = rooms.workers.place();
+        let (voices, heard_voices) = mpsc::channel(MAX_VOICES);
         Self {
+            room: Room::new(rooms.limits),
             rooms,
             id,
             generation,
             messages,
-            room: Room::new(Limits::default()),
             home,
             joins: 0,
             members: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            track_ids: BTreeMap::new(),
             trunks: Trunks::default(),
             announcements: Announcements::default(),
+            voices,
+            heard_voices,
+            due: None,
         }
     }
 
     /// Runs until the room has become empty. A join that comes too late finds its reply dropped, and makes the room anew.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
-        loop {
-            let message = if self.room.is_empty() {
-                tokio::time::timeout(EMPTY_PATIENCE, inbox.recv()).await.ok().flatten()
-            } else if let Some(due) = self.announcements.due() {
-                match tokio::time::timeout_at(due.into(), inbox.recv()).await {
-                    Ok(message) => message,
-                    Err(_) => {
-                        self.tell_all();
-                        continue;
-                    }
-                }
-            } else {
-                inbox.recv().await
-            };
-            let Some(message) = message else { break };
+        if let Ok(Some(message)) = tokio::time::timeout(EMPTY_PATIENCE, inbox.recv()).await {
             self.handle(message).await;
-            if self.room.is_empty() {
-                break;
+        }
+        while !self.room.is_empty() {
+            let due = [self.announcements.due(), self.due].into_iter().flatten().min();
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(message) => self.handle(message).await,
+                    None => break,
+                },
+                Some(voice) = self.heard_voices.recv() => self.hear(voice).await,
+                () = sleep_until(due) => {
+                    if self.announcements.due().is_some_and(|due| due <= Instant::now()) {
+                        self.tell_all();
+                    }
+                    self.settle().await;
+                }
             }
         }
         self.rooms.close(&self.id, self.generation);
@@ -120,6 +132,23 @@ impl RoomTask {
             Message::Relay { from, to, channel, text, payload } => self.relay(from, to, channel, text, &payload),
             Message::Leave { participant, reason } => self.leave(participant, reason).await,
         }
+        self.settle().await;
+    }
+
+    async fn hear(&mut self, Voice { track, activity, level }: Voice) {
+        let Some(&track) = self.track_ids.get(&track) else { return };
+        let activity = match activity {
+            switchyard_forward::Activity::Silent => Activity::Silent,
+            switchyard_forward::Activity::Sound => Activity::Sound,
+            switchyard_forward::Activity::Speech => Activity::Speech,
+        };
+        self.room.handle_voice(Instant::now(), track, activity, level);
+        self.settle().await;
+    }
+
+    /// Carries out what the room wants done.
+    async fn settle(&mut self) {
+        self.due = self.room.advance(Instant::now());
         while let Some(effect) = self.room.poll_effect() {
             self.execute(effect).await;
         }
@@ -132,7 +161,7 @@ impl RoomTask {
             Entrant::Viewer(only) => self.room.watch(only),
         }?;
         self.joins += 1;
-        let peer = self.rooms.peers.add(mailbox.clone());
+        let peer = self.rooms.peers.add(mailbox.clone(), self.voices.clone());
         self.members.insert(entry.participant, Member { mailbox, peer, worker, heard: self.announcements.len() });
         Ok(Seat {
             participant: entry.participant,
@@ -180,6 +209,7 @@ impl RoomTask {
             Request::Subscribe { track } => room.subscribe(from, track, true),
             Request::Unsubscribe { track } => room.subscribe(from, track, false),
             Request::Pause { track, paused } => room.pause(from, track, paused),
+            Request::View { tracks, others } => room.view(from, tracks, others),
             Request::Rename { name } => room.rename(from, name),
             Request::Chat { text, to } => room.chat(Instant::now(), unix_milliseconds(), from, text, to),
             Request::Join { .. }
@@ -200,7 +230,7 @@ impl RoomTask {
     fn renew(&mut self, participant: ParticipantId) -> Option<PeerKey> {
         let member = self.members.get_mut(&participant)?;
         self.rooms.peers.remove(member.peer);
-        member.peer = self.rooms.peers.add(member.mailbox.clone());
+        member.peer = self.rooms.peers.add(member.mailbox.clone(), self.voices.clone());
         self.room.renew(participant);
         Some(member.peer)
     }
@@ -257,6 +287,7 @@ impl RoomTask {
                     Kind::Video => MediaKind::Video,
                 };
                 self.tracks.insert(track, Track { key, kind, home });
+                self.track_ids.insert(key, track);
                 self.command(home, Command::Publish { peer, mid, kind, track: key }).await;
                 if !enabled {
                     self.command(home, Command::Enable { track: key, enabled }).await;
@@ -264,6 +295,7 @@ impl RoomTask {
             }
             Effect::Unpublish { track } => {
                 if let Some(Track { key, home, .. }) = self.tracks.remove(&track) {
+                    self.track_ids.remove(&key);
                     self.command(home, Command::Unpublish { track: key }).await;
                 }
             }

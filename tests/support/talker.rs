@@ -13,6 +13,9 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+/// For a server in whose rooms everybody is heard, silent or not.
+pub const EVERYBODY: [&str; 2] = ["--heard", "56"];
+
 /// Longer than any test.
 const FOREVER: Duration = Duration::from_secs(3600);
 

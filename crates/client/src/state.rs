@@ -208,6 +208,8 @@ impl State {
             | Event::Renew
             | Event::DataMissed { .. }
             | Event::Chat { message: ChatMessage { .. } }
+            | Event::Speakers { .. }
+            | Event::Wanted { .. }
             | Event::Closing { .. } => {}
         }
     }

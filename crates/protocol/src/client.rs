@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::{
-    ErrorCode, MAX_CANDIDATE_BYTES, MAX_CHAT_BYTES, MAX_MID_BYTES, MAX_NAME_CHARS, MAX_ROOM_CHARS, MAX_TOKEN_BYTES, ParticipantId,
-    ProtocolError, Source, Token, TrackId,
+    ErrorCode, MAX_CANDIDATE_BYTES, MAX_CHAT_BYTES, MAX_MID_BYTES, MAX_NAME_CHARS, MAX_ROOM_CHARS, MAX_TOKEN_BYTES, MAX_VIEW_TRACKS,
+    ParticipantId, ProtocolError, Source, Token, TrackId,
 };
 
 /// One request of a client. The server answers with one reply or one error that carries the same id.
@@ -108,6 +108,14 @@ pub enum Request {
         /// The new state.
         paused: bool,
     },
+    /// What the client shows, all of it, in place of what it said before. A video track that is not in it is not sent, unless `others`.
+    View {
+        /// In the order of their importance, the pinned before the others.
+        tracks: Vec<TrackView>,
+        /// Whether other video tracks are sent as well while there is room.
+        #[serde(default)]
+        others: bool,
+    },
     /// Change the own display name.
     Rename {
         /// The new name.
@@ -135,9 +143,23 @@ pub enum Request {
     Leave,
 }
 
+/// How a client shows a video track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct TrackView {
+    /// Somebody else's.
+    pub track: TrackId,
+    /// Across, in pixels of the screen (CSS pixels times `devicePixelRatio`). 0 by 0: hidden, but its slot is kept as long as nothing else needs it.
+    pub width: u16,
+    /// Down.
+    pub height: u16,
+    /// It comes before all that is not pinned.
+    #[serde(default)]
+    pub pinned: bool,
+}
+
 impl Request {
     /// The value of `type` for every request, in the order of declaration.
-    pub const TYPES: [&'static str; 18] = [
+    pub const TYPES: [&'static str; 19] = [
         "join",
         "resume",
         "renew",
@@ -151,6 +173,7 @@ impl Request {
         "subscribe",
         "unsubscribe",
         "pause",
+        "view",
         "rename",
         "chat",
         "ice_servers",
@@ -176,6 +199,9 @@ impl Request {
                     ));
                 }
                 mid.as_deref().map_or(Ok(()), validate_mid)
+            }
+            Request::View { tracks, .. } if tracks.len() > MAX_VIEW_TRACKS => {
+                Err(ProtocolError::new(ErrorCode::LimitReached, format!("a view names at most {MAX_VIEW_TRACKS} tracks")))
             }
             Request::Chat { text, .. } if text.trim().is_empty() => {
                 Err(ProtocolError::new(ErrorCode::InvalidChat, "a chat message can't be empty"))

@@ -13,12 +13,12 @@ mod server;
 mod tests;
 mod typescript;
 
-pub use client::{ClientMessage, Request};
+pub use client::{ClientMessage, Request, TrackView};
 pub use codec::{DecodeError, Encoding};
 pub use error::{ErrorCode, ProtocolError};
 pub use server::{
     Answered, ChatMessage, CloseReason, Event, IceServer, IceServers, Joined, LeaveReason, Limits, Participant, Published, Renewed, Reply,
-    Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Track,
+    Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Speaker, Track,
 };
 pub use typescript::typescript;
 
@@ -42,6 +42,8 @@ pub const MAX_CHAT_BYTES: usize = 4 * 1024;
 pub const MAX_MID_BYTES: usize = 16;
 /// Bytes in a session's token; the server's have 32.
 pub const MAX_TOKEN_BYTES: usize = 128;
+/// Tracks that a client can say how it shows them; more than it has slots, so that it can also say which it hides.
+pub const MAX_VIEW_TRACKS: usize = 256;
 /// Bytes in one ICE candidate; the longest host names allowed by RFC 1035 fit.
 pub const MAX_CANDIDATE_BYTES: usize = 512;
 

@@ -199,6 +199,15 @@ pub struct SlotAssignment {
     pub track: Option<TrackId>,
 }
 
+/// Somebody who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Speaker {
+    /// Who.
+    pub participant: ParticipantId,
+    /// How loud, in dB below overload (RFC 6464): 0 is the loudest, 127 silence.
+    pub level: u8,
+}
+
 /// Something said in the room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct ChatMessage {
@@ -309,6 +318,21 @@ pub enum Event {
         track: TrackId,
         /// The new state.
         muted: bool,
+    },
+    /// Who speaks now, the loudest first; nobody else does.
+    Speakers {
+        /// At most eight.
+        speakers: Vec<Speaker>,
+    },
+    /// How large a video track of the client's own is shown at most, in pixels: 0 by 0 if nobody is shown it, 65535 by 65535 if somebody takes it as large
+    /// as it gets, which is what holds until this is said. What is larger need not be sent.
+    Wanted {
+        /// Which.
+        track: TrackId,
+        /// Across.
+        width: u16,
+        /// Down.
+        height: u16,
     },
     /// Somebody said something; the sender hears it too.
     Chat {

@@ -23,6 +23,7 @@ fn every_request_survives_both_encodings() {
         Request::Subscribe { track: TrackId(2) },
         Request::Unsubscribe { track: TrackId(2) },
         Request::Pause { track: TrackId(2), paused: true },
+        Request::View { tracks: vec![TrackView { track: TrackId(2), width: 640, height: 360, pinned: true }], others: true },
         Request::Rename { name: "Grace".into() },
         Request::Chat { text: "hello".into(), to: Some(ParticipantId(4)) },
         Request::IceServers,
@@ -57,6 +58,9 @@ fn malformed_json_gets_its_typed_error() {
     let deep = format!(r#"{{"id":1,"type":"ping","x":{}{}}}"#, "[".repeat(40), "]".repeat(40));
     let long_name = format!(r#"{{"id":1,"type":"join","room":"a","name":"{}"}}"#, "n".repeat(MAX_NAME_CHARS + 1));
     let long_chat = format!(r#"{{"id":1,"type":"chat","text":"{}"}}"#, "n".repeat(MAX_CHAT_BYTES + 1));
+    let tracks = vec![TrackView { track: TrackId(1), width: 1, height: 1, pinned: false }; MAX_VIEW_TRACKS + 1];
+    let many = String::from_utf8(Encoding::Json.encode_client(&ClientMessage { id: 1, request: Request::View { tracks, others: false } }));
+    let many = many.expect("JSON");
     let large = " ".repeat(MAX_MESSAGE_BYTES + 1);
     let table: &[(&str, Option<u32>, ErrorCode)] = &[
         ("", None, ErrorCode::Malformed),
@@ -80,6 +84,8 @@ fn malformed_json_gets_its_typed_error() {
         (r#"{"id":1,"type":"publish","mid":"0","source":"smell"}"#, Some(1), ErrorCode::Malformed),
         (r#"{"id":1,"type":"chat","text":"  "}"#, Some(1), ErrorCode::InvalidChat),
         (&long_chat, Some(1), ErrorCode::InvalidChat),
+        (&many, Some(1), ErrorCode::LimitReached),
+        (r#"{"id":1,"type":"view","tracks":[{"track":1,"width":-1,"height":1}]}"#, Some(1), ErrorCode::Malformed),
         (&deep, None, ErrorCode::TooDeep),
         (&large, None, ErrorCode::TooLarge),
     ];

@@ -5,7 +5,7 @@ use ts_rs::{Config, TS};
 use crate::{
     Answered, ChatMessage, ClientMessage, CloseReason, ErrorCode, Event, IceServer, IceServers, Joined, Kind, LeaveReason, Limits,
     Participant, ParticipantId, ProtocolError, Published, Renewed, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment,
-    Snapshot, Source, Track, TrackId,
+    Snapshot, Source, Speaker, Track, TrackId, TrackView,
 };
 
 /// One TypeScript module with every type of the protocol.
@@ -23,6 +23,7 @@ pub fn typescript() -> String {
         TrackId,
         Kind,
         Source,
+        TrackView,
         ClientMessage,
         Request,
         ServerMessage,
@@ -40,6 +41,7 @@ pub fn typescript() -> String {
         Answered,
         Published,
         SlotAssignment,
+        Speaker,
         ChatMessage,
         LeaveReason,
         CloseReason,

@@ -60,6 +60,17 @@ pub enum Effect {
     },
 }
 
+/// What there is to hear on an audio track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Activity {
+    /// Nothing, or noise.
+    Silent,
+    /// Something that may be a word.
+    Sound,
+    /// Somebody speaks.
+    Speech,
+}
+
 /// Who is to be told something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {

@@ -4,13 +4,17 @@
 //! [`ProtocolError`](switchyard_protocol::ProtocolError) and change nothing; what the change means for clients and for the media
 //! plane comes out of [`Room::poll_effect`], in the order in which it is to be carried out.
 //!
+//! # What is received
+//!
+//! Every track of somebody else's is subscribed by itself. Of those, a participant hears the few that speak ([`Limits::heard`]), the same for all. It sees
+//! what its client says that it shows; before the client has said anything, screens and whoever spoke last ([`Limits::shown`]).
+//!
 //! # Slots
 //!
 //! A participant receives on *slots*, each an audio and a video m-line. Camera and microphone of one publisher share a slot, screen and
-//! screen audio another: such a pair is a *group*. Every group of somebody else's is subscribed by itself. A participant is given
-//! one slot for each group and at least one to spare, in steps of four, so that most joins find a slot that is negotiated already;
-//! slots are taken away only when more than a whole step too many are there. At most 56 slots are made; what does not fit waits, and
-//! whenever a slot falls free the oldest waiting group gets it.
+//! screen audio another: such a pair is a *group*. A participant is given one slot for each group that it hears or sees and at least one to spare, in
+//! steps of four, so that most joins find a slot that is negotiated already; but no more than it can see or hear at a time: beyond that the two halves of
+//! a slot may carry different groups. Slots are taken away only when more than a whole step too many are there. At most 56 slots are made.
 //!
 //! A *viewer* receives like a participant and is shown to nobody; it brings its own fixed number of slots, and may be there for one
 //! participant only.
@@ -19,14 +23,18 @@
 //!
 //! Pure: no clock, socket, thread or environment; deterministic, so that a simulation replays exactly.
 
+mod contents;
+mod demand;
 mod effect;
+mod hearing;
 mod rate;
 mod room;
+mod speakers;
 #[cfg(test)]
 mod tests;
 mod view;
 
-pub use effect::{Audience, Effect};
+pub use effect::{Activity, Audience, Effect};
 pub use rate::{Bucket, Rate};
 pub use room::{Entry, Limits, Room};
 pub use view::SlotMids;

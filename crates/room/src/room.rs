@@ -5,10 +5,14 @@ use std::time::Instant;
 
 use switchyard_protocol::{
     ChatMessage, ErrorCode, Event, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Snapshot, Source, Track, TrackId,
+    TrackView,
 };
 
-use crate::view::{Group, GroupId, Groups, Part, SlotPolicy, View};
-use crate::{Audience, Bucket, Effect, Rate, SlotMids};
+use crate::contents::{Contents, Part};
+use crate::demand::Size;
+use crate::speakers::Speakers;
+use crate::view::{Outcome, SlotPolicy, View};
+use crate::{Activity, Audience, Bucket, Effect, Rate, SlotMids};
 
 /// Bounds of one room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,10 @@ pub struct Limits {
     pub slot_step: usize,
     /// Slots that are negotiated before they are needed.
     pub spare_slots: usize,
+    /// Sources of sound that are forwarded at a time: with more voices nobody is understood.
+    pub heard: usize,
+    /// Video tracks that are forwarded to a client that has not said what it shows; and slots that a participant has for it.
+    pub shown: usize,
     /// Chat messages of one participant: each goes to everybody.
     pub chat: Rate,
     /// Bytes of other participants in the reply to `join` and in a snapshot; whoever does not fit is announced right after, as if they had just joined.
@@ -36,6 +44,8 @@ impl Default for Limits {
             slots: 56,
             slot_step: 4,
             spare_slots: 1,
+            heard: 5,
+            shown: 9,
             chat: Rate { burst: 20, per_second: 2 },
             roster_bytes: switchyard_protocol::MAX_MESSAGE_BYTES / 4,
         }
@@ -57,11 +67,11 @@ pub struct Room {
     limits: Limits,
     members: BTreeMap<ParticipantId, Member>,
     tracks: BTreeMap<TrackId, Publication>,
-    groups: Groups,
+    contents: Contents,
+    speakers: Speakers,
     last_participant: u32,
     last_track: u32,
-    last_group: u64,
-    effects: VecDeque<Effect>,
+    out: Outcome,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +87,6 @@ struct Member {
 #[derive(Clone, Debug, PartialEq)]
 struct Publication {
     publisher: ParticipantId,
-    group: GroupId,
     /// The m-line it arrives on; `None` from [`Room::renew`] until it is published there again.
     mid: Option<String>,
     track: Track,
@@ -93,17 +102,17 @@ impl Room {
             limits,
             members: BTreeMap::new(),
             tracks: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            contents: Contents::new(limits.heard),
+            speakers: Speakers::default(),
             last_participant: 0,
             last_track: 0,
-            last_group: 0,
-            effects: VecDeque::new(),
+            out: Outcome::default(),
         }
     }
 
     /// The next thing to do. To be emptied after every call; what is in it is bounded by what one call can cause.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        self.out.effects.pop_front()
     }
 
     /// Whether nobody is there, not even a viewer.
@@ -118,7 +127,8 @@ impl Room {
 
     /// Somebody enters. Fails with [`ErrorCode::LimitReached`] if the room is full.
     pub fn join(&mut self, name: String) -> Result<Entry, ProtocolError> {
-        let policy = SlotPolicy { most: self.limits.slots, step: Some(self.limits.slot_step), spare: self.limits.spare_slots };
+        let Limits { slots, slot_step, spare_slots, shown, .. } = self.limits;
+        let policy = SlotPolicy { most: slots, step: Some(slot_step), spare: spare_slots, shown: shown.min(slots) };
         let entry = self.enter(Some(name.clone()), None, policy)?;
         let participant = Participant { id: entry.participant, name, tracks: Vec::new() };
         self.notify(Audience::Others(entry.participant), Event::ParticipantJoined { participant });
@@ -132,7 +142,7 @@ impl Room {
         if let Some(only) = only {
             self.member(only).map_err(|_| nobody())?;
         }
-        self.enter(None, only, SlotPolicy { most: self.limits.slots, step: None, spare: 0 })
+        self.enter(None, only, SlotPolicy { most: self.limits.slots, step: None, spare: 0, shown: self.limits.slots })
     }
 
     fn enter(&mut self, name: Option<String>, only: Option<ParticipantId>, policy: SlotPolicy) -> Result<Entry, ProtocolError> {
@@ -146,10 +156,10 @@ impl Room {
         let participants = self.roster(participant);
 
         let mut view = View::new(participant, only, policy);
-        for &group in self.groups.keys() {
-            view.group_changed(group, &self.groups);
+        view.settle(&self.contents, &mut self.out);
+        if !self.speakers.list().is_empty() {
+            self.tell_speakers_to(participant);
         }
-        view.settle(&self.groups, &mut self.effects);
         self.members.insert(participant, Member { name, tracks: Vec::new(), view, chat: Bucket::new(self.limits.chat) });
         Ok(Entry { participant, participants })
     }
@@ -176,23 +186,34 @@ impl Room {
     /// The room as `participant` sees it now, for a client that has missed how it became so; who does not fit is announced right after, as if they had
     /// just joined. `None` if they aren't there.
     pub fn snapshot(&mut self, participant: ParticipantId) -> Option<Snapshot> {
-        let slots = self.members.get(&participant)?.view.shown();
+        let member = self.members.get(&participant)?;
+        let slots = member.view.shown();
+        for track in member.tracks.clone() {
+            if let Some(size) = self.out.demand.told(track) {
+                self.tell_wanted(participant, track, size);
+            }
+        }
+        if self.speakers.were_told() {
+            self.tell_speakers_to(participant);
+        }
         Some(Snapshot { participants: self.roster(participant), slots })
     }
 
     /// Somebody left, with all their tracks. `false` if they weren't there.
     pub fn leave(&mut self, participant: ParticipantId, reason: LeaveReason) -> bool {
         let Some(member) = self.members.remove(&participant) else { return false };
+        member.view.end(&mut self.out.demand);
         if member.name.is_none() {
             return true;
         }
+        self.speakers.set(participant, None);
         self.withdraw(&member.tracks);
         self.notify(Audience::All, Event::ParticipantLeft { participant, reason });
         for track in member.tracks {
-            self.effects.push_back(Effect::Unpublish { track });
+            self.out.effects.push_back(Effect::Unpublish { track });
         }
         let viewers = self.members.iter().filter(|(_, member)| member.view.only() == Some(participant));
-        self.effects.extend(viewers.map(|(&viewer, _)| Effect::Dismiss { viewer }));
+        self.out.effects.extend(viewers.map(|(&viewer, _)| Effect::Dismiss { viewer }));
         true
     }
 
@@ -220,19 +241,17 @@ impl Room {
         let id = TrackId(next(&mut self.last_track)?);
         let track = Track { id, kind: source.kind(), source, muted };
         let (part, side) = place(source);
-        let existing = self.groups.iter().find(|(_, group)| group.publisher == participant && group.part == part).map(|(&id, _)| id);
-        let group = existing.unwrap_or_else(|| {
-            self.last_group += 1;
-            GroupId(self.last_group)
-        });
-        self.groups.entry(group).or_insert(Group { publisher: participant, part, tracks: [None; 2], unbound: [false; 2] }).tracks[side] =
-            Some(id);
-        self.tracks.insert(id, Publication { publisher: participant, group, mid: Some(mid.clone()), track });
+        self.contents.publish(participant, part, side, id);
+        match track.kind {
+            Kind::Audio => self.contents.hearing.publish(id, muted),
+            Kind::Video => self.out.demand.publish(id),
+        }
+        self.tracks.insert(id, Publication { publisher: participant, mid: Some(mid.clone()), track });
         self.member_mut(participant)?.tracks.push(id);
 
-        self.effects.push_back(Effect::Publish { participant, mid, track: id, kind: track.kind, enabled: !muted });
+        self.out.effects.push_back(Effect::Publish { participant, mid, track: id, kind: track.kind, enabled: !muted });
         self.notify(Audience::Others(participant), Event::TrackPublished { participant, track });
-        self.show(&[group]);
+        self.settle();
         Ok(id)
     }
 
@@ -240,19 +259,15 @@ impl Room {
     /// routed until they are published again. `false` if it isn't there.
     pub fn renew(&mut self, participant: ParticipantId) -> bool {
         let Some(member) = self.members.get_mut(&participant) else { return false };
-        member.view.renew(&self.groups, &mut self.effects);
+        member.view.renew(&self.contents, &mut self.out);
         let tracks = member.tracks.clone();
-        let mut touched = Vec::with_capacity(2);
         for id in &tracks {
             let Some(publication) = self.tracks.get_mut(id) else { continue };
             publication.mid = None;
-            if let Some(group) = self.groups.get_mut(&publication.group) {
-                group.unbound[place(publication.track.source).1] = true;
-                touched.push(publication.group);
-            }
+            self.contents.set_unbound(*id, true);
         }
-        self.show(&touched);
-        self.effects.extend(tracks.into_iter().map(|track| Effect::Unpublish { track }));
+        self.settle();
+        self.out.effects.extend(tracks.into_iter().map(|track| Effect::Unpublish { track }));
         true
     }
 
@@ -260,25 +275,15 @@ impl Room {
     fn bind(&mut self, participant: ParticipantId, id: TrackId, mid: String, muted: bool) {
         let publication = self.tracks.get_mut(&id).expect("a track of the participant's");
         publication.mid = Some(mid.clone());
-        let (group, track) = (publication.group, &mut publication.track);
-        let changed = std::mem::replace(&mut track.muted, muted) != muted;
-        let (kind, side) = (track.kind, place(track.source).1);
-        if let Some(group) = self.groups.get_mut(&group) {
-            group.unbound[side] = false;
-        }
-        self.effects.push_back(Effect::Publish { participant, mid, track: id, kind, enabled: !muted });
+        let kind = publication.track.kind;
+        let changed = std::mem::replace(&mut publication.track.muted, muted) != muted;
+        self.contents.set_unbound(id, false);
+        self.out.effects.push_back(Effect::Publish { participant, mid, track: id, kind, enabled: !muted });
         if changed {
             self.notify(Audience::Others(participant), Event::TrackMuted { participant, track: id, muted });
+            self.contents.hearing.set_muted(id, muted);
         }
-        self.show(&[group]);
-    }
-
-    /// Has everybody's slots and routes follow from groups that have changed.
-    fn show(&mut self, groups: &[GroupId]) {
-        for member in self.members.values_mut() {
-            groups.iter().for_each(|&group| member.view.group_changed(group, &self.groups));
-            member.view.settle(&self.groups, &mut self.effects);
-        }
+        self.settle();
     }
 
     /// `participant` withdraws a track of its own.
@@ -287,7 +292,7 @@ impl Room {
         self.withdraw(&[track]);
         self.member_mut(participant)?.tracks.retain(|&own| own != track);
         self.notify(Audience::Others(participant), Event::TrackUnpublished { participant, track });
-        self.effects.push_back(Effect::Unpublish { track });
+        self.out.effects.push_back(Effect::Unpublish { track });
         Ok(())
     }
 
@@ -299,21 +304,82 @@ impl Room {
             return Ok(());
         }
         *state = muted;
-        self.effects.push_back(Effect::Enable { track, enabled: !muted });
+        self.out.effects.push_back(Effect::Enable { track, enabled: !muted });
         self.notify(Audience::Others(participant), Event::TrackMuted { participant, track, muted });
+        if self.contents.hearing.set_muted(track, muted) {
+            self.settle();
+        }
+        if muted && self.tracks[&track].track.source == Source::Microphone {
+            self.speakers.set(participant, None);
+        }
         Ok(())
     }
 
     /// `participant` wants somebody else's track, or no longer; giving up both tracks of a group gives up its slot.
     pub fn subscribe(&mut self, participant: ParticipantId, track: TrackId, subscribed: bool) -> Result<(), ProtocolError> {
-        let group = self.foreign_track(participant, track)?;
-        self.wish(participant, group, |view| view.set_unsubscribed(track, !subscribed))
+        self.foreign_track(participant, track)?;
+        self.wish(participant, |view| view.set_unsubscribed(track, !subscribed))
     }
 
     /// `participant` wants nothing of somebody else's track for a while, or wants it again; its slot stays.
     pub fn pause(&mut self, participant: ParticipantId, track: TrackId, paused: bool) -> Result<(), ProtocolError> {
-        let group = self.foreign_track(participant, track)?;
-        self.wish(participant, group, |view| view.set_paused(track, paused))
+        self.foreign_track(participant, track)?;
+        self.wish(participant, |view| view.set_paused(track, paused))
+    }
+
+    /// What `participant`'s client shows, in place of what it said before: so large, and what is not named only if `others`, while there is room. Tracks
+    /// that aren't there, or are no video of somebody else's, are passed over: they may just have gone.
+    pub fn view(&mut self, participant: ParticipantId, mut tracks: Vec<TrackView>, others: bool) -> Result<(), ProtocolError> {
+        tracks.retain(|wish| self.tracks.contains_key(&wish.track));
+        self.wish(participant, |view| view.wish(&tracks, others))
+    }
+
+    /// A worker says what there is to hear of a track; `level` in dB below overload.
+    pub fn handle_voice(&mut self, now: Instant, track: TrackId, activity: Activity, level: u8) {
+        let Some(&Publication { publisher, track: Track { source, muted, .. }, .. }) = self.tracks.get(&track) else { return };
+        let mut changed = self.contents.hearing.sound(now, track, activity, level);
+        if source == Source::Microphone {
+            let speaks = activity == Activity::Speech && !muted;
+            if self.speakers.set(publisher, speaks.then_some(level)) {
+                self.contents.spoke(track);
+                changed = true;
+            }
+        }
+        if changed {
+            self.settle();
+        }
+    }
+
+    /// Does what is due, and says when there is more. To be called after every other call, and then.
+    pub fn advance(&mut self, now: Instant) -> Option<Instant> {
+        for track in self.contents.hearing.expire(now) {
+            self.handle_voice(now, track, Activity::Silent, 127);
+        }
+        if self.speakers.due(now).is_some_and(|due| due <= now) {
+            let speakers = self.speakers.tell(now);
+            self.notify(Audience::All, Event::Speakers { speakers });
+        }
+        for (track, size) in self.out.demand.tell(now) {
+            let publisher = self.tracks[&track].publisher;
+            self.tell_wanted(publisher, track, size);
+        }
+        [self.contents.hearing.deadline(), self.speakers.due(now), self.out.demand.deadline()].into_iter().flatten().min()
+    }
+
+    fn tell_wanted(&mut self, publisher: ParticipantId, track: TrackId, size: Size) {
+        self.notify(Audience::One(publisher), Event::Wanted { track, width: size.width, height: size.height });
+    }
+
+    fn tell_speakers_to(&mut self, participant: ParticipantId) {
+        let speakers = self.speakers.list();
+        self.notify(Audience::One(participant), Event::Speakers { speakers });
+    }
+
+    /// What everybody receives follows from what there is.
+    fn settle(&mut self) {
+        for member in self.members.values_mut() {
+            member.view.settle(&self.contents, &mut self.out);
+        }
     }
 
     /// `participant` has another name from now on.
@@ -357,44 +423,39 @@ impl Room {
     /// The slots negotiated with `participant` are these now, by index.
     pub fn slots_changed(&mut self, participant: ParticipantId, mids: Vec<SlotMids>) {
         if let Some(member) = self.members.get_mut(&participant) {
-            member.view.negotiated(mids, &self.groups, &mut self.effects);
+            member.view.negotiated(mids, &self.contents, &mut self.out);
         }
     }
 
     /// Takes tracks out of the room and of everybody's slots.
     fn withdraw(&mut self, tracks: &[TrackId]) {
-        let mut touched = Vec::with_capacity(2);
         for id in tracks {
             let Some(publication) = self.tracks.remove(id) else { continue };
-            touched.push(publication.group);
-            if let Some(group) = self.groups.get_mut(&publication.group) {
-                let side = place(publication.track.source).1;
-                (group.tracks[side], group.unbound[side]) = (None, false);
-                if group.tracks == [None; 2] {
-                    self.groups.remove(&publication.group);
-                }
+            self.contents.withdraw(*id);
+            self.contents.hearing.unpublish(*id);
+            self.out.demand.unpublish(*id);
+            if publication.track.source == Source::Microphone {
+                self.speakers.set(publication.publisher, None);
             }
         }
-        if touched.is_empty() {
+        if tracks.is_empty() {
             return;
         }
         for member in self.members.values_mut() {
             tracks.iter().for_each(|&track| member.view.track_gone(track));
-            touched.iter().for_each(|&group| member.view.group_changed(group, &self.groups));
-            member.view.settle(&self.groups, &mut self.effects);
         }
+        self.settle();
     }
 
-    fn wish(&mut self, participant: ParticipantId, group: GroupId, change: impl FnOnce(&mut View)) -> Result<(), ProtocolError> {
+    fn wish(&mut self, participant: ParticipantId, change: impl FnOnce(&mut View)) -> Result<(), ProtocolError> {
         let member = self.members.get_mut(&participant).ok_or_else(not_there)?;
         change(&mut member.view);
-        member.view.group_changed(group, &self.groups);
-        member.view.settle(&self.groups, &mut self.effects);
+        member.view.settle(&self.contents, &mut self.out);
         Ok(())
     }
 
     fn notify(&mut self, to: Audience, event: Event) {
-        self.effects.push_back(Effect::Notify { to, event });
+        self.out.effects.push_back(Effect::Notify { to, event });
     }
 
     /// What others are told of a member; nothing of a viewer.
@@ -425,9 +486,9 @@ impl Room {
         }
     }
 
-    fn foreign_track(&self, participant: ParticipantId, track: TrackId) -> Result<GroupId, ProtocolError> {
+    fn foreign_track(&self, participant: ParticipantId, track: TrackId) -> Result<(), ProtocolError> {
         match self.tracks.get(&track) {
-            Some(publication) if publication.publisher != participant => Ok(publication.group),
+            Some(publication) if publication.publisher != participant => Ok(()),
             _ => Err(ProtocolError::new(ErrorCode::NoSuchTrack, "nobody else publishes a track of this id")),
         }
     }

@@ -45,6 +45,11 @@ impl Speakers {
         self.speaking.iter().take(MOST).copied().collect()
     }
 
+    /// Whether the room was ever told of any.
+    pub fn were_told(&self) -> bool {
+        self.told_at.is_some()
+    }
+
     /// When the room is to be told; `None`: it knows.
     pub fn due(&self, now: Instant) -> Option<Instant> {
         let known = self.speaking.iter().take(MOST).map(|speaker| speaker.participant).eq(self.told.iter().copied());
@@ -102,7 +107,9 @@ mod tests {
     #[test]
     fn no_more_are_told_than_can_be_understood() {
         let (mut speakers, now) = (Speakers::default(), Instant::now());
-        (0..20).for_each(|id| drop(speakers.set(ParticipantId(id), Some(30))));
+        for id in 0..20 {
+            speakers.set(ParticipantId(id), Some(30));
+        }
         assert_eq!(speakers.tell(now).len(), MOST);
         assert_eq!(speakers.due(now), None);
     }

@@ -1,34 +1,12 @@
-//! What one participant receives: its wishes, its slots, and which group is in which.
+//! What one participant receives: its wishes, its slots, and which track is in which.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
-use switchyard_protocol::{Event, ParticipantId, SlotAssignment, TrackId};
+use switchyard_protocol::{Event, ParticipantId, SlotAssignment, TrackId, TrackView};
 
+use crate::contents::{Contents, GroupId};
+use crate::demand::{Demand, Size};
 use crate::{Audience, Effect};
-
-/// A publisher's tracks that belong together; the older, the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct GroupId(pub u64);
-
-/// The tracks that share a slot.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Group {
-    pub publisher: ParticipantId,
-    pub part: Part,
-    /// Audio, video.
-    pub tracks: [Option<TrackId>; 2],
-    /// Of those, the ones that are shown but have nothing to be routed: their publisher's transport begins anew.
-    pub unbound: [bool; 2],
-}
-
-/// Which of a publisher's groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Person,
-    Screen,
-}
-
-pub(crate) type Groups = BTreeMap<GroupId, Group>;
 
 /// The m-lines of one slot; `None` where the m-line is not negotiated, stopped, or refused by the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +26,15 @@ pub(crate) struct SlotPolicy {
     pub step: Option<usize>,
     /// This many at least are negotiated before they are needed.
     pub spare: usize,
+    /// Video tracks that are shown without a wish.
+    pub shown: usize,
+}
+
+/// What a change of a view means for others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Outcome {
+    pub effects: VecDeque<Effect>,
+    pub demand: Demand,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -60,49 +47,47 @@ pub(crate) struct View {
     count: usize,
     /// As many as were ever negotiated; at most `policy.most`.
     slots: Vec<Slot>,
-    /// Wanted groups without a slot, oldest first.
-    waiting: BTreeSet<GroupId>,
     /// Both hold only tracks that are in the room.
     unsubscribed: BTreeSet<TrackId>,
     paused: BTreeSet<TrackId>,
+    /// What the client said it shows.
+    wishes: Option<Wishes>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Slot {
-    group: Option<GroupId>,
-    /// Audio, video.
-    halves: [Half; 2],
-    /// What it should carry may differ from what it does.
-    dirty: bool,
+#[derive(Clone, Debug, PartialEq)]
+struct Wishes {
+    /// In the client's order, the pinned first.
+    tracks: Vec<(TrackId, Size)>,
+    /// Whether what is not named is shown while there is room.
+    others: bool,
 }
+
+/// Audio, video.
+type Slot = [Half; 2];
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Half {
     mid: Option<String>,
     /// What the client believes.
     told: Option<TrackId>,
-    /// What the media plane does.
-    routed: Option<TrackId>,
+    /// What the media plane does, and how large it is wanted.
+    routed: Option<(TrackId, Size)>,
 }
 
-impl Slot {
-    fn usable(&self) -> bool {
-        self.halves.iter().any(|half| half.mid.is_some())
-    }
+/// A track that is to be received.
+#[derive(Clone, Copy, Debug)]
+struct Chosen {
+    track: TrackId,
+    group: GroupId,
+    side: usize,
+    size: Size,
 }
 
 impl View {
     pub fn new(owner: ParticipantId, only: Option<ParticipantId>, policy: SlotPolicy) -> Self {
-        Self {
-            owner,
-            only,
-            policy,
-            count: if policy.step.is_some() { 0 } else { policy.most },
-            slots: Vec::new(),
-            waiting: BTreeSet::new(),
-            unsubscribed: BTreeSet::new(),
-            paused: BTreeSet::new(),
-        }
+        let count = if policy.step.is_some() { 0 } else { policy.most };
+        let (unsubscribed, paused) = (BTreeSet::new(), BTreeSet::new());
+        Self { owner, only, policy, count, slots: Vec::new(), unsubscribed, paused, wishes: None }
     }
 
     /// For whom alone it is there.
@@ -112,33 +97,8 @@ impl View {
 
     /// What the client believes, who was told everything: what its m-lines carry.
     pub fn shown(&self) -> Vec<SlotAssignment> {
-        let halves = self.slots.iter().flat_map(|slot| &slot.halves);
         let assignment = |half: &Half| Some(SlotAssignment { mid: half.mid.clone()?, track: Some(half.told?) });
-        halves.filter_map(assignment).collect()
-    }
-
-    /// Takes note that a group came, changed or went. [`View::settle`] carries it out.
-    pub fn group_changed(&mut self, id: GroupId, groups: &Groups) {
-        let wanted = groups.get(&id).is_some_and(|group| {
-            group.publisher != self.owner
-                && self.only.is_none_or(|only| group.publisher == only)
-                && group.tracks.iter().flatten().any(|track| !self.unsubscribed.contains(track))
-        });
-        let slot = self.slots.iter_mut().find(|slot| slot.group == Some(id));
-        match slot {
-            Some(slot) => {
-                slot.dirty = true;
-                if !wanted {
-                    slot.group = None;
-                }
-            }
-            None if wanted => {
-                self.waiting.insert(id);
-            }
-            None => {
-                self.waiting.remove(&id);
-            }
-        }
+        self.slots.iter().flatten().filter_map(assignment).collect()
     }
 
     pub fn set_unsubscribed(&mut self, track: TrackId, unsubscribed: bool) {
@@ -157,109 +117,227 @@ impl View {
         }
     }
 
+    /// What the client shows, in place of what it said before. Of a track that is named twice the first counts.
+    pub fn wish(&mut self, tracks: &[TrackView], others: bool) {
+        let (pinned, rest): (Vec<&TrackView>, Vec<&TrackView>) = tracks.iter().partition(|wish| wish.pinned);
+        let tracks = pinned.into_iter().chain(rest).map(|wish| (wish.track, Size { width: wish.width, height: wish.height })).collect();
+        self.wishes = Some(Wishes { tracks, others });
+    }
+
     /// Forgets wishes about a track that is gone.
     pub fn track_gone(&mut self, track: TrackId) {
         self.unsubscribed.remove(&track);
         self.paused.remove(&track);
+        if let Some(wishes) = &mut self.wishes {
+            wishes.tracks.retain(|(wished, _)| *wished != track);
+        }
+    }
+
+    /// Nothing is received any more.
+    pub fn end(&self, demand: &mut Demand) {
+        for (track, size) in self.slots.iter().filter_map(|[_, video]| video.routed) {
+            demand.change(track, Some(size), None);
+        }
     }
 
     /// Takes note of the m-lines that exist now, and says that those which don't any more carry nothing.
-    pub fn negotiated(&mut self, mids: Vec<SlotMids>, groups: &Groups, effects: &mut VecDeque<Effect>) {
+    pub fn negotiated(&mut self, mids: Vec<SlotMids>, contents: &Contents, out: &mut Outcome) {
         let len = mids.len().min(self.policy.most).max(self.slots.len());
         self.slots.resize_with(len, Slot::default);
         let mut mids = mids.into_iter();
         let mut changed = Vec::new();
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let SlotMids { audio, video } = mids.next().unwrap_or_default();
-            for (side, (half, mid)) in slot.halves.iter_mut().zip([audio, video]).enumerate() {
+            for (side, (half, mid)) in slot.iter_mut().zip([audio, video]).enumerate() {
                 if half.mid == mid {
                     continue;
                 }
-                if half.routed.take().is_some() {
-                    effects.push_back(Effect::Route { subscriber: self.owner, sender: position(index, side), track: None });
+                if let Some((track, size)) = half.routed.take() {
+                    out.effects.push_back(Effect::Route { subscriber: self.owner, sender: position(index, side), track: None });
+                    out.demand.change(track, Some(size), None);
                 }
                 let old = std::mem::replace(&mut half.mid, mid);
                 if let (Some(mid), Some(_)) = (old, half.told.take()) {
                     changed.push(SlotAssignment { mid, track: None });
                 }
-                slot.dirty = true;
-            }
-            if !slot.usable() {
-                self.waiting.extend(slot.group.take());
             }
         }
-        self.say(changed, effects);
-        self.settle(groups, effects);
+        self.say(changed, out);
+        self.settle(contents, out);
     }
 
     /// Takes note that no m-line exists any more, and asks for as many slots as before.
-    pub fn renew(&mut self, groups: &Groups, effects: &mut VecDeque<Effect>) {
-        self.negotiated(Vec::new(), groups, effects);
+    pub fn renew(&mut self, contents: &Contents, out: &mut Outcome) {
+        self.negotiated(Vec::new(), contents, out);
         if self.policy.step.is_some() {
-            effects.push_back(Effect::SetSlots { participant: self.owner, count: self.count });
+            out.effects.push_back(Effect::SetSlots { participant: self.owner, count: self.count });
         }
     }
 
-    /// Makes slots, routes and what the client believes follow from the groups and the wishes.
-    pub fn settle(&mut self, groups: &Groups, effects: &mut VecDeque<Effect>) {
-        self.resize(effects);
-        self.place();
-        self.route(groups, effects);
+    /// Makes slots, routes and what the client believes follow from the room's contents and the wishes.
+    pub fn settle(&mut self, contents: &Contents, out: &mut Outcome) {
+        let mut chosen = self.videos(contents);
+        let videos = chosen.len();
+        chosen.extend(self.sounds(contents));
+        let groups = chosen.iter().map(|chosen| chosen.group).collect::<BTreeSet<_>>().len();
+        self.resize(groups.min(videos.max(self.policy.shown).max(contents.hearing.most())), out);
+        let places = self.place(&chosen, groups, contents);
+        self.route(&chosen, &places, contents, out);
+    }
+
+    fn wants(&self, track: TrackId, group: GroupId, contents: &Contents) -> bool {
+        let publisher = contents.group(group).publisher;
+        publisher != self.owner && self.only.is_none_or(|only| publisher == only) && !self.unsubscribed.contains(&track)
+    }
+
+    /// The video tracks to be received, the most wanted first.
+    fn videos(&self, contents: &Contents) -> Vec<Chosen> {
+        // Who brings their own slots is shown what fits there.
+        let most = match self.policy.step {
+            Some(_) => self.policy.most,
+            None => self.slots.iter().filter(|[_, video]| video.mid.is_some()).count(),
+        };
+        let chosen = |track, group, size| Chosen { track, group, side: 1, size };
+        let mut videos: Vec<Chosen> = Vec::new();
+        let named: &[(TrackId, Size)] = self.wishes.as_ref().map_or(&[], |wishes| &wishes.tracks);
+        for &(track, size) in named.iter().filter(|(_, size)| *size != Size::NONE) {
+            let Some((group, 1)) = contents.place(track) else { continue };
+            if videos.len() < most && self.wants(track, group, contents) && !videos.iter().any(|other| other.track == track) {
+                videos.push(chosen(track, group, size));
+            }
+        }
+        if self.wishes.as_ref().is_none_or(|wishes| wishes.others) {
+            let free = most.min(self.policy.shown).saturating_sub(videos.len());
+            let others = contents
+                .videos()
+                .filter(|(track, group)| self.wants(*track, *group, contents) && !named.iter().any(|(other, _)| other == track));
+            videos.extend(others.take(free).map(|(track, group)| chosen(track, group, Size::FULL)).collect::<Vec<_>>());
+        }
+        videos
+    }
+
+    fn sounds(&self, contents: &Contents) -> Vec<Chosen> {
+        let heard: Vec<TrackId> = match self.only {
+            Some(only) => contents.sounds_of(only).collect(),
+            None => contents.hearing.heard().iter().copied().collect(),
+        };
+        let placed = heard.into_iter().filter_map(|track| Some((track, contents.place(track)?.0)));
+        let wanted = placed.filter(|(track, group)| self.wants(*track, *group, contents));
+        wanted.map(|(track, group)| Chosen { track, group, side: 0, size: Size::NONE }).collect()
     }
 
     /// Asks for more slots as soon as the spare ones are used up, for fewer only when more than a step too many are there.
-    fn resize(&mut self, effects: &mut VecDeque<Effect>) {
+    fn resize(&mut self, needed: usize, out: &mut Outcome) {
         let Some(step) = self.policy.step else { return };
-        let needed = self.waiting.len() + self.slots.iter().filter(|slot| slot.group.is_some()).count();
         let target = (needed + self.policy.spare).next_multiple_of(step).min(self.policy.most);
         if target <= self.count && target + step >= self.count {
             return;
         }
         self.count = target;
-        effects.push_back(Effect::SetSlots { participant: self.owner, count: target });
-        for slot in self.slots.iter_mut().skip(target) {
-            slot.dirty |= slot.group.is_some();
-            self.waiting.extend(slot.group.take());
-        }
+        out.effects.push_back(Effect::SetSlots { participant: self.owner, count: target });
     }
 
-    /// Gives free slots to the oldest groups that wait.
-    fn place(&mut self) {
-        for slot in self.slots.iter_mut().take(self.count).filter(|slot| slot.group.is_none() && slot.usable()) {
-            let Some(group) = self.waiting.pop_first() else { return };
-            slot.group = Some(group);
-            slot.dirty = true;
-        }
+    /// Whether the client hides a video track, which may come back any moment.
+    fn hides(&self, track: TrackId, contents: &Contents) -> bool {
+        let Some(wishes) = &self.wishes else { return false };
+        let Some((group, 1)) = contents.place(track) else { return false };
+        let named = wishes.tracks.iter().find(|(named, _)| *named == track);
+        self.wants(track, group, contents) && named.map_or(!wishes.others, |(_, size)| *size == Size::NONE)
     }
 
-    fn route(&mut self, groups: &Groups, effects: &mut VecDeque<Effect>) {
-        let mut changed = Vec::new();
-        for (index, slot) in self.slots.iter_mut().enumerate() {
-            if !std::mem::take(&mut slot.dirty) {
+    /// What each half of each slot is to carry: what it does, if that is still wanted; then the rest, beside what belongs to it or else alone. Tracks of
+    /// different groups share a slot only where there are more groups than slots. What the client hides stays until its place is needed.
+    fn place(&self, chosen: &[Chosen], groups: usize, contents: &Contents) -> Vec<[Option<TrackId>; 2]> {
+        let is_chosen = |track: TrackId| chosen.iter().any(|chosen| chosen.track == track);
+        let group = |track: TrackId| contents.place(track).map(|(group, _)| group);
+        let slots = self.slots.iter().take(self.count);
+        let usable = slots.clone().filter(|slot| slot.iter().any(|half| half.mid.is_some())).count();
+        let mut places: Vec<[Option<TrackId>; 2]> = slots
+            .map(|slot| slot.each_ref().map(|half| half.told.filter(|&track| is_chosen(track) || self.hides(track, contents))))
+            .collect();
+        if groups <= usable {
+            // Who had to be parted is joined again.
+            for index in 0..places.len() {
+                let [Some(audio), beside] = places[index] else { continue };
+                let own = places.iter().position(|place| place[1].is_some_and(|video| group(video) == group(audio)));
+                let elsewhere = own.is_some_and(|own| own != index && self.slots[own][0].mid.is_some());
+                if elsewhere || beside.is_some_and(|video| group(video) != group(audio)) {
+                    places[index][0] = None;
+                }
+            }
+        }
+        let may_mix = self.policy.step.is_some() && usable == self.count && groups > usable;
+        for Chosen { track, group: own, side, .. } in chosen {
+            if places.iter().any(|place| place[*side] == Some(*track)) {
                 continue;
             }
-            let group = slot.group.and_then(|id| groups.get(&id));
-            let (tracks, unbound) = group.map_or(([None; 2], [false; 2]), |group| (group.tracks, group.unbound));
-            for (side, (half, track)) in slot.halves.iter_mut().zip(tracks).enumerate() {
-                let shown = track.filter(|track| !self.unsubscribed.contains(track));
+            let fits =
+                places.iter().enumerate().filter(|(index, _)| self.slots[*index][*side].mid.is_some()).filter_map(|(index, place)| {
+                    let taken = match place[*side] {
+                        Some(other) if is_chosen(other) => return None,
+                        other => other.is_some(),
+                    };
+                    let company = match place[1 - side].map(|beside| group(beside) == Some(*own)) {
+                        Some(true) => 0,
+                        None => 1,
+                        Some(false) if may_mix => 2,
+                        Some(false) => return None,
+                    };
+                    Some((company, taken, index))
+                });
+            if let Some((_, _, index)) = fits.min() {
+                places[index][*side] = Some(*track);
+            }
+        }
+        places
+    }
+
+    fn route(&mut self, chosen: &[Chosen], places: &[[Option<TrackId>; 2]], contents: &Contents, out: &mut Outcome) {
+        let mut changed = Vec::new();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            for (side, half) in slot.iter_mut().enumerate() {
                 let Some(mid) = &half.mid else { continue };
+                let shown = places.get(index).and_then(|place| place[side]);
                 if half.told != shown {
                     half.told = shown;
                     changed.push(SlotAssignment { mid: mid.clone(), track: shown });
                 }
-                let routed = shown.filter(|track| !self.paused.contains(track) && !unbound[side]);
-                if half.routed != routed {
-                    half.routed = routed;
-                    effects.push_back(Effect::Route { subscriber: self.owner, sender: position(index, side), track: routed });
+                let received = chosen.iter().find(|chosen| Some(chosen.track) == shown);
+                let received = received.filter(|Chosen { track, .. }| !self.paused.contains(track) && !contents.is_unbound(*track));
+                let routed = received.map(|chosen| (chosen.track, chosen.size));
+                if half.routed == routed {
+                    continue;
+                }
+                let before = std::mem::replace(&mut half.routed, routed);
+                if side == 1 {
+                    for (track, from, to) in changes(before, routed) {
+                        out.demand.change(track, from, to);
+                    }
+                }
+                let track = routed.map(|(track, _)| track);
+                if before.map(|(track, _)| track) != track {
+                    out.effects.push_back(Effect::Route { subscriber: self.owner, sender: position(index, side), track });
                 }
             }
         }
-        self.say(changed, effects);
+        self.say(changed, out);
     }
 
-    fn say(&self, slots: Vec<SlotAssignment>, effects: &mut VecDeque<Effect>) {
+    fn say(&self, slots: Vec<SlotAssignment>, out: &mut Outcome) {
         if !slots.is_empty() {
-            effects.push_back(Effect::Notify { to: Audience::One(self.owner), event: Event::Slots { slots } });
+            out.effects.push_back(Effect::Notify { to: Audience::One(self.owner), event: Event::Slots { slots } });
+        }
+    }
+}
+
+/// How the demand for tracks changes with what is routed.
+fn changes(before: Option<(TrackId, Size)>, after: Option<(TrackId, Size)>) -> Vec<(TrackId, Option<Size>, Option<Size>)> {
+    match (before, after) {
+        (Some((old, from)), Some((new, to))) if old == new => vec![(old, Some(from), Some(to))],
+        (before, after) => {
+            let (gone, come) =
+                (before.map(|(track, size)| (track, Some(size), None)), after.map(|(track, size)| (track, None, Some(size))));
+            gone.into_iter().chain(come).collect()
         }
     }
 }

@@ -51,6 +51,18 @@ export const ScreenOffIcon = () => (
   </Icon>
 );
 
+export const BackIcon = () => (
+  <Icon>
+    <path d="m14.5 5.5-6.5 6.5 6.5 6.5" />
+  </Icon>
+);
+
+export const ForwardIcon = () => (
+  <Icon>
+    <path d="m9.5 5.5 6.5 6.5-6.5 6.5" />
+  </Icon>
+);
+
 export const ChatIcon = () => (
   <Icon>
     <path d="M20.5 11.5a7.5 7.5 0 0 1-7.5 7.5H5.6l-1.5 1.5V11A7.5 7.5 0 0 1 11.6 4H13a7.5 7.5 0 0 1 7.5 7.5Z" />

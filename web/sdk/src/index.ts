@@ -24,6 +24,7 @@ export type {
   Limits,
   ParticipantId,
   Source,
+  Speaker,
   TrackId,
 } from "./protocol.js";
 export { RemoteParticipant, RemoteTrack } from "./remote.js";

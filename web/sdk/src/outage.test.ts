@@ -65,7 +65,7 @@ const outage = () => {
 };
 
 function media(kind: "audio" | "video"): MediaStreamTrack {
-  const track = { kind, readyState: "live", enabled: true, stop: () => {} };
+  const track = { kind, readyState: "live", enabled: true, stop: () => {}, getSettings: () => ({}) };
   return Object.assign(new EventTarget(), track) as unknown as MediaStreamTrack;
 }
 

@@ -2,6 +2,7 @@ import { SwitchyardError } from "./errors.js";
 import { LocalTrack } from "./local.js";
 import type { ParticipantId, Source, TrackId } from "./protocol.js";
 import { kindOf } from "./track.js";
+import { EVERYTHING, type Wanted, worthSending } from "./wanted.js";
 
 /** What publishing needs of the room. */
 export interface PublishingRoom {
@@ -33,6 +34,8 @@ interface Publication {
   announcedOn: RTCRtpTransceiver | null;
   /** What the server was told last. */
   muted: boolean;
+  /** Whenever what was wanted last has been carried out. */
+  applied: Promise<void>;
   /** Stops following the track. */
   release(): void;
 }
@@ -55,6 +58,8 @@ export class LocalParticipant {
   readonly #room: PublishingRoom;
   readonly #publications = new Map<Source, Publication>();
   readonly #transceivers = new Map<Source, RTCRtpTransceiver>();
+  /** What the server said of tracks of this session's. */
+  readonly #wanted = new Map<TrackId, Wanted>();
   /** Publishing and withdrawing, one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -145,9 +150,18 @@ export class LocalParticipant {
   /** @internal The connection is gone. What is published goes on in the next one. */
   disconnect(): void {
     this.#transceivers.clear();
+    this.#wanted.clear();
     for (const publication of this.#publications.values()) {
       publication.transceiver = null;
       publication.id = undefined;
+    }
+  }
+
+  /** @internal How large others are shown a track at most: what nobody is shown is not sent. */
+  setWanted(track: TrackId, { width, height }: Wanted): void {
+    this.#wanted.set(track, { width, height });
+    for (const publication of this.#publications.values()) {
+      if (publication.id === track) void this.#applyWanted(publication);
     }
   }
 
@@ -243,6 +257,7 @@ export class LocalParticipant {
       announced: false,
       announcedOn: null,
       muted: true,
+      applied: Promise.resolve(),
       release: () => stops.forEach((stop) => stop()),
     };
     this.#publications.set(track.source, publication);
@@ -266,7 +281,27 @@ export class LocalParticipant {
     publication.announced = true;
     publication.announcedOn = transceiver;
     publication.muted = muted;
+    await this.#applyWanted(publication);
     await this.#tellMuted(publication);
+  }
+
+  /** Turns encodings on and off, as it was said last; one change after the other. */
+  #applyWanted(publication: Publication): Promise<void> {
+    publication.applied = publication.applied.then(async () => {
+      const { track, transceiver, id } = publication;
+      if (!transceiver || id === undefined || track.kind !== "video") return;
+      const parameters = transceiver.sender.getParameters();
+      const capture = track.mediaStreamTrack?.getSettings() ?? {};
+      const active = worthSending(parameters.encodings, capture, this.#wanted.get(id) ?? EVERYTHING);
+      if (parameters.encodings.every((encoding, at) => encoding.active === active[at])) return;
+      parameters.encodings.forEach((encoding, at) => (encoding.active = active[at] ?? true));
+      try {
+        await transceiver.sender.setParameters(parameters);
+      } catch {
+        // Overtaken by a negotiation or another track, after which it is done again; or the connection is gone.
+      }
+    });
+    return publication.applied;
   }
 
   async #unpublish(tracks: readonly LocalTrack[]): Promise<void> {
@@ -276,9 +311,10 @@ export class LocalParticipant {
       .filter(({ track }) => tracks.includes(track));
     const connection = this.#connection();
     try {
-      for (const { track, transceiver, release } of withdrawn) {
+      for (const { track, transceiver, id, release } of withdrawn) {
         release();
         this.#publications.delete(track.source);
+        if (id !== undefined) this.#wanted.delete(id);
         const spare = track.source === "screen" || track.source === "screen_audio";
         if (spare && transceiver) transceiver.direction = "inactive";
       }
@@ -297,6 +333,7 @@ export class LocalParticipant {
     const { track, transceiver } = publication;
     try {
       await transceiver?.sender.replaceTrack(track.mediaStreamTrack);
+      await this.#applyWanted(publication);
     } catch (cause) {
       if (publication.transceiver === transceiver) this.#fail(cause);
     }

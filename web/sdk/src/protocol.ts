@@ -10,6 +10,24 @@ export type Kind = "audio" | "video";
 
 export type Source = "camera" | "microphone" | "screen" | "screen_audio";
 
+export type TrackView = { 
+/**
+ * Somebody else's.
+ */
+track: TrackId, 
+/**
+ * Across, in pixels of the screen (CSS pixels times `devicePixelRatio`). 0 by 0: hidden, but its slot is kept as long as nothing else needs it.
+ */
+width: number, 
+/**
+ * Down.
+ */
+height: number, 
+/**
+ * It comes before all that is not pinned.
+ */
+pinned: boolean, };
+
 export type ClientMessage = { 
 /**
  * Chosen by the client, unique among its unanswered requests.
@@ -95,7 +113,15 @@ track: TrackId,
 /**
  * The new state.
  */
-paused: boolean, } | { "type": "rename", 
+paused: boolean, } | { "type": "view", 
+/**
+ * In the order of their importance, the pinned before the others.
+ */
+tracks: Array<TrackView>, 
+/**
+ * Whether other video tracks are sent as well while there is room.
+ */
+others: boolean, } | { "type": "rename", 
 /**
  * The new name.
  */
@@ -194,7 +220,15 @@ track: TrackId,
 /**
  * The new state.
  */
-paused: boolean, } | { "type": "rename", 
+paused: boolean, } | { "type": "view", 
+/**
+ * In the order of their importance, the pinned before the others.
+ */
+tracks: Array<TrackView>, 
+/**
+ * Whether other video tracks are sent as well while there is room.
+ */
+others: boolean, } | { "type": "rename", 
 /**
  * The new name.
  */
@@ -399,6 +433,16 @@ mid: string,
  */
 track?: TrackId, };
 
+export type Speaker = { 
+/**
+ * Who.
+ */
+participant: ParticipantId, 
+/**
+ * How loud, in dB below overload (RFC 6464): 0 is the loudest, 127 silence.
+ */
+level: number, };
+
 export type ChatMessage = { 
 /**
  * Who said it.
@@ -485,7 +529,23 @@ track: TrackId,
 /**
  * The new state.
  */
-muted: boolean, } | { "kind": "chat", 
+muted: boolean, } | { "kind": "speakers", 
+/**
+ * At most eight.
+ */
+speakers: Array<Speaker>, } | { "kind": "wanted", 
+/**
+ * Which.
+ */
+track: TrackId, 
+/**
+ * Across.
+ */
+width: number, 
+/**
+ * Down.
+ */
+height: number, } | { "kind": "chat", 
 /**
  * What.
  */

@@ -3,6 +3,14 @@ import { Track } from "./track.js";
 
 /** What a remote track asks of its room. */
 export interface Subscriptions {
+  /** A video track is shown in an element. */
+  attached(track: RemoteTrack, element: HTMLMediaElement): void;
+  /** An element shows nothing any more. */
+  detached(element: HTMLMediaElement): void;
+  /** Whether a track is to come before others. */
+  pin(track: TrackId, pinned: boolean): void;
+  /** Whether a track is in sight. */
+  shows(track: TrackId): boolean;
   request(
     request: { type: "subscribe" | "unsubscribe"; track: TrackId } | { type: "pause"; track: TrackId; paused: boolean },
   ): Promise<unknown>;
@@ -17,6 +25,7 @@ export class RemoteTrack extends Track {
   readonly #subscriptions: Subscriptions;
   #receiver: RTCRtpReceiver | null = null;
   #paused = false;
+  #pinned = false;
   #level = 0;
   #heard = 0;
 
@@ -49,6 +58,35 @@ export class RemoteTrack extends Track {
     }
     this.#level = Math.max(level, this.#level * 0.6);
     return this.#level;
+  }
+
+  /**
+   * Whether the server was asked to send it: a video track that is attached to nothing in sight isn't sent. Of a page that
+   * attaches nothing at all, every track is.
+   */
+  get wanted(): boolean {
+    return !this.#paused && (this.kind === "audio" || this.#subscriptions.shows(this.id));
+  }
+
+  /** Whether {@link setPinned} has put it before others. */
+  get pinned(): boolean {
+    return this.#pinned;
+  }
+
+  /** Puts the track before others where not everything that is shown can be sent, or no longer. */
+  setPinned(pinned: boolean): void {
+    this.#pinned = pinned;
+    this.#subscriptions.pin(this.id, pinned);
+  }
+
+  override attach(element: HTMLMediaElement): void {
+    super.attach(element);
+    if (this.kind === "video") this.#subscriptions.attached(this, element);
+  }
+
+  override detach(element?: HTMLMediaElement): void {
+    for (const each of element ? [element] : this.elements) this.#subscriptions.detached(each);
+    super.detach(element);
   }
 
   /** Receives the track again after {@link unsubscribe}. New tracks are subscribed by themselves. */

@@ -33,7 +33,7 @@ function channel(of: FakeConnection): FakeChannel {
 }
 
 function media(kind: "audio" | "video"): MediaStreamTrack {
-  const track = { kind, readyState: "live", enabled: true, stop: () => {} };
+  const track = { kind, readyState: "live", enabled: true, stop: () => {}, getSettings: () => ({}) };
   return Object.assign(new EventTarget(), track) as unknown as MediaStreamTrack;
 }
 

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { SwitchyardError } from "./errors.js";
+import { LocalTrack } from "./local.js";
 import type { Participant } from "./protocol.js";
 import { Room } from "./room.js";
 import { type FakeChannel, FakeConnection } from "./testing/connection.js";
@@ -46,6 +47,57 @@ beforeEach(() => {
 afterEach(() => {
   vi.useRealTimers();
   vi.unstubAllGlobals();
+});
+
+const views = () => socket.requests.filter((request) => request.type === "view");
+
+describe("what is shown", () => {
+  const element = () => ({ play: async () => {}, srcObject: null }) as unknown as HTMLVideoElement;
+
+  test("is told to the server, again in every session, and only once a page attaches something", async () => {
+    await joined([GRACE]);
+    const [track] = [room.track(10)];
+    expect(track?.wanted).toBe(true);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(views()).toEqual([]);
+    const shown = element();
+    track?.attach(shown);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(views().map(({ tracks, others }) => [tracks, others])).toEqual([
+      [[{ track: 10, width: 65_535, height: 65_535, pinned: false }], false],
+    ]);
+    track?.detach(shown);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(views().at(-1)).toMatchObject({ tracks: [] });
+    expect(track?.wanted).toBe(false);
+  });
+
+  test("of one's own turns the encodings off and on", async () => {
+    await joined();
+    const media = Object.assign(new EventTarget(), { kind: "video", readyState: "live", getSettings: () => ({}) });
+    vi.stubGlobal("MediaStream", class {});
+    const published = room.localParticipant.publish(LocalTrack.from(media as never, "camera"));
+    await settle();
+    // Said before the reply: what was wanted of the track is not forgotten.
+    socket.event({ kind: "wanted", track: 5, width: 0, height: 0 });
+    socket.reply(socket.last("publish").id, { kind: "published", track: 5 });
+    await published;
+    const { sender } = connection.getTransceivers()[1] as { sender: { encodings: unknown } };
+    expect(sender.encodings).toEqual([{ active: false }]);
+    socket.event({ kind: "wanted", track: 5, width: 640, height: 368 });
+    await settle();
+    expect(sender.encodings).toEqual([{ active: true }]);
+  });
+});
+
+test("who speaks is told until the room is joined anew", async () => {
+  await joined([GRACE]);
+  const heard: number[][] = [];
+  room.on("speakersChanged", (speakers) => heard.push(speakers.map(({ participant }) => participant)));
+  socket.event({ kind: "speakers", speakers: [{ participant: 1, level: 30 }] });
+  expect(room.speakers).toEqual([{ participant: 1, level: 30 }]);
+  socket.event({ kind: "speakers", speakers: [] });
+  expect(heard).toEqual([[1], []]);
 });
 
 describe("joining", () => {

@@ -7,11 +7,22 @@ import type { Link, Server } from "./link.js";
 import type { LocalTrack } from "./local.js";
 import { Network } from "./network.js";
 import { LocalParticipant } from "./participant.js";
-import type { ChatMessage, Event, IceServer, Joined, Limits, ParticipantId, Request, TrackId } from "./protocol.js";
+import type {
+  ChatMessage,
+  Event,
+  IceServer,
+  Joined,
+  Limits,
+  ParticipantId,
+  Request,
+  Speaker,
+  TrackId,
+} from "./protocol.js";
 import type { RemoteParticipant, RemoteTrack } from "./remote.js";
 import { Roster, type RosterEvents } from "./roster.js";
 import { type ReplyTo, Signaling } from "./signaling.js";
 import { Transport } from "./transport.js";
+import { View } from "./view.js";
 
 /**
  * Where a room is in its life. `reconnecting`: something is interrupted and is being repaired, without end unless the
@@ -72,6 +83,8 @@ export interface RoomEvents extends RosterEvents {
   disconnected: [error: SwitchyardError | null];
   /** What this participant publishes changed, or whether it is muted. */
   localTracksChanged: [];
+  /** Others speak than before, or in another order: {@link Room.speakers}. */
+  speakersChanged: [speakers: readonly Speaker[]];
   /** Somebody, perhaps this participant, said something. */
   chat: [message: ChatMessage];
   /** A message of another participant on a data channel. */
@@ -114,6 +127,9 @@ export class Room extends Emitter<RoomEvents> {
   /** Everybody else. */
   readonly participants: ReadonlyMap<ParticipantId, RemoteParticipant>;
   readonly #roster: Roster;
+  /** What is shown of others' video. */
+  readonly #view = new View((tracks) => this.#request({ type: "view", tracks, others: false }));
+  #speakers: readonly Speaker[] = [];
   readonly #environment: Environment;
   #state: RoomState = "new";
   #outage: Outage | null = null;
@@ -146,6 +162,10 @@ export class Room extends Emitter<RoomEvents> {
     this.#environment = { ...BROWSER, ...environment };
     this.#roster = new Roster({
       request: (request) => this.#request(request),
+      attached: (track, element) => this.#view.attach(track.id, element),
+      detached: (element) => this.#view.detach(element),
+      pin: (track, pinned) => this.#view.pin(track, pinned),
+      shows: (track) => this.#view.shows(track),
       receiver: (track) => this.#transport?.slots.receiver(track) ?? null,
       tell: (name, ...args) => this.emit(name, ...(args as never)),
       playbackBlocked: () => this.#setPlaybackBlocked(true),
@@ -201,6 +221,11 @@ export class Room extends Emitter<RoomEvents> {
   /** Whether the browser refuses to play something until the user clicks. */
   get playbackBlocked(): boolean {
     return this.#playbackBlocked;
+  }
+
+  /** Who speaks, this participant included; the loudest first. */
+  get speakers(): readonly Speaker[] {
+    return this.#speakers;
   }
 
   /** The track that has an id, if somebody else publishes it. */
@@ -338,6 +363,8 @@ export class Room extends Emitter<RoomEvents> {
     this.localParticipant.connect();
     this.#roster.replace(joined.participants);
     this.#forgetRetired();
+    this.#view.restart();
+    this.#setSpeakers([]);
     if (!this.#network) this.#watch();
     this.#update();
     return transport;
@@ -541,6 +568,12 @@ export class Room extends Emitter<RoomEvents> {
       case "slots":
         this.#transport?.assign(event.slots);
         break;
+      case "speakers":
+        this.#setSpeakers(event.speakers);
+        break;
+      case "wanted":
+        this.localParticipant.setWanted(event.track, event);
+        break;
       case "restart_ice":
         this.#transport?.restartAsked(event.ice_servers);
         break;
@@ -587,6 +620,12 @@ export class Room extends Emitter<RoomEvents> {
     };
   }
 
+  #setSpeakers(speakers: readonly Speaker[]): void {
+    if (speakers.length === 0 && this.#speakers.length === 0) return;
+    this.#speakers = speakers;
+    this.emit("speakersChanged", speakers);
+  }
+
   #setPlaybackBlocked(blocked: boolean): void {
     if (blocked === this.#playbackBlocked) return;
     this.#playbackBlocked = blocked;
@@ -611,6 +650,7 @@ export class Room extends Emitter<RoomEvents> {
     this.#retired?.close();
     this.localParticipant.close();
     this.#roster.clear();
+    this.#view.close();
     this.emit("stateChanged", "disconnected");
     this.emit("disconnected", error);
   }

@@ -38,7 +38,7 @@ export class Roster {
 
   /** Whether somebody sends something that is to be received here. */
   get expecting(): boolean {
-    return [...this.#tracks.values()].some((track) => !track.muted && !track.paused && track.receiver !== null);
+    return [...this.#tracks.values()].some((track) => !track.muted && track.wanted && track.receiver !== null);
   }
 
   /** Begins anew with these; whoever was there before is another object from now on, even if it is the same person. */

@@ -40,6 +40,11 @@ export abstract class Track extends Emitter<TrackEvents> {
     return this.#media;
   }
 
+  /** Where the track is shown. */
+  get elements(): readonly HTMLMediaElement[] {
+    return [...this.#elements];
+  }
+
   /** Shows the track in an element, from now on and whatever media it has, until {@link detach}. */
   attach(element: HTMLMediaElement): void {
     this.#elements.add(element);

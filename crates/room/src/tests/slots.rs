@@ -1,8 +1,10 @@
+use std::time::Instant;
+
 use proptest::prelude::*;
-use switchyard_protocol::{ErrorCode, Event, Kind, ParticipantId, Source, TrackId};
+use switchyard_protocol::{ErrorCode, Event, Kind, ParticipantId, Source, TrackId, TrackView};
 
 use super::shell::Shell;
-use crate::{Audience, Effect, Limits};
+use crate::{Activity, Audience, Effect, Limits};
 
 const SOURCES: [Source; 4] = [Source::Camera, Source::Microphone, Source::Screen, Source::ScreenAudio];
 
@@ -55,7 +57,7 @@ fn slots_shrink_only_when_more_than_a_step_is_idle() {
 
 #[test]
 fn beyond_the_bound_the_oldest_waiting_group_gets_the_next_free_slot() {
-    let mut shell = Shell::new(Limits { slots: 4, ..Limits::default() });
+    let mut shell = Shell::new(Limits { slots: 4, heard: 64, ..Limits::default() });
     let watcher = shell.join();
     shell.negotiate(watcher);
     let tracks: Vec<(ParticipantId, TrackId)> = (0..6)
@@ -136,10 +138,8 @@ fn nothing_is_routed_before_its_m_line_exists() {
     shell.negotiate(ben);
     assert_eq!(shell.client(ben).shown["1"], camera);
     shell.refuse(ben, 0, Kind::Video);
-    assert!(shell.client(ben).shown.is_empty() && shell.client(ben).routes.is_empty());
-    shell.negotiate(ben);
-    assert_eq!(shell.client(ben).shown.len(), 1);
-    assert_eq!(shell.client(ben).routes[&1], camera);
+    assert_eq!(shell.client(ben).shown["3"], camera, "in another slot");
+    assert_eq!(shell.client(ben).routes.iter().map(|(at, track)| (*at, *track)).collect::<Vec<_>>(), [(3, camera)]);
 }
 
 #[test]
@@ -193,6 +193,8 @@ enum Step {
     Report(usize),
     Refuse(usize, usize, bool),
     Renew(usize),
+    View(usize, Vec<(usize, u16, bool)>, bool),
+    Voice(usize, usize, u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -208,6 +210,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (index(), index(), any::<bool>()).prop_map(|(who, track, on)| Step::Pause(who, track, on)),
         6 => index().prop_map(Step::Negotiate),
         1 => index().prop_map(Step::Report),
+        1 => (index(), prop::collection::vec((index(), 0..3u16, any::<bool>()), 0..8), any::<bool>())
+            .prop_map(|(who, tracks, others)| Step::View(who, tracks, others)),
+        4 => (index(), 0..3usize, 20..60u8).prop_map(|(track, activity, level)| Step::Voice(track, activity, level)),
         2 => (index(), 0..6usize, any::<bool>()).prop_map(|(who, slot, audio)| Step::Refuse(who, slot, audio)),
         2 => index().prop_map(Step::Renew),
     ]
@@ -281,6 +286,19 @@ fn run(shell: &mut Shell, step: Step) {
                 shell.report_slots(id);
             }
         }
+        Step::View(at, wishes, others) => {
+            let Some(id) = shown(shell, at) else { return };
+            let wish = |&(which, size, pinned): &(usize, u16, bool)| {
+                track(shell, which).map(|track| TrackView { track, width: size * 160, height: size * 90, pinned })
+            };
+            let tracks: Vec<TrackView> = wishes.iter().filter_map(wish).collect();
+            shell.view(id, &tracks, others);
+        }
+        Step::Voice(at, activity, level) => {
+            if let Some(id) = track(shell, at) {
+                shell.voice(Instant::now(), id, [Activity::Silent, Activity::Sound, Activity::Speech][activity], level);
+            }
+        }
         Step::Refuse(at, slot, audio) => {
             if let Some(id) = who(shell, at) {
                 shell.refuse(id, slot, if audio { Kind::Audio } else { Kind::Video });
@@ -298,7 +316,7 @@ proptest! {
     /// The shell checks after every step that slots, routes and beliefs fit together.
     #[test]
     fn every_client_knows_its_routes_through_any_history(bound in prop_oneof![Just(4usize), Just(8), Just(64)], steps in prop::collection::vec(step(), 1..120)) {
-        let mut shell = Shell::new(Limits { slots: bound, ..Limits::default() });
+        let mut shell = Shell::new(Limits { slots: bound, heard: 64, shown: 64, ..Limits::default() });
         for step in steps {
             run(&mut shell, step);
         }
@@ -314,8 +332,19 @@ proptest! {
             let wanted = shell.wanted_groups(id);
             let shown: std::collections::BTreeSet<_> = shell.clients[&id].routes.keys().map(|sender| sender / 2).collect();
             let paused = &shell.clients[&id].paused;
-            if paused.is_empty() {
+            if !paused.is_empty() || shell.clients[&id].views {
+                continue;
+            }
+            if wanted.len() <= bound || shell.clients[&id].viewer {
                 prop_assert_eq!(shown.len(), wanted.len().min(bound));
+                continue;
+            }
+            for (side, kind) in [(0, Kind::Audio), (1, Kind::Video)] {
+                let there = shell.tracks.iter().filter(|(track, published)| {
+                    published.publisher != id && published.source.kind() == kind && !shell.clients[&id].unsubscribed.contains(track)
+                });
+                let received = shell.clients[&id].routes.keys().filter(|sender| **sender % 2 == side).count();
+                prop_assert_eq!(received, there.count().min(bound));
             }
         }
     }

@@ -1,10 +1,11 @@
 import type { RemoteTrack, Room } from "@switchyard/sdk";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { useSize } from "../hooks.js";
-import { CloseIcon, Logo, PeopleIcon, SoundIcon } from "../icons.js";
+import { BackIcon, CloseIcon, ForwardIcon, Logo, PeopleIcon, SoundIcon } from "../icons.js";
 import { bestGrid } from "../layout.js";
 import type { Meeting } from "../meeting.js";
+import { Order, pageSize } from "../order.js";
 import { ChatPanel } from "./chat.js";
 import { ControlBar, CopyLinkButton } from "./controls.js";
 import { InterruptionBanner } from "./interruption.js";
@@ -54,6 +55,7 @@ export function MeetingView({ meeting, room }: { meeting: Meeting; room: Room })
 type KeyedTile = TileProps & { key: string };
 
 function contents(meeting: Meeting, room: Room) {
+  const speaking = new Set(room.speakers.map(({ participant }) => participant));
   const people: KeyedTile[] = [
     {
       key: "me",
@@ -62,6 +64,7 @@ function contents(meeting: Meeting, room: Room) {
       video: meeting.camera,
       silent: meeting.microphone.muted,
       mirrored: true,
+      speaking: room.localParticipant.id !== undefined && speaking.has(room.localParticipant.id),
     },
   ];
   const screens: KeyedTile[] = [];
@@ -77,6 +80,7 @@ function contents(meeting: Meeting, room: Room) {
       audio: voice,
       silent: !voice || voice.muted,
       held,
+      speaking: speaking.has(participant.id),
     });
     const screen = participant.track("screen");
     if (screen) {
@@ -90,13 +94,64 @@ function contents(meeting: Meeting, room: Room) {
         held,
       });
     }
-    for (const track of participant.tracks.values()) if (track.kind === "audio") sounds.push(track);
+    for (const track of participant.tracks.values())
+      if (track.kind === "audio" && track.mediaStreamTrack) sounds.push(track);
   }
   return { people, screens, sounds };
 }
 
-/** Everybody the same size, as large as can be. */
+/** Everybody the same size, as large as can be; in pages, if they are many. Whoever speaks is on the first one. */
 function Grid({ tiles }: { tiles: KeyedTile[] }) {
+  const frame = useRef<HTMLDivElement>(null);
+  const size = useSize(frame);
+  const perPage = pageSize(size);
+  const ordered = useOrder(tiles, perPage);
+  const pages = Math.ceil(ordered.length / perPage);
+  const [wanted, setPage] = useState(0);
+  const page = Math.min(wanted, pages - 1);
+  const shown = ordered.slice(page * perPage, (page + 1) * perPage);
+  return (
+    <div ref={frame} class="pages">
+      <Tiles tiles={shown} />
+      {pages > 1 && (
+        <nav class="pager" aria-label="Pages of people">
+          <button
+            type="button"
+            class="icon-button"
+            aria-label="Previous page"
+            disabled={page === 0}
+            onClick={() => setPage(page - 1)}
+          >
+            <BackIcon />
+          </button>
+          <span aria-live="polite">
+            {page + 1} of {pages}
+          </span>
+          <button
+            type="button"
+            class="icon-button"
+            aria-label="Next page"
+            disabled={page === pages - 1}
+            onClick={() => setPage(page + 1)}
+          >
+            <ForwardIcon />
+          </button>
+        </nav>
+      )}
+    </div>
+  );
+}
+
+/** The tiles, with those who speak among the first. */
+function useOrder(tiles: KeyedTile[], first: number): KeyedTile[] {
+  const order = useRef<Order>(null);
+  const byKey = new Map(tiles.map((tile) => [tile.key, tile]));
+  const speaking = tiles.filter((tile) => tile.speaking).map(({ key }) => key);
+  const keys = (order.current ??= new Order()).arrange([...byKey.keys()], speaking, first);
+  return keys.map((key) => byKey.get(key)).filter((tile) => tile !== undefined);
+}
+
+function Tiles({ tiles }: { tiles: KeyedTile[] }) {
   const area = useRef<HTMLDivElement>(null);
   const size = useSize(area);
   const grid = bestGrid(size, tiles.length, GAP);
@@ -120,8 +175,12 @@ function Grid({ tiles }: { tiles: KeyedTile[] }) {
   );
 }
 
-/** The screens that are shared, large; the people beside them. */
+/** The people beside a screen that are looked after for who speaks: what fits there without scrolling. */
+const BESIDE_SCREEN = 5;
+
+/** The screens that are shared, large; the people beside them, those who speak first. */
 function Stage({ screens, people }: { screens: KeyedTile[]; people: KeyedTile[] }) {
+  const ordered = useOrder(people, BESIDE_SCREEN);
   return (
     <div class="stage">
       <div class="stage-screens">
@@ -131,7 +190,7 @@ function Stage({ screens, people }: { screens: KeyedTile[]; people: KeyedTile[] 
       </div>
       {/* It scrolls, so the keyboard has to get there. */}
       <section class="stage-people" aria-label="People" tabIndex={0}>
-        {people.map(({ key, ...tile }) => (
+        {ordered.map(({ key, ...tile }) => (
           <Tile key={key} {...tile} />
         ))}
       </section>

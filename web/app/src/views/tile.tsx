@@ -18,20 +18,22 @@ export interface TileProps {
   silent: boolean;
   mirrored?: boolean;
   screen?: boolean;
+  /** Whether the server hears them speak. */
+  speaking?: boolean;
   /** What is shown is the last that came: there is no connection. */
   held?: boolean;
 }
 
 /** Somebody, or somebody's screen. */
 export function Tile(props: TileProps) {
-  const { label, name, video, audio, silent, mirrored = false, screen = false, held = false } = props;
+  const { label, name, video, audio, silent, mirrored = false, screen = false, held = false, speaking = false } = props;
   const tile = useRef<HTMLDivElement>(null);
   useSpeaking(tile, audio);
   const off = !video || video.muted;
   return (
     <div
       ref={tile}
-      class={`tile${screen ? " tile-screen" : ""}${held ? " tile-held" : ""}`}
+      class={`tile${screen ? " tile-screen" : ""}${held ? " tile-held" : ""}${speaking ? " tile-speaking" : ""}`}
       role="group"
       aria-label={label}
     >

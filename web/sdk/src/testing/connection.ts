@@ -125,6 +125,10 @@ class FakeTransceiver {
     transport: null as { state: RTCDtlsTransportState } | null,
     replaceTrack: async (track: unknown) => void (this.sender.track = track),
     getStats: async () => new Map<string, object>(),
+    encodings: [{ active: true }] as RTCRtpEncodingParameters[],
+    getParameters: () => ({ encodings: this.sender.encodings.map((encoding) => ({ ...encoding })) }),
+    setParameters: async ({ encodings }: { encodings: RTCRtpEncodingParameters[] }) =>
+      void (this.sender.encodings = encodings),
   };
 
   constructor(
