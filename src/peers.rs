@@ -201,6 +201,7 @@ impl Peers {
             | Event::Heard { peer }
             | Event::Recovered { peer }
             | Event::Voice { peer, .. }
+            | Event::Wanted { peer, .. }
             | Event::Expired { peer }) = event;
             let Some(entry) = self.mailboxes.get(&peer) else { continue };
             let (mailbox, voices) = &*entry;
@@ -214,6 +215,8 @@ impl Peers {
                     let _ = voices.try_send(Voice { track, activity, level });
                     continue;
                 }
+                // Publishers hear from their room how large they are shown.
+                Event::Wanted { .. } => continue,
                 Event::Connected { .. } => PathNotice::Connected,
                 Event::Silent { .. } => PathNotice::Silent,
                 Event::Heard { .. } => PathNotice::Heard,

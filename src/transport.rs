@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use switchyard_forward::{Command, IceCredentials, ReceiverConfig, SenderConfig};
-use switchyard_negotiation::{Config, Event as Negotiated, Limits, Mode, NegotiationError, Negotiator, Offer, Receiver, Sender, Slot};
+use switchyard_forward::{Command, IceCredentials, ReceiverConfig, SenderConfig, Simulcast};
+use switchyard_negotiation::{
+    Config, Event as Negotiated, Limits, Mode, NegotiationError, Negotiator, Offer, Receiver, Sender, Simulcast as Encodings, Slot,
+};
 use switchyard_protocol::{CloseReason, ErrorCode, Kind, ParticipantId, ProtocolError};
 use switchyard_room::SlotMids;
 use switchyard_rtp::MediaKind;
@@ -403,6 +405,11 @@ fn receiver_config(receiver: &Receiver) -> ReceiverConfig {
         payloads: receiver.payloads.clone(),
         extensions: receiver.extensions,
         ssrcs: receiver.ssrcs.iter().map(|pair| (pair.ssrc, pair.rtx)).collect(),
+        simulcast: match &receiver.simulcast {
+            Encodings::Off => Simulcast::Off,
+            Encodings::Rids(rids) => Simulcast::Rids(rids.clone()),
+            Encodings::Ssrcs => Simulcast::Ssrcs,
+        },
         nack: receiver.feedback.nack,
         transport_cc: receiver.feedback.transport_cc,
     }

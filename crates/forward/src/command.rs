@@ -4,6 +4,8 @@ use switchyard_rtp::codec::{CodecTable, PayloadTypes};
 use switchyard_rtp::srtp::SrtpKeys;
 use switchyard_rtp::{ExtensionMap, MediaKind};
 
+use crate::{MAX_ENCODINGS, Target};
+
 /// A participant's transport; unique in the process, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerKey(pub u64);
@@ -70,10 +72,46 @@ pub struct ReceiverConfig {
     pub extensions: ExtensionMap,
     /// Announced SSRCs and their RTX twins; others are bound by their MID extension.
     pub ssrcs: Vec<(u32, Option<u32>)>,
+    /// How its encodings are told apart.
+    pub simulcast: Simulcast,
     /// Whether `nack` was negotiated.
     pub nack: bool,
     /// Whether `transport-cc` was negotiated.
     pub transport_cc: bool,
+}
+
+/// How the encodings on one m-line are told apart; those beyond [`MAX_ENCODINGS`] don't count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Simulcast {
+    /// There is one.
+    #[default]
+    Off,
+    /// By the RID extension (RFC 8852); whatever SSRCs were announced don't count.
+    Rids(Vec<String>),
+    /// By [`ReceiverConfig::ssrcs`], in their order.
+    Ssrcs,
+}
+
+impl ReceiverConfig {
+    /// How many encodings it has, 1 to [`MAX_ENCODINGS`].
+    pub(crate) fn encodings(&self) -> usize {
+        match &self.simulcast {
+            Simulcast::Off => 1,
+            Simulcast::Rids(rids) => rids.len().clamp(1, MAX_ENCODINGS),
+            Simulcast::Ssrcs => self.ssrcs.len().clamp(1, MAX_ENCODINGS),
+        }
+    }
+
+    /// The SSRCs that tell what is what: encoding, media, RTX.
+    pub(crate) fn announced(&self) -> impl Iterator<Item = (u8, u32, Option<u32>)> {
+        let (take, apart) = match self.simulcast {
+            Simulcast::Off => (usize::MAX, false),
+            Simulcast::Rids(_) => (0, false),
+            Simulcast::Ssrcs => (MAX_ENCODINGS, true),
+        };
+        let encoding = move |at: usize| if apart { at as u8 } else { 0 };
+        self.ssrcs.iter().take(take).enumerate().map(move |(at, &(media, rtx))| (encoding(at), media, rtx))
+    }
 }
 
 /// An m-line on which a participant receives: one half of a slot.
@@ -188,6 +226,15 @@ pub enum Command {
         sender: u16,
         /// The track; `None`: nothing.
         track: Option<TrackKey>,
+    },
+    /// What a sender is to get of the track it carries; after each [`Command::Route`] that is [`Target::Largest`] again.
+    SetTarget {
+        /// To whom.
+        peer: PeerKey,
+        /// As in [`Command::Route`].
+        sender: u16,
+        /// Nothing changes before the next keyframe or switching point, but for what can be left out at once.
+        target: Target,
     },
     /// A DTLS datagram for a participant, sent where media goes; dropped if there is no path.
     Send {

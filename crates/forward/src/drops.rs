@@ -54,6 +54,10 @@ drops! {
     AwaitsKeyframe = "awaits_keyframe",
     /// Older than the moment a subscriber was switched to the track.
     BeforeSwitch = "before_switch",
+    /// Of an encoding that the subscriber is not getting.
+    OtherEncoding = "other_encoding",
+    /// Of a layer that the subscriber is not getting.
+    LeftOut = "left_out",
     /// The subscriber did not negotiate the codec.
     NoCodec = "no_codec",
     /// The subscriber has no validated path.

@@ -1,6 +1,8 @@
-//! One worker's state machine: it demultiplexes, opens and fans out what arrives. What it is told is in `control`, RTCP and timers in `feedback`.
+//! One worker's state machine: it demultiplexes and opens what arrives. Who gets it is in `fan_out`, what it is told in `control`, RTCP and timers in
+//! `feedback`.
 
 mod control;
+mod fan_out;
 mod feedback;
 #[cfg(test)]
 mod tests;
@@ -13,21 +15,19 @@ use rtc_crypto::RTCCryptoProvider;
 use rtc_crypto::providers::AwsLcRsProvider;
 use rtc_stun::message::Message;
 use slab::Slab;
-use switchyard_rtp::codec::{Codec, is_keyframe};
-use switchyard_rtp::{Header, MediaKind, ParsedExtensions};
+use switchyard_rtp::{Header, MediaKind};
 
 use crate::agent::{Refused, Request};
 use crate::clock::WallClock;
 use crate::drops::{Drop, Drops};
 use crate::egress::Egress;
+use crate::encoding::EncodingView;
 use crate::history::{Depth, History};
+use crate::layers::FrameInfo;
 use crate::peer::Peer;
-use crate::sender::{Packet, Passed};
-use crate::track::{Home, Track};
+use crate::track::{Home, Subscriber, Track};
 use crate::{Batch, Event, Origin, Path, PeerKey, Received, Remote, TrackKey, TrunkPacket, Wire, WorkerIndex};
-
-/// Packets of one batch are padded to the longest of their run if they lack at most this many bytes, so that the run can leave at once.
-const MAX_PAD: usize = 8;
+use fan_out::{Ready, packet_of};
 
 /// What a forwarder is told once.
 #[derive(Clone, Copy, Debug)]
@@ -49,21 +49,6 @@ enum Owner {
     Worker(WorkerIndex),
 }
 
-/// A packet of the batch at hand, opened and about to be fanned out.
-#[derive(Clone, Copy, Debug)]
-struct Ready {
-    start: usize,
-    len: usize,
-    header: Header,
-    index: u64,
-    codec: Codec,
-    keyframe: bool,
-    extensions: ParsedExtensions,
-    /// Set where the packet has to cross the trunk.
-    map: switchyard_rtp::ExtensionMap,
-    pad: u8,
-}
-
 /// One worker's state machine: peers, their paths, the streams they publish and the routes between them.
 pub struct Forwarder {
     config: Config,
@@ -83,10 +68,10 @@ pub struct Forwarder {
     touched: Vec<usize>,
     /// Senders that owe a sender report at once.
     reports: Vec<(usize, u16)>,
-    /// Peers with unreported arrivals, peers and m-lines with holes, tracks whose keyframe somebody waits for.
+    /// Peers with unreported arrivals, peers and m-lines with holes, tracks and encodings whose keyframe somebody waits for.
     arrivals: Vec<usize>,
     holes: Vec<usize>,
-    keyframes: Vec<usize>,
+    keyframes: Vec<(usize, u8)>,
     /// Tracks of which there is something else to hear than before.
     voices: Vec<usize>,
     nack: Vec<u16>,
@@ -154,6 +139,12 @@ impl Forwarder {
     /// What was dropped and why.
     pub fn drops(&self) -> &Drops {
         &self.drops
+    }
+
+    /// A track's encodings, in the publisher's order; none if there is no such track here.
+    pub fn encodings(&self, track: TrackKey) -> impl Iterator<Item = EncodingView> {
+        let track = self.track_keys.get(&track).map(|&index| &self.tracks[index]);
+        track.into_iter().flat_map(|track| (0..track.count).map(|place| track.encodings[usize::from(place)].view(track.size(place))))
     }
 
     /// Takes what arrived, forwards it, and empties the batch's list.
@@ -264,7 +255,7 @@ impl Forwarder {
         }
         let ingested = ingested?;
         let peer = &mut self.peers[index];
-        let map = peer.receiver_of(ingested.track).map(|receiver| (receiver.config.extensions, receiver.reception.is_missing()));
+        let map = peer.receiver_of(ingested.track).map(|receiver| (receiver.config.extensions, receiver.is_missing()));
         let (map, has_holes) = map.ok_or(Drop::NotPublished)?;
         if has_holes && !self.holes.contains(&index) {
             self.holes.push(index);
@@ -273,7 +264,7 @@ impl Forwarder {
         let packet = &bytes[ingested.skip..ingested.skip + ingested.len];
         let track = *self.track_keys.get(&ingested.track).ok_or(Drop::NotPublished)?;
         if ingested.restarted {
-            self.restart_track(track);
+            self.restart_encoding(track, ingested.encoding);
         }
         let descriptor = ingested.extensions.dependency_descriptor.and_then(|at| at.of(packet));
         let ready = Ready {
@@ -281,8 +272,9 @@ impl Forwarder {
             len: ingested.len,
             header: ingested.header,
             index: ingested.index,
+            encoding: ingested.encoding,
             codec: ingested.codec,
-            keyframe: is_keyframe(ingested.codec, &packet[ingested.header.payload(packet.len())], descriptor),
+            frame: FrameInfo::read(ingested.codec, &packet[ingested.header.payload(packet.len())], descriptor),
             extensions: ingested.extensions,
             map,
             pad: 0,
@@ -293,17 +285,19 @@ impl Forwarder {
     /// A packet of another worker's track.
     fn handle_trunk(&mut self, now: Instant, trunk: &TrunkPacket, received: &Received, bytes: &[u8]) -> Result<(), Drop> {
         let track = *self.track_keys.get(&trunk.track).ok_or(Drop::NotPublished)?;
+        debug_assert!(usize::from(trunk.encoding) < crate::MAX_ENCODINGS);
         let header = Header::parse(bytes).map_err(|_| Drop::Malformed)?;
         let extensions = trunk.extensions.parse(&header, bytes);
         let descriptor = extensions.dependency_descriptor.and_then(|at| at.of(bytes));
-        let keyframe = is_keyframe(trunk.codec, &bytes[header.payload(bytes.len())], descriptor);
+        let frame = FrameInfo::read(trunk.codec, &bytes[header.payload(bytes.len())], descriptor);
         let ready = Ready {
             start: received.start,
             len: bytes.len(),
             header,
             index: trunk.index,
+            encoding: trunk.encoding,
             codec: trunk.codec,
-            keyframe,
+            frame,
             extensions,
             map: trunk.extensions,
             pad: 0,
@@ -317,81 +311,27 @@ impl Forwarder {
         if !track.enabled {
             return Err(Drop::NotPublished);
         }
-        if ready.keyframe {
-            track.keyframes.handle_keyframe();
+        if track.encodings.iter().all(|encoding| encoding.batch.is_empty()) {
+            self.touched.push(index);
         }
-        if let Some(history) = &mut track.history {
+        track.hear(now, ready.encoding, &ready.frame, packet.len());
+        let encoding = &mut track.encodings[usize::from(ready.encoding)];
+        if ready.frame.keyframe {
+            encoding.keyframes.handle_keyframe();
+        }
+        if let Some(history) = &mut encoding.history {
             history.insert(ready.index, ready.codec, packet);
-            track.extensions = Some(ready.map);
+            encoding.extensions = Some(ready.map);
         }
         if let Some(voice) = &mut track.voice {
-            track.extensions = Some(ready.map);
+            encoding.extensions = Some(ready.map);
             if voice.hear(now, ready.index, ready.codec, packet, ready.extensions.audio_level) && !self.voices.contains(&index) {
                 self.voices.push(index);
             }
         }
-        if track.batch.is_empty() {
-            self.touched.push(index);
-        }
-        track.batch.push(self.ready.len() as u32);
+        encoding.batch.push(self.ready.len() as u32);
         self.ready.push(ready);
         Ok(())
-    }
-
-    /// Puts what other workers' subscribers get on the trunk, so that those workers are at it while this one serves its own.
-    fn cross(&self, bytes: &[u8], wire: &mut impl Wire) {
-        for track in self.touched.iter().map(|&index| &self.tracks[index]) {
-            for &worker in &track.trunks {
-                for ready in track.batch.iter().map(|&at| &self.ready[at as usize]) {
-                    let header = TrunkPacket { track: track.key, codec: ready.codec, extensions: ready.map, index: ready.index };
-                    wire.trunk(worker, &header, &bytes[ready.start..ready.start + ready.len]);
-                }
-            }
-        }
-        wire.deliver();
-    }
-
-    /// Sends what the batch brought to everyone who gets it: by track, by subscriber, so that what goes to one destination leaves as a run.
-    fn fan_out(&mut self, now: Instant, bytes: &[u8], wire: &mut impl Wire) {
-        while let Some(index) = self.touched.pop() {
-            let track = &mut self.tracks[index];
-            level(&mut self.ready, &track.batch);
-            for subscriber in &track.subscribers {
-                let Some(peer) = self.peers.get_mut(subscriber.peer) else { continue };
-                let Some(path) = peer.agent.egress() else {
-                    self.drops.count(Drop::NoPath);
-                    continue;
-                };
-                let is_lossy = peer.lossy_until.is_some_and(|until| until > now);
-                let (Some(sealer), Some(Some(sender))) = (&mut peer.sealer, peer.senders.get_mut(usize::from(subscriber.sender))) else {
-                    self.drops.count(Drop::NoKeys);
-                    continue;
-                };
-                for ready in track.batch.iter().map(|&at| &self.ready[at as usize]) {
-                    let packet = ready.packet(&bytes[ready.start..ready.start + ready.len]);
-                    match sender.forward(now, track.key, &packet, sealer, self.egress.room(wire)) {
-                        Ok(len) => {
-                            let copy = if is_lossy { sender.repeat(&self.egress.room(wire)[..len]) } else { None };
-                            self.egress.commit(&path, len);
-                            if let Some(copy) = copy {
-                                self.egress.datagram(&path, copy, wire);
-                            }
-                        }
-                        Err(drop) => self.drops.count(drop),
-                    }
-                }
-                if sender.report_due {
-                    self.reports.push((subscriber.peer, subscriber.sender));
-                }
-                if sender.needs_keyframe() && !track.keyframes.wanted() {
-                    track.keyframes.request();
-                    self.keyframes.push(index);
-                    schedule(&mut self.next_tick, now);
-                }
-            }
-            track.batch.clear();
-        }
-        self.ready.clear();
     }
 
     /// Says what there is to hear of local tracks.
@@ -439,38 +379,57 @@ impl Forwarder {
         }
     }
 
-    /// Somebody needs a keyframe of a track.
-    fn request_keyframe(&mut self, now: Instant, index: usize) {
+    /// Somebody needs a keyframe of a track's encoding.
+    fn request_keyframe(&mut self, now: Instant, index: usize, encoding: u8) {
         let track = &mut self.tracks[index];
-        if track.kind == MediaKind::Video && track.enabled && !track.keyframes.wanted() {
-            track.keyframes.request();
-            self.keyframes.push(index);
+        let Some(keyframes) = track.encodings.get_mut(usize::from(encoding)).map(|encoding| &mut encoding.keyframes) else { return };
+        if track.kind == MediaKind::Video && track.enabled && !keyframes.wanted() {
+            keyframes.request();
+            self.keyframes.push((index, encoding));
             self.schedule_tick(now, Duration::ZERO);
         }
+    }
+
+    /// Whoever gets a track needs a keyframe.
+    fn request_wanted_keyframes(&mut self, now: Instant, index: usize) {
+        let in_use = self.in_use(index);
+        for encoding in (0..self.tracks[index].count).filter(|encoding| in_use >> encoding & 1 == 1) {
+            self.request_keyframe(now, index, encoding);
+        }
+    }
+
+    /// The encodings of a track that are sent to anyone, or are to be: a bit for each.
+    fn in_use(&self, index: usize) -> u8 {
+        let track = &self.tracks[index];
+        let sender = |subscriber: &Subscriber| self.peers.get(subscriber.peer)?.senders.get(usize::from(subscriber.sender))?.as_ref();
+        let sent = track.subscribers.iter().filter_map(sender).map(|sender| {
+            let encodings = [sender.layer().map(|layer| layer.encoding), sender.needs_keyframe()];
+            encodings.into_iter().flatten().fold(0, |mask, encoding| mask | 1 << encoding)
+        });
+        sent.chain(track.trunks.iter().map(|crossing| crossing.wanted)).fold(0, |all, mask| all | mask)
     }
 
     /// A participant's packets were lost both ways: what it is shown and what it shows begin anew.
     fn refresh(&mut self, now: Instant, index: usize) {
         let peer = &self.peers[index];
-        let keys = peer.routes.iter().flatten().chain(peer.published.iter().map(|(_, track)| track));
+        let keys = peer.routes.iter().flatten().map(|route| &route.track).chain(peer.published.iter().map(|(_, track)| track));
         let tracks: Vec<usize> = keys.filter_map(|key| self.track_keys.get(key).copied()).collect();
         for track in tracks {
-            if !(self.tracks[track].subscribers.is_empty() && self.tracks[track].trunks.is_empty()) {
-                self.request_keyframe(now, track);
-            }
+            self.request_wanted_keyframes(now, track);
         }
     }
 
-    /// A track's source has begun anew: what was kept of it means nothing any more.
-    fn restart_track(&mut self, index: usize) {
+    /// An encoding's source has begun anew: what was kept of it means nothing any more.
+    fn restart_encoding(&mut self, index: usize, place: u8) {
         let track = &mut self.tracks[index];
-        track.clock = None;
-        if track.history.is_some() {
-            track.history = Some(History::new(Depth::ENCODING));
+        let encoding = &mut track.encodings[usize::from(place)];
+        encoding.clock = None;
+        if encoding.history.is_some() {
+            encoding.history = Some(History::new(Depth::ENCODING));
         }
         for subscriber in &track.subscribers {
             if let Some(sender) = self.peers.get_mut(subscriber.peer).and_then(|peer| peer.sender_mut(subscriber.sender)) {
-                sender.restart();
+                sender.restart(place);
             }
         }
     }
@@ -478,70 +437,6 @@ impl Forwarder {
 
 fn schedule(at: &mut Option<Instant>, when: Instant) {
     *at = Some(at.map_or(when, |at| at.min(when)));
-}
-
-/// Pads the packets of one batch so that neighbours are of equal length where a few bytes do it. Chromium splits a frame into packets that
-/// differ by a byte, the shorter first; a run ends with the first packet that is shorter than the one before.
-fn level(ready: &mut [Ready], batch: &[u32]) {
-    let mut rest = batch;
-    while let Some(&first) = rest.first() {
-        let shape = |at: u32| {
-            let extensions = &ready[at as usize].extensions;
-            let descriptor = extensions.dependency_descriptor.map(|at| at.range().len());
-            (extensions.audio_level.is_some(), extensions.abs_capture_time.map(|time| time.as_bytes().len()), descriptor)
-        };
-        let size = |at: u32| ready[at as usize].payload_len();
-        let (mut low, mut high, mut count) = (size(first), size(first), 1);
-        while let Some(&next) = rest.get(count) {
-            let (lower, higher) = (low.min(size(next)), high.max(size(next)));
-            if higher - lower > MAX_PAD || shape(next) != shape(first) {
-                break;
-            }
-            (low, high, count) = (lower, higher, count + 1);
-        }
-        let (run, after) = rest.split_at(count);
-        // The last of a run may be the shortest.
-        for &at in &run[..count - 1] {
-            let ready = &mut ready[at as usize];
-            ready.pad = (high - ready.payload_len()) as u8;
-        }
-        rest = after;
-    }
-}
-
-impl Ready {
-    fn payload_len(&self) -> usize {
-        self.header.payload(self.len).len()
-    }
-
-    fn packet<'a>(&'a self, bytes: &'a [u8]) -> Packet<'a> {
-        packet_of(bytes, &self.header, self.index, self.codec, self.keyframe, &self.extensions, self.pad)
-    }
-}
-
-fn packet_of<'a>(
-    bytes: &'a [u8],
-    header: &Header,
-    index: u64,
-    codec: Codec,
-    keyframe: bool,
-    extensions: &'a ParsedExtensions,
-    pad: u8,
-) -> Packet<'a> {
-    Packet {
-        marker: header.marker,
-        timestamp: header.timestamp,
-        index,
-        codec,
-        keyframe,
-        payload: bytes.get(header.payload(bytes.len())).unwrap_or_default(),
-        passed: Passed {
-            audio_level: extensions.audio_level.map(|level| [level]),
-            capture_time: extensions.abs_capture_time.as_ref().map(|time| time.as_bytes()),
-            dependency_descriptor: extensions.dependency_descriptor.and_then(|at| at.of(bytes)),
-        },
-        pad,
-    }
 }
 
 impl From<Refused> for Drop {

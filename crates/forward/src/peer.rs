@@ -14,11 +14,12 @@ use crate::clock::{Ntp, PublisherClock, TrackClock, WallClock, compact_duration}
 use crate::drops::Drop;
 use crate::egress::{Egress, MAX_DATAGRAM};
 use crate::feedback::Arrivals;
+use crate::layers::Target;
 use crate::loss::{Arrival, Reception};
 use crate::pulse::Pulse;
 use crate::sender::Sender;
 use crate::silence::Silence;
-use crate::{IceCredentials, PeerKey, ReceiverConfig, SenderConfig, TrackKey, Wire};
+use crate::{IceCredentials, PeerKey, ReceiverConfig, SenderConfig, Simulcast, TrackKey, Wire};
 
 /// Between two reports on the same stream; browsers expect about one a second.
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,14 +32,18 @@ const MAX_SSRCS: usize = 128;
 const LOSSY: u8 = 5;
 /// … and until none were lost for so long: repeated sound hides from reports most of what is lost.
 const REPEATING: Duration = Duration::from_secs(30);
+/// Report blocks in one packet, of 24 bytes each: six cameras of three encodings and some sound.
+const MAX_BLOCKS: usize = 20;
 /// The SSRC of what is sent without a media stream of one's own: libwebrtc uses the same for receive-only.
 const REPORTER: u32 = 1;
 
 /// What an SSRC of the participant's stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Binding {
-    Media(usize),
-    Rtx(usize),
+struct Binding {
+    /// Of the m-line, and of the encoding on it.
+    place: usize,
+    encoding: u8,
+    rtx: bool,
 }
 
 /// An m-line on which the participant sends.
@@ -46,6 +51,13 @@ enum Binding {
 pub(crate) struct Receiver {
     pub(crate) config: ReceiverConfig,
     pub(crate) track: Option<TrackKey>,
+    /// At least one.
+    pub(crate) encodings: Vec<Incoming>,
+}
+
+/// One encoding on such an m-line.
+#[derive(Debug)]
+pub(crate) struct Incoming {
     pub(crate) reception: Reception,
     pub(crate) media_ssrc: Option<u32>,
     /// The publisher's time in the last sender report, and when it came.
@@ -54,10 +66,18 @@ pub(crate) struct Receiver {
     base: u64,
 }
 
+/// What a sender is to carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) track: TrackKey,
+    pub(crate) target: Target,
+}
+
 /// A packet that may be forwarded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ingested {
     pub(crate) track: TrackKey,
+    pub(crate) encoding: u8,
     /// Where the packet begins now: a retransmission is unwrapped in place.
     pub(crate) skip: usize,
     pub(crate) len: usize,
@@ -84,7 +104,7 @@ pub(crate) struct Peer {
     /// What [`crate::Command::SetSenders`] said before there were keys.
     waiting_senders: Option<Vec<Option<SenderConfig>>>,
     /// What each sender is to carry, also before it is negotiated.
-    pub(crate) routes: Vec<Option<TrackKey>>,
+    pub(crate) routes: Vec<Option<Route>>,
     early: Vec<Vec<u8>>,
     pub(crate) arrivals: Arrivals,
     clock: PublisherClock,
@@ -160,26 +180,22 @@ impl Peer {
         for config in configs {
             let kept = before.iter().position(|receiver| receiver.config.mid == config.mid).map(|place| before.swap_remove(place));
             let track = self.published.iter().find(|(mid, _)| *mid == config.mid).map(|(_, track)| *track);
-            let mut receiver = kept.unwrap_or_else(|| Receiver {
-                config: config.clone(),
-                track,
-                reception: Reception::new(config.kind, config.nack),
-                media_ssrc: None,
-                last_report: None,
-                base: 0,
-            });
+            let mut receiver = kept.unwrap_or_else(|| Receiver { config: config.clone(), track, encodings: Vec::new() });
+            receiver.encodings.resize_with(config.encodings(), || Incoming::new(config.kind, config.nack));
             let place = self.receivers.len();
-            for (media, rtx) in &config.ssrcs {
-                self.bind(*media, Binding::Media(place));
-                if let Some(rtx) = rtx {
-                    self.bind(*rtx, Binding::Rtx(place));
+            for (encoding, media, rtx) in config.announced() {
+                self.bind(media, Binding { place, encoding, rtx: false });
+                if let Some(ssrc) = rtx {
+                    self.bind(ssrc, Binding { place, encoding, rtx: true });
                 }
             }
             // A stream that its MID bound goes on where no SSRC was announced.
-            if config.ssrcs.is_empty()
-                && let Some(ssrc) = receiver.media_ssrc
-            {
-                self.bind(ssrc, Binding::Media(place));
+            if config.announced().next().is_none() {
+                for (encoding, incoming) in receiver.encodings.iter().enumerate() {
+                    if let Some(ssrc) = incoming.media_ssrc {
+                        self.bind(ssrc, Binding { place, encoding: encoding as u8, rtx: false });
+                    }
+                }
             }
             receiver.config = config;
             receiver.track = track;
@@ -259,8 +275,9 @@ impl Peer {
             Some(binding) => binding,
             None => self.latch(&header, packet)?,
         };
-        let (Binding::Media(place) | Binding::Rtx(place)) = binding;
+        let Binding { place, encoding, rtx } = binding;
         let receiver = &mut self.receivers[place];
+        let incoming = receiver.encodings.get_mut(usize::from(encoding)).ok_or(Drop::UnknownSsrc)?;
         let extensions = receiver.config.extensions.parse(&header, packet);
         if receiver.config.transport_cc
             && let Some(sequence) = extensions.transport_sequence
@@ -269,14 +286,14 @@ impl Peer {
         }
         let payload_len = header.payload(packet.len()).len();
         let payload = receiver.config.payloads.get(header.payload_type).ok_or(Drop::UnknownPayloadType)?;
-        let (skip, header, index, codec, transit) = match (binding, payload) {
-            (Binding::Media(_), Payload::Media(codec)) => {
-                if receiver.media_ssrc != Some(header.ssrc) {
+        let (skip, header, index, codec, transit) = match (rtx, payload) {
+            (false, Payload::Media(codec)) => {
+                if incoming.media_ssrc != Some(header.ssrc) {
                     // Sequence numbers go on far enough above those before that nobody takes them for the same stream.
-                    restarted = receiver.media_ssrc.replace(header.ssrc).is_some();
-                    receiver.base = if restarted { (receiver.base + receiver.highest()).next_multiple_of(1 << 16) + (1 << 16) } else { 0 };
+                    restarted = incoming.media_ssrc.replace(header.ssrc).is_some();
+                    incoming.base = if restarted { (incoming.base + incoming.highest()).next_multiple_of(1 << 16) + (1 << 16) } else { 0 };
                 }
-                let index = receiver.base + opened.index;
+                let index = incoming.base + opened.index;
                 let arrival = (since_epoch.as_micros() as i64).wrapping_mul(i64::from(codec.clock_rate())) / 1_000_000;
                 let transit = i64::from((arrival as u32).wrapping_sub(header.timestamp) as i32);
                 (0, header, index, codec, Some(transit))
@@ -284,8 +301,8 @@ impl Peer {
             (_, Payload::Rtx(codec)) => {
                 let range = header.payload(packet.len());
                 let original = original_sequence(&packet[range]).ok_or(Drop::Padding)?;
-                let index = receiver.reception.index(original).ok_or(Drop::UnknownSsrc)?;
-                let ssrc = receiver.media_ssrc.ok_or(Drop::UnknownSsrc)?;
+                let index = incoming.reception.index(original).ok_or(Drop::UnknownSsrc)?;
+                let ssrc = incoming.media_ssrc.ok_or(Drop::UnknownSsrc)?;
                 // The header moves over the original sequence number (RFC 4588 §4).
                 packet.copy_within(..header.header_len, 2);
                 packet[4..6].copy_from_slice(&original.to_be_bytes());
@@ -293,9 +310,9 @@ impl Peer {
                 let header = Header::parse(&packet[2..]).map_err(|_| Drop::Malformed)?;
                 (2, header, index, codec, None)
             }
-            (Binding::Rtx(_), Payload::Media(_)) => return Err(Drop::UnknownPayloadType),
+            (true, Payload::Media(_)) => return Err(Drop::UnknownPayloadType),
         };
-        if receiver.reception.handle_packet(now, index, transit) == Arrival::Duplicate {
+        if incoming.reception.handle_packet(now, index, transit) == Arrival::Duplicate {
             return Err(Drop::Duplicate);
         }
         if payload_len == skip {
@@ -303,10 +320,10 @@ impl Peer {
         }
         let extensions = if skip == 0 { extensions } else { receiver.config.extensions.parse(&header, &packet[skip..]) };
         let track = receiver.track.ok_or(Drop::NotPublished)?;
-        Ok(Ingested { track, skip, len: packet.len() - skip, header, index, codec, extensions, restarted })
+        Ok(Ingested { track, encoding, skip, len: packet.len() - skip, header, index, codec, extensions, restarted })
     }
 
-    /// Binds an SSRC that was not announced by its MID extension (RFC 9143 §9.2).
+    /// Binds an SSRC that was not announced by its MID extension (RFC 9143 §9.2), and by its RID where there are several encodings (RFC 8852).
     fn latch(&mut self, header: &Header, packet: &[u8]) -> Result<Binding, Drop> {
         for place in 0..self.receivers.len() {
             let config = &self.receivers[place].config;
@@ -315,14 +332,26 @@ impl Peer {
             if !is_it {
                 continue;
             }
-            let binding = match config.payloads.get(header.payload_type) {
-                Some(Payload::Media(_)) => Binding::Media(place),
-                Some(Payload::Rtx(_)) => Binding::Rtx(place),
+            let rtx = match config.payloads.get(header.payload_type) {
+                Some(Payload::Media(_)) => false,
+                Some(Payload::Rtx(_)) => true,
                 None => return Err(Drop::UnknownPayloadType),
             };
-            if let (Binding::Media(_), Some(before)) = (binding, self.receivers[place].media_ssrc) {
+            let encoding = match &config.simulcast {
+                Simulcast::Off => 0,
+                Simulcast::Ssrcs => return Err(Drop::UnknownSsrc),
+                Simulcast::Rids(rids) => {
+                    let parsed = config.extensions.parse(header, packet);
+                    let rid = if rtx { parsed.repaired_rid } else { parsed.rid }.ok_or(Drop::UnknownSsrc)?;
+                    let encodings = rids.iter().take(config.encodings());
+                    encodings.map(String::as_bytes).position(|known| known == rid.as_bytes()).ok_or(Drop::UnknownSsrc)? as u8
+                }
+            };
+            let before = self.receivers[place].encodings.get(usize::from(encoding)).and_then(|incoming| incoming.media_ssrc);
+            if let (false, Some(before)) = (rtx, before) {
                 self.bindings.retain(|(ssrc, _)| *ssrc != before);
             }
+            let binding = Binding { place, encoding, rtx };
             return if self.bind(header.ssrc, binding) { Ok(binding) } else { Err(Drop::UnknownSsrc) };
         }
         Err(Drop::UnknownSsrc)
@@ -337,10 +366,11 @@ impl Peer {
 
     /// How many authentic packets came so far.
     pub(crate) fn heard(&self) -> u64 {
-        self.controls + self.receivers.iter().map(|receiver| receiver.reception.received()).sum::<u64>()
+        self.controls
+            + self.receivers.iter().flat_map(|receiver| &receiver.encodings).map(|incoming| incoming.reception.received()).sum::<u64>()
     }
 
-    /// Hears a sender report; returns the track it is about and its clock.
+    /// Hears a sender report; returns the track and the encoding it is about, and their clock.
     pub(crate) fn handle_sender_report(
         &mut self,
         now: Instant,
@@ -348,12 +378,12 @@ impl Peer {
         ssrc: u32,
         ntp: Ntp,
         rtp: u32,
-    ) -> Option<(TrackKey, TrackClock)> {
-        let Some(Binding::Media(place)) = self.binding(ssrc) else { return None };
+    ) -> Option<(TrackKey, u8, TrackClock)> {
+        let Binding { place, encoding, .. } = self.binding(ssrc).filter(|binding| !binding.rtx)?;
         let receiver = &mut self.receivers[place];
-        receiver.last_report = Some((ntp, now));
+        receiver.encodings.get_mut(usize::from(encoding))?.last_report = Some((ntp, now));
         let ntp = self.clock.handle_report(now, arrived, ntp);
-        receiver.track.map(|track| (track, TrackClock { ntp, rtp }))
+        receiver.track.map(|track| (track, encoding, TrackClock { ntp, rtp }))
     }
 
     /// Hears what the participant reports on what it was sent: the round trip and loss (RFC 3550 §6.4.1).
@@ -405,7 +435,13 @@ impl Peer {
     /// Writes the receiver report on everything the participant publishes.
     pub(crate) fn write_receiver_report(&mut self, now: Instant, writer: &mut RtcpWriter<'_>) {
         let reporter = self.reporter();
-        let blocks: Vec<ReportBlock> = self.receivers.iter_mut().filter_map(|receiver| receiver.report(now)).take(20).collect();
+        let blocks: Vec<ReportBlock> = self
+            .receivers
+            .iter_mut()
+            .flat_map(|receiver| &mut receiver.encodings)
+            .filter_map(|incoming| incoming.report(now))
+            .take(MAX_BLOCKS)
+            .collect();
         if !blocks.is_empty() {
             let _ = writer.receiver_report(reporter, blocks);
         }
@@ -432,6 +468,17 @@ impl Peer {
 }
 
 impl Receiver {
+    /// Whether there is anything to ask for, now or later.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.encodings.iter().any(|incoming| incoming.reception.is_missing())
+    }
+}
+
+impl Incoming {
+    fn new(kind: MediaKind, nack: bool) -> Self {
+        Self { reception: Reception::new(kind, nack), media_ssrc: None, last_report: None, base: 0 }
+    }
+
     fn highest(&self) -> u64 {
         self.reception.highest().unwrap_or(0).saturating_sub(self.base)
     }

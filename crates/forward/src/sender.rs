@@ -7,14 +7,15 @@ use switchyard_rtp::rtp::{HeaderFields, pad, write_header};
 use switchyard_rtp::srtp::{SealError, Sealer, StreamIndex};
 use switchyard_rtp::{Extension, red, sequence};
 
+use crate::clock::TrackClock;
 use crate::drops::Drop;
+use crate::encoding::Encoding;
 use crate::history::{Depth, History};
+use crate::layers::{Choice, FrameInfo, Layer, Placed, Rewriter, Selector, Source};
 use crate::{SenderConfig, TrackKey};
 
-/// Sources that a retransmission request may reach back over.
-const SEGMENTS: usize = 4;
-/// A jump of the publisher's larger than this is closed: receivers take such a gap for another stream.
-const MAX_JUMP: u64 = 2_000;
+/// Encodings that were captured together are shown together if their clocks agree with when they came, as far as this; else the clocks are wrong.
+const MAX_DISAGREEMENT: Duration = Duration::from_secs(3);
 /// Retransmissions remembered, so that none is sent twice within [`RESEND`].
 const RESENT: usize = 128;
 /// A packet is sent again at most this often, whatever is asked, if the round trip isn't known or is shorter: less than that of most lines.
@@ -30,8 +31,7 @@ pub(crate) struct Packet<'a> {
     /// The publisher's extended sequence number.
     pub(crate) index: u64,
     pub(crate) codec: Codec,
-    /// Whether a decoder can begin here.
-    pub(crate) keyframe: bool,
+    pub(crate) frame: FrameInfo,
     /// Without header and padding.
     pub(crate) payload: &'a [u8],
     pub(crate) passed: Passed<'a>,
@@ -39,30 +39,12 @@ pub(crate) struct Packet<'a> {
     pub(crate) pad: u8,
 }
 
-/// The header extensions that subscribers get as the publisher sent them.
+/// The header extensions that subscribers get as the publisher sent them, but for the frame number in the dependency descriptor.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Passed<'a> {
     pub(crate) audio_level: Option<[u8; 1]>,
     pub(crate) capture_time: Option<&'a [u8]>,
     pub(crate) dependency_descriptor: Option<&'a [u8]>,
-}
-
-/// Publisher's sequence numbers `from`.. are sent as `to`...
-#[derive(Clone, Copy, Debug)]
-struct Segment {
-    track: TrackKey,
-    from: u64,
-    to: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Carries nothing.
-    Off,
-    /// Carries a track from its next keyframe (video) or packet (audio) on.
-    Waiting,
-    /// Carries a track.
-    Live,
 }
 
 /// The sealer's streams of one sender.
@@ -78,17 +60,15 @@ pub(crate) struct Sender {
     pub(crate) config: SenderConfig,
     /// What it is sealed as; from the first time on that it carries something, because a sealer never forgets a stream.
     streams: Option<Streams>,
-    state: State,
-    /// The newest last.
-    segments: Vec<Segment>,
-    /// The next index of the media stream and of its RTX twin; they never go back.
-    next: u64,
+    /// Whether it carries a track.
+    routed: bool,
+    selector: Selector,
+    rewriter: Rewriter,
+    /// The next index of the RTX stream; it never goes back.
     next_rtx: u64,
-    /// Added to the publisher's timestamps.
-    timestamp_offset: u32,
-    last_timestamp: u32,
     last_sent: Option<Instant>,
-    timed_for: Option<TrackKey>,
+    /// Whose times the rewriter's offset is for.
+    timed_for: Option<Source>,
     /// For sender reports.
     packets: u32,
     octets: u32,
@@ -104,13 +84,11 @@ impl Sender {
     pub(crate) fn new(config: SenderConfig) -> Self {
         Self {
             streams: None,
-            next: 0,
+            routed: false,
+            selector: Selector::default(),
+            rewriter: Rewriter::default(),
             next_rtx: 0,
             config,
-            state: State::Off,
-            segments: Vec::with_capacity(SEGMENTS),
-            timestamp_offset: 0,
-            last_timestamp: 0,
             last_sent: None,
             timed_for: None,
             packets: 0,
@@ -133,75 +111,96 @@ impl Sender {
             };
             let (media, next) = begin(self.config.ssrc)?;
             let rtx = self.config.rtx_ssrc.map(&mut begin).transpose()?;
-            (self.next, self.next_rtx) = (next, rtx.map_or(0, |(_, next)| next));
+            (self.rewriter, self.next_rtx) = (Rewriter::new(next), rtx.map_or(0, |(_, next)| next));
             self.streams = Some(Streams { media, rtx: rtx.map(|(stream, _)| stream) });
         }
-        self.state = State::Waiting;
+        self.routed = true;
+        self.selector.reset();
         Ok(())
     }
 
     /// Carries nothing.
     pub(crate) fn stop(&mut self) {
-        self.state = State::Off;
+        self.routed = false;
+        self.selector.reset();
     }
 
-    /// The publisher's stream has begun anew: its numbers and times have nothing to do with those before.
-    pub(crate) fn restart(&mut self) {
-        if self.state == State::Live {
-            self.state = State::Waiting;
+    /// What is to be sent, and with which encodings it may begin: a bit for each.
+    pub(crate) fn set_target(&mut self, target: Option<(Layer, u8)>) {
+        self.selector.set_target(target);
+    }
+
+    /// One of the publisher's streams has begun anew: its numbers and times have nothing to do with those before.
+    pub(crate) fn restart(&mut self, encoding: u8) {
+        if self.timed_for.is_some_and(|source| source.encoding == encoding) {
+            self.selector.reset();
+            self.timed_for = None;
+            self.rewriter.forget();
         }
-        self.timed_for = None;
-        self.segments.clear();
     }
 
-    /// Whether nothing can be sent before a keyframe comes.
-    pub(crate) fn needs_keyframe(&self) -> bool {
-        self.state == State::Waiting && self.config.kind == MediaKind::Video
+    /// The encoding without whose keyframe nothing can be sent, or not what is to be.
+    pub(crate) fn needs_keyframe(&self) -> Option<u8> {
+        self.selector.awaits().filter(|_| self.routed && self.config.kind == MediaKind::Video)
     }
 
-    /// Rewrites and seals a packet into `room`; returns its length.
+    /// The encodings of which it may send something, what is being sent first.
+    pub(crate) fn wants(&self) -> impl Iterator<Item = u8> + use<> {
+        self.selector.wants()
+    }
+
+    /// What is being sent.
+    pub(crate) fn layer(&self) -> Option<Layer> {
+        self.selector.current().filter(|_| self.routed)
+    }
+
+    /// Rewrites and seals a packet of the track's `encodings` into `room`; returns its length.
     pub(crate) fn forward(
         &mut self,
         now: Instant,
-        track: TrackKey,
+        from: Source,
         packet: &Packet<'_>,
+        encodings: &[Encoding],
         sealer: &mut Sealer,
         room: &mut [u8],
     ) -> Result<usize, Drop> {
         let (payload_type, payload, inner) = self.payload(packet)?;
-        match self.state {
-            State::Off => return Err(Drop::NotRouted),
-            State::Waiting if self.config.kind == MediaKind::Video && !packet.keyframe => return Err(Drop::AwaitsKeyframe),
-            State::Waiting => self.begin(now, track, packet),
-            State::Live => {}
+        if !self.routed {
+            return Err(Drop::NotRouted);
         }
-        let Some(mut segment) = self.segments.last().copied() else { return Err(Drop::NotRouted) };
-        if packet.index < segment.from {
-            return Err(Drop::BeforeSwitch);
-        }
-        if segment.to + (packet.index - segment.from) > self.next + MAX_JUMP {
-            segment = Segment { track, from: packet.index, to: self.next };
-            self.push(segment);
-        }
-        let index = segment.to + (packet.index - segment.from);
-        let timestamp = packet.timestamp.wrapping_add(self.timestamp_offset);
-        let fields = HeaderFields { marker: packet.marker, payload_type, sequence: index as u16, timestamp, ssrc: self.config.ssrc };
-        let header_len = write_header(room, &fields, self.extensions(packet)).map_err(|_| Drop::TooLarge)?;
-        let mut len = header_len + payload.len();
-        let Some(body) = room.get_mut(header_len..len) else { return Err(Drop::TooLarge) };
-        body.copy_from_slice(payload);
+        let is_current = self.selector.current().is_some_and(|layer| layer.encoding == from.encoding);
+        let placed = if is_current && self.rewriter.is_late(packet.index) {
+            self.rewriter.place_late(packet.index).ok_or(Drop::BeforeSwitch)?
+        } else {
+            match self.selector.choose(from.encoding, &packet.frame) {
+                Choice::Forward => {}
+                Choice::Begin => self.begin(now, from, packet, encodings),
+                Choice::Skip => {
+                    self.rewriter.skip(packet.index, packet.timestamp);
+                    return Err(Drop::LeftOut);
+                }
+                Choice::Other => return Err(Drop::OtherEncoding),
+                Choice::Awaits => return Err(Drop::AwaitsKeyframe),
+            }
+            let layer = self.selector.current().ok_or(Drop::NotRouted)?;
+            self.rewriter.place(packet.index, packet.timestamp, &packet.frame, layer).ok_or(Drop::NotRouted)?
+        };
+        let Placed { index, shift, .. } = placed;
+        let timestamp = packet.timestamp.wrapping_add(shift.timestamp);
+        let fields =
+            HeaderFields { marker: placed.marker(packet), payload_type, sequence: index as u16, timestamp, ssrc: self.config.ssrc };
+        let (header_len, mut len) = self.write(&fields, packet, payload, &placed, &[], room)?;
+        // Of what has its number but is left out, only the number goes: receivers wait for it.
+        let is_empty = len == header_len;
         if let Some(inner) = inner {
-            rewrite_red(body, inner);
+            rewrite_red(&mut room[header_len..len], inner);
         }
-        if packet.pad > 0 {
-            len = pad(room, len, packet.pad).map_err(|_| Drop::TooLarge)?;
+        if packet.pad > 0 || is_empty {
+            len = pad(room, len, packet.pad.max(1)).map_err(|_| Drop::TooLarge)?;
         }
         let stream = self.streams.ok_or(Drop::NotRouted)?.media;
         let sealed = sealer.seal_rtp(stream, index, room, header_len, len).map_err(Drop::from)?;
-        self.next = self.next.max(index + 1);
-        if self.last_sent.is_none() || sequence::is_later(timestamp, self.last_timestamp) {
-            self.last_timestamp = timestamp;
-        }
+        self.rewriter.note(index);
         self.last_sent = Some(now);
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(payload.len() as u32);
@@ -211,31 +210,67 @@ impl Sender {
         Ok(sealed)
     }
 
-    /// Begins a source: numbers go on without a gap, and so does media time.
-    fn begin(&mut self, now: Instant, track: TrackKey, packet: &Packet<'_>) {
-        self.state = State::Live;
-        self.push(Segment { track, from: packet.index, to: self.next });
-        if self.timed_for != Some(track) {
-            if let Some(last_sent) = self.last_sent {
-                let rate = u64::from(packet.codec.clock_rate());
-                let elapsed = now.saturating_duration_since(last_sent).as_micros().min(u128::from(u32::MAX)) as u64 * rate / 1_000_000;
-                // At least a hundredth of a second: two pictures never share a time.
-                let timestamp = self.last_timestamp.wrapping_add(elapsed.max(rate / 100) as u32);
-                self.timestamp_offset = timestamp.wrapping_sub(packet.timestamp);
-            }
-            self.timed_for = Some(track);
+    /// Writes header and payload, `before` which stands what RTX puts there, with the numbers they get; returns the lengths of header and packet.
+    /// Nothing of the payload if it is left out.
+    fn write(
+        &self,
+        fields: &HeaderFields,
+        packet: &Packet<'_>,
+        payload: &[u8],
+        placed: &Placed,
+        before: &[u8],
+        room: &mut [u8],
+    ) -> Result<(usize, usize), Drop> {
+        let included = placed.layer.includes(&packet.frame);
+        let mut copy = None;
+        let mut passed = packet.passed;
+        if let Some(descriptor) = passed.dependency_descriptor.filter(|_| placed.shift.frame != 0) {
+            passed.dependency_descriptor = packet.frame.numbers.renumber(descriptor, &placed.shift, copy.insert([0; 255]));
         }
+        let header_len = write_header(room, fields, self.extensions(&passed).filter(|_| included)).map_err(|_| Drop::TooLarge)?;
+        let payload = if included { payload } else { &[] };
+        let begin = header_len + before.len();
+        let len = begin + payload.len();
+        let Some(body) = room.get_mut(header_len..len) else { return Err(Drop::TooLarge) };
+        let (first, rest) = body.split_at_mut(before.len());
+        first.copy_from_slice(before);
+        rest.copy_from_slice(payload);
+        packet.frame.numbers.write(rest, &placed.shift);
+        Ok((header_len, len))
+    }
+
+    /// Begins a source: numbers go on without a gap, and so does media time.
+    fn begin(&mut self, now: Instant, from: Source, packet: &Packet<'_>, encodings: &[Encoding]) {
+        let Some(layer) = self.selector.current() else { return };
+        let offset = self.offset(now, from, packet, encodings);
+        self.timed_for = Some(from);
+        self.rewriter.begin(from, packet.index, packet.timestamp, &packet.frame.numbers, layer, offset);
         self.report_due = true;
         if self.ciphertext.is_none() && self.config.kind == MediaKind::Video && self.config.nack && self.rtx_for(packet.codec).is_none() {
             self.ciphertext = Some(History::new(Depth::CIPHERTEXT));
         }
     }
 
-    fn push(&mut self, segment: Segment) {
-        if self.segments.len() == SEGMENTS {
-            self.segments.remove(0);
+    /// What to add to the times of a source that begins with `packet`.
+    fn offset(&self, now: Instant, from: Source, packet: &Packet<'_>, encodings: &[Encoding]) -> u32 {
+        let before = self.rewriter.offset();
+        let (Some(last_sent), Some(last)) = (self.last_sent, self.rewriter.last_timestamp()) else { return before };
+        if self.timed_for == Some(from) {
+            return before;
         }
-        self.segments.push(segment);
+        let rate = packet.codec.clock_rate();
+        let elapsed = now.saturating_duration_since(last_sent).as_micros().min(u128::from(u32::MAX)) as u64 * u64::from(rate) / 1_000_000;
+        // At least a hundredth of a second: two pictures never share a time.
+        let by_arrival = last.wrapping_add(elapsed.max(u64::from(rate) / 100) as u32).wrapping_sub(packet.timestamp);
+        let clock = |encoding: u8| encodings.get(usize::from(encoding)).and_then(|encoding| encoding.clock);
+        let clocks: Option<(TrackClock, TrackClock)> = match self.timed_for {
+            Some(source) if source.track == from.track => clock(source.encoding).zip(clock(from.encoding)),
+            _ => None,
+        };
+        let Some((old, new)) = clocks else { return by_arrival };
+        let aligned = before.wrapping_add(old.rtp_at(new.ntp, rate)).wrapping_sub(new.rtp);
+        let apart = aligned.wrapping_sub(by_arrival) as i32;
+        if u64::from(apart.unsigned_abs()) <= MAX_DISAGREEMENT.as_secs() * u64::from(rate) { aligned } else { by_arrival }
     }
 
     /// What is sent of a payload under which type, and what the blocks within RED are to be called.
@@ -253,8 +288,7 @@ impl Sender {
         }
     }
 
-    fn extensions<'p>(&self, packet: &'p Packet<'_>) -> impl Iterator<Item = (u8, &'p [u8])> + Clone {
-        let passed = &packet.passed;
+    fn extensions<'p>(&self, passed: &'p Passed<'_>) -> impl Iterator<Item = (u8, &'p [u8])> + Clone {
         [
             (Extension::AudioLevel, passed.audio_level.as_ref().map(|level| level.as_slice())),
             (Extension::AbsCaptureTime, passed.capture_time),
@@ -269,18 +303,14 @@ impl Sender {
         self.streams?.rtx.zip(self.config.codecs.rtx(codec))
     }
 
-    /// Which packet of which track was sent as `sequence`; `None` if it is too long ago.
-    pub(crate) fn source(&self, sequence: u16) -> Option<(TrackKey, u64)> {
-        let index = sequence::nearest(self.next.checked_sub(1)?, sequence).filter(|&index| index < self.next)?;
-        let segment = self.segments.iter().rev().find(|segment| segment.to <= index)?;
-        Some((segment.track, segment.from + (index - segment.to)))
+    /// Which packet of which encoding was sent as `sequence`, and how; `None` if it is too long ago.
+    pub(crate) fn source(&self, sequence: u16) -> Option<(Source, u64, Placed)> {
+        self.rewriter.source(sequence)
     }
 
     /// The index after the last that was sent of a track, as far as is remembered.
     pub(crate) fn sent_of(&self, track: TrackKey) -> u64 {
-        let Some(at) = self.segments.iter().rposition(|segment| segment.track == track) else { return 0 };
-        let end = self.segments.get(at + 1).map_or(self.next, |next| next.to);
-        self.segments[at].from + (end - self.segments[at].to)
+        self.rewriter.sent_of(track)
     }
 
     /// Whether a retransmission of `sequence` may be sent now; notes that it is. Not while the last one can be under way: who asks again sooner than
@@ -304,26 +334,23 @@ impl Sender {
         if self.config.kind == MediaKind::Audio && self.config.nack && self.ciphertext.is_none() {
             self.ciphertext = Some(History::new(Depth::AUDIO));
         }
-        let index = sequence::nearest(self.next.checked_sub(1)?, sequence)?;
+        let index = sequence::nearest(self.rewriter.next().checked_sub(1)?, sequence)?;
         self.ciphertext.as_ref()?.get(index).map(|(_, packet)| packet)
     }
 
-    /// Writes a packet that was sent as `sequence` again, under the RTX stream (RFC 4588).
-    pub(crate) fn retransmit(&mut self, sequence: u16, packet: &Packet<'_>, sealer: &mut Sealer, room: &mut [u8]) -> Result<usize, Drop> {
+    /// Writes a packet that was sent as `placed` says again, under the RTX stream (RFC 4588).
+    pub(crate) fn retransmit(&mut self, placed: &Placed, packet: &Packet<'_>, sealer: &mut Sealer, room: &mut [u8]) -> Result<usize, Drop> {
         let (stream, payload_type) = self.rtx_for(packet.codec).ok_or(Drop::NoRtx)?;
         let (_, payload, _) = self.payload(packet)?;
         let fields = HeaderFields {
-            marker: packet.marker,
+            marker: placed.marker(packet),
             payload_type,
             sequence: self.next_rtx as u16,
-            timestamp: packet.timestamp.wrapping_add(self.timestamp_offset),
+            timestamp: packet.timestamp.wrapping_add(placed.shift.timestamp),
             ssrc: self.config.rtx_ssrc.ok_or(Drop::NoRtx)?,
         };
-        let header_len = write_header(room, &fields, self.extensions(packet)).map_err(|_| Drop::TooLarge)?;
-        let len = header_len + 2 + payload.len();
-        let Some(body) = room.get_mut(header_len..len) else { return Err(Drop::TooLarge) };
-        body[..2].copy_from_slice(&sequence.to_be_bytes());
-        body[2..].copy_from_slice(payload);
+        let sequence = (placed.index as u16).to_be_bytes();
+        let (header_len, len) = self.write(&fields, packet, payload, placed, &sequence, room)?;
         let sealed = sealer.seal_rtp(stream, self.next_rtx, room, header_len, len).map_err(Drop::from)?;
         self.next_rtx += 1;
         Ok(sealed)
@@ -344,12 +371,19 @@ impl Sender {
 
     /// Whether sender reports are due at all: something is being sent.
     pub(crate) fn is_live(&self) -> bool {
-        self.state == State::Live
+        self.layer().is_some()
     }
 
     /// For a sender report: packets and payload bytes sent so far, and what is added to the publisher's timestamps.
     pub(crate) fn sent(&self) -> (u32, u32, u32) {
-        (self.packets, self.octets, self.timestamp_offset)
+        (self.packets, self.octets, self.rewriter.offset())
+    }
+}
+
+impl Placed {
+    /// Whether the packet ends a picture as the subscriber gets it.
+    fn marker(&self, packet: &Packet<'_>) -> bool {
+        packet.marker && self.layer.includes(&packet.frame)
     }
 }
 

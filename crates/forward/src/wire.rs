@@ -59,6 +59,8 @@ pub struct TrunkPacket {
     pub codec: Codec,
     /// The ids of its header extensions.
     pub extensions: ExtensionMap,
+    /// Which encoding, below [`crate::MAX_ENCODINGS`].
+    pub encoding: u8,
     /// Its extended sequence number (RFC 3550 §A.1): 2^16 × cycles + sequence.
     pub index: u64,
 }
@@ -67,11 +69,34 @@ pub struct TrunkPacket {
 #[derive(Clone, Copy, Debug)]
 pub enum Remote {
     /// Somebody here needs a keyframe of a track of yours.
-    RequestKeyframe(TrackKey),
-    /// A track's clock: at `ntp` (server time, NTP 32.32) its RTP timestamp was `rtp`.
+    RequestKeyframe {
+        /// Which.
+        track: TrackKey,
+        /// Of which encoding.
+        encoding: u8,
+    },
+    /// How many encodings a track has; some may not come.
+    Encodings {
+        /// Whose.
+        track: TrackKey,
+        /// 1 to [`crate::MAX_ENCODINGS`].
+        count: u8,
+    },
+    /// Which encodings of a track of yours anyone here wants.
+    Wanted {
+        /// Which.
+        track: TrackKey,
+        /// Who says so.
+        from: WorkerIndex,
+        /// A bit for each.
+        encodings: u8,
+    },
+    /// The clock of a track's encoding: at `ntp` (server time, NTP 32.32) its RTP timestamp was `rtp`.
     Clock {
         /// Whose.
         track: TrackKey,
+        /// Of which encoding.
+        encoding: u8,
         /// Server time.
         ntp: u64,
         /// RTP timestamp of the publisher's.
@@ -152,6 +177,15 @@ pub enum Event {
         activity: Activity,
         /// How loud it is, in dB below overload (RFC 6464): 0 to 127.
         level: u8,
+    },
+    /// Another set of encodings of a published video is wanted than was told before: more at once, fewer after a second.
+    Wanted {
+        /// The publisher.
+        peer: PeerKey,
+        /// The track's m-line.
+        mid: String,
+        /// A bit for each encoding; none: nobody is shown any of it.
+        encodings: u8,
     },
     /// Nothing authenticated was heard for 30 s (RFC 7675): nothing more is sent.
     Expired {

@@ -29,6 +29,12 @@ pub enum NegotiationError {
         /// Where.
         section: usize,
     },
+    /// `a=simulcast` (RFC 8853 §5.1) or a SIM group that doesn't parse, names a stream twice, or is there twice.
+    #[error("the simulcast streams of m-line {section} are malformed")]
+    Simulcast {
+        /// Where.
+        section: usize,
+    },
     /// The session part doesn't parse (RFC 8866).
     #[error("the session description does not parse")]
     Syntax,

@@ -7,7 +7,7 @@ use switchyard_rtp::codec::MediaKind;
 
 use crate::description::{Direction, MediaType, Mid, Section};
 use crate::profile::{Body, Known, Profile};
-use crate::{Candidate, Config, IceCredentials, Mode, Receiver, Remote, Sender, Slot, SsrcPair};
+use crate::{Candidate, Config, IceCredentials, Mode, Receiver, Remote, Sender, Simulcast, Slot, SsrcPair};
 
 /// What an m-line is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(crate) struct Line {
     pub(crate) body: Option<Arc<Body>>,
     /// A slot's; RTX where it is offered.
     pub(crate) ssrcs: Option<SsrcPair>,
+    /// What the client sends at once; the server receives all of it.
+    pub(crate) simulcast: Simulcast,
     /// The `m=` line that refuses it; of a stopped one.
     pub(crate) refusal: Option<Arc<str>>,
     /// What the client last wrote of it.
@@ -55,6 +57,7 @@ impl Line {
             protocol: "",
             body: None,
             ssrcs: None,
+            simulcast: Simulcast::Off,
             refusal: Some(Arc::clone(&section.refusal)),
             seen: Some(Arc::clone(section)),
         }
@@ -70,6 +73,7 @@ impl Line {
             protocol: RTP,
             body: Some(Arc::clone(body)),
             ssrcs: Some(ssrcs),
+            simulcast: Simulcast::Off,
             refusal: None,
             seen: None,
         }
@@ -228,6 +232,13 @@ impl Layout {
         let Some(body) = &line.body else { return };
         out.push_str("a=rtcp-mux\r\na=rtcp-rsize\r\n");
         out.push_str(&body.lines);
+        let rids = line.simulcast.rids();
+        for rid in rids {
+            let _ = write!(out, "a=rid:{rid} recv\r\n");
+        }
+        if !rids.is_empty() {
+            let _ = write!(out, "a=simulcast:recv {}\r\n", rids.join(";"));
+        }
         if let (Role::Slot(index), Some(SsrcPair { ssrc, rtx })) = (line.role, line.ssrcs) {
             let name = if line.media == MediaType::Audio { "audio" } else { "video" };
             let _ = write!(out, "a=msid:slot-{index} slot-{index}-{name}\r\n");

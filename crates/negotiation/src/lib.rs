@@ -23,4 +23,7 @@ mod types;
 
 pub use error::NegotiationError;
 pub use negotiator::Negotiator;
-pub use types::{Candidate, Config, Event, Feedback, IceCredentials, Limits, Mode, Offer, Receiver, Remote, Sender, Slot, SsrcPair};
+pub use types::{
+    Candidate, Config, Event, Feedback, IceCredentials, Limits, MAX_ENCODINGS, Mode, Offer, Receiver, Remote, Sender, Simulcast, Slot,
+    SsrcPair,
+};

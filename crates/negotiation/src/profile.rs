@@ -6,12 +6,23 @@ use std::sync::Arc;
 use switchyard_rtp::codec::{Codec, CodecTable, MediaKind, Payload, PayloadTypes};
 use switchyard_rtp::extension::{Extension, ExtensionMap};
 
-use crate::Feedback;
 use crate::description::Streams;
 use crate::format::{self, Params};
+use crate::{Feedback, Simulcast};
 
 /// Where Chromium's estimate of the uplink begins, kbit/s; its own 300 keep a camera at a low resolution for seconds. Firefox ignores it.
 const START_KBPS: u32 = 1000;
+/// The same for simulcast: what three encodings of a camera take. With less the largest stays off for seconds.
+const SIMULCAST_START_KBPS: u32 = 2500;
+
+/// The estimate to begin with on an m-line of the client's; `None` for sound.
+pub(crate) fn start_kbps(kind: MediaKind, simulcast: &Simulcast) -> Option<u32> {
+    match (kind, simulcast) {
+        (MediaKind::Audio, _) => None,
+        (MediaKind::Video, Simulcast::Off) => Some(START_KBPS),
+        (MediaKind::Video, _) => Some(SIMULCAST_START_KBPS),
+    }
+}
 
 /// Which way the media goes, seen from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +62,10 @@ pub(crate) struct Agreed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Profile {
     pub(crate) kind: MediaKind,
-    pub(crate) way: Way,
     pub(crate) codecs: Vec<Agreed>,
     pub(crate) extensions: ExtensionMap,
+    /// See [`start_kbps`]; only in what the server receives.
+    pub(crate) start_kbps: Option<u32>,
 }
 
 impl Profile {
@@ -107,7 +119,7 @@ impl Profile {
                 extensions.set(extension, offered.id);
             }
         }
-        Self { kind, way, codecs, extensions }
+        Self { kind, codecs, extensions, start_kbps: None }
     }
 
     /// What the server offers to send: the codecs and ids `known` to the client, completed with free ids for what it didn't name.
@@ -145,7 +157,7 @@ impl Profile {
                 extensions.set(extension, id);
             }
         }
-        Self { kind, way: Way::Out, codecs, extensions }
+        Self { kind, codecs, extensions, start_kbps: None }
     }
 
     /// Every payload type's meaning.
@@ -289,7 +301,6 @@ impl Body {
     pub(crate) fn new(profile: Profile) -> Arc<Self> {
         let (mut formats, mut lines) = (String::new(), String::new());
         let opus = profile.codecs.iter().find(|agreed| agreed.codec == Codec::Opus).map(|agreed| agreed.payload_type);
-        let start_kbps = (profile.kind == MediaKind::Video && profile.way == Way::In).then_some(START_KBPS);
         for agreed in &profile.codecs {
             let payload_type = agreed.payload_type;
             let separator = if formats.is_empty() { "" } else { " " };
@@ -303,7 +314,7 @@ impl Body {
                     let _ = write!(lines, "a=rtcp-fb:{payload_type} {name}\r\n");
                 }
             }
-            format::write_fmtp(&mut lines, agreed.codec, payload_type, opus, &agreed.params, start_kbps);
+            format::write_fmtp(&mut lines, agreed.codec, payload_type, opus, &agreed.params, profile.start_kbps);
             if let Some(rtx) = agreed.rtx {
                 let _ = write!(formats, " {rtx}");
                 let _ = write!(lines, "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={payload_type}\r\n");

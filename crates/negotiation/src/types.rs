@@ -168,8 +168,33 @@ pub struct Receiver {
     pub extensions: ExtensionMap,
     /// The SSRCs the client announced; may be empty (the mid extension then tells).
     pub ssrcs: Vec<SsrcPair>,
-    /// The RIDs the client announced, in its order.
-    pub rids: Vec<String>,
+    /// How its encodings are told apart.
+    pub simulcast: Simulcast,
+}
+
+/// Most encodings of one m-line: what browsers send.
+pub const MAX_ENCODINGS: usize = 3;
+
+/// How the encodings on one m-line are told apart; at most [`MAX_ENCODINGS`] of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Simulcast {
+    /// There is one encoding.
+    #[default]
+    Off,
+    /// By RID (RFC 8853), in the client's order; packets carry it until they are acknowledged.
+    Rids(Vec<String>),
+    /// By SSRC: [`Receiver::ssrcs`] in the order of the SIM group, as browsers wrote it before there were RIDs.
+    Ssrcs,
+}
+
+impl Simulcast {
+    /// The RIDs; none if encodings are told apart otherwise.
+    pub fn rids(&self) -> &[String] {
+        match self {
+            Simulcast::Rids(rids) => rids,
+            Simulcast::Off | Simulcast::Ssrcs => &[],
+        }
+    }
 }
 
 /// One m-line on which the server sends.

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn trunk(index: u64) -> Origin {
-        Origin::Trunk(TrunkPacket { track: TrackKey(1), codec: Codec::Vp8, extensions: ExtensionMap::default(), index })
+        Origin::Trunk(TrunkPacket { track: TrackKey(1), codec: Codec::Vp8, extensions: ExtensionMap::default(), encoding: 0, index })
     }
 
     fn batch() -> Batch {

@@ -113,8 +113,9 @@ impl Wire for Outlet {
     }
 
     fn tell(&mut self, to: WorkerIndex, message: Remote) {
-        // An address that stays unknown loses a client's media for as long as it keeps the address; the rest is said again and again.
-        let keep = matches!(message, Remote::Address { .. });
+        // An address that stays unknown loses a client's media for as long as it keeps the address, and what is wanted is said once as well; the rest is
+        // said again and again.
+        let keep = matches!(message, Remote::Address { .. } | Remote::Encodings { .. } | Remote::Wanted { .. });
         let behind = keep && !self.messages.is_empty();
         let Some(inbox) = self.other(to) else {
             return self.tally().message_drops.add(1);

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use crate::forwarder::{Forwarder, Owner, packet_of};
 use crate::history::{Depth, History};
-use crate::peer::Peer;
-use crate::track::{Home, Subscriber, Track};
+use crate::layers::{FrameInfo, Source, Target};
+use crate::peer::{Peer, Route};
+use crate::track::{Crossing, Home, Subscriber, Track};
 use crate::{Batch, Command, Origin, Path, PeerKey, Received, Remote, TrackKey, TrunkPacket, Wire, WorkerIndex};
 use switchyard_rtp::{Header, MediaKind};
 
@@ -37,6 +38,7 @@ impl Forwarder {
             Command::SetReceivers { peer, receivers } => {
                 if let Some(&index) = self.peer_keys.get(&peer) {
                     self.peers[index].set_receivers(receivers);
+                    self.count_encodings(now, index, wire);
                 }
             }
             Command::SetSenders { peer, senders } => {
@@ -45,7 +47,12 @@ impl Forwarder {
                     self.apply_routes(now, index);
                 }
             }
-            Command::Publish { peer, mid, kind, track } => self.publish(peer, mid, kind, track),
+            Command::Publish { peer, mid, kind, track } => {
+                if let Some(&index) = self.peer_keys.get(&peer) {
+                    self.publish(index, mid, kind, track);
+                    self.count_encodings(now, index, wire);
+                }
+            }
             Command::PublishRemote { track, kind, home } => {
                 self.add_track(Track::new(track, kind, Home::Remote(home)));
             }
@@ -53,6 +60,7 @@ impl Forwarder {
             Command::Enable { track, enabled } => self.enable(now, track, enabled),
             Command::Trunk { track, to, on } => self.set_trunk(now, track, to, on, wire),
             Command::Route { peer, sender, track } => self.route(now, peer, sender, track, wire),
+            Command::SetTarget { peer, sender, target } => self.set_target(now, peer, sender, target),
             Command::Send { peer, datagram } => {
                 let path = self.peer_keys.get(&peer).and_then(|&index| self.peers[index].agent.egress());
                 if let Some(path) = path {
@@ -66,14 +74,28 @@ impl Forwarder {
     /// Hears from another worker.
     pub fn handle_remote(&mut self, now: Instant, message: Remote, wire: &mut impl Wire) {
         match message {
-            Remote::RequestKeyframe(track) => {
+            Remote::RequestKeyframe { track, encoding } => {
                 if let Some(&index) = self.track_keys.get(&track) {
-                    self.request_keyframe(now, index);
+                    self.request_keyframe(now, index, encoding);
                 }
             }
-            Remote::Clock { track, ntp, rtp } => {
+            Remote::Clock { track, encoding, ntp, rtp } => {
                 if let Some(&index) = self.track_keys.get(&track) {
-                    self.set_clock(now, index, crate::clock::TrackClock { ntp, rtp }, wire);
+                    self.set_clock(now, index, encoding, crate::clock::TrackClock { ntp, rtp }, wire);
+                }
+            }
+            Remote::Encodings { track, count } => {
+                if let Some(&index) = self.track_keys.get(&track) {
+                    self.tracks[index].count = count;
+                    self.aim_all(index);
+                    self.request_needed_keyframes(now, index);
+                }
+            }
+            Remote::Wanted { track, from, encodings } => {
+                if let Some(&index) = self.track_keys.get(&track)
+                    && let Some(crossing) = self.tracks[index].trunks.iter_mut().find(|crossing| crossing.to == from)
+                {
+                    crossing.wanted = encodings;
                 }
             }
             Remote::Address { remote, owner: Some(owner) } => {
@@ -141,8 +163,7 @@ impl Forwarder {
         }
     }
 
-    fn publish(&mut self, peer: PeerKey, mid: String, kind: MediaKind, track: TrackKey) {
-        let Some(&index) = self.peer_keys.get(&peer) else { return };
+    fn publish(&mut self, index: usize, mid: String, kind: MediaKind, track: TrackKey) {
         let publisher = &mut self.peers[index];
         publisher.published.retain(|(published, _)| *published != mid);
         if let Some(receiver) = publisher.receiver_by_mid(&mid) {
@@ -172,7 +193,23 @@ impl Forwarder {
                 sender.stop();
             }
         }
-        self.keyframes.retain(|&track| track != index);
+        self.keyframes.retain(|&(track, _)| track != index);
+    }
+
+    /// Counts the encodings of what a peer publishes, after its m-lines or its tracks have changed.
+    fn count_encodings(&mut self, now: Instant, index: usize, wire: &mut impl Wire) {
+        for place in 0..self.peers[index].receivers.len() {
+            let receiver = &self.peers[index].receivers[place];
+            let count = receiver.encodings.len() as u8;
+            let Some(&track) = receiver.track.as_ref().and_then(|key| self.track_keys.get(key)) else { continue };
+            if std::mem::replace(&mut self.tracks[track].count, count) != count {
+                for crossing in &self.tracks[track].trunks {
+                    wire.tell(crossing.to, Remote::Encodings { track: self.tracks[track].key, count });
+                }
+                self.aim_all(track);
+                self.request_needed_keyframes(now, track);
+            }
+        }
     }
 
     fn enable(&mut self, now: Instant, key: TrackKey, enabled: bool) {
@@ -191,27 +228,29 @@ impl Forwarder {
                 self.drops.count(drop);
             }
         }
-        if enabled && !(track.subscribers.is_empty() && track.trunks.is_empty()) {
-            self.request_keyframe(now, index);
+        if enabled {
+            self.request_wanted_keyframes(now, index);
         }
     }
 
     fn set_trunk(&mut self, now: Instant, key: TrackKey, to: WorkerIndex, on: bool, wire: &mut impl Wire) {
         let Some(&index) = self.track_keys.get(&key) else { return };
         let track = &mut self.tracks[index];
-        track.trunks.retain(|&worker| worker != to);
+        track.trunks.retain(|crossing| crossing.to != to);
         if on && to != self.config.worker {
-            track.trunks.push(to);
-            if let Some(clock) = track.clock {
-                wire.tell(to, Remote::Clock { track: key, ntp: clock.ntp, rtp: clock.rtp });
+            let wanted = track.wish(Target::Largest);
+            track.trunks.push(Crossing { to, wanted });
+            wire.tell(to, Remote::Encodings { track: key, count: track.count });
+            for (encoding, clock) in (0..).zip(&track.encodings).filter_map(|(place, encoding)| Some((place, encoding.clock?))) {
+                wire.tell(to, Remote::Clock { track: key, encoding, ntp: clock.ntp, rtp: clock.rtp });
             }
-            if let (Some(voice), Some(map)) = (&track.voice, track.extensions) {
+            if let (Some(voice), Some(map)) = (&track.voice, track.encodings[0].extensions) {
                 for (index, codec, bytes) in voice.word(now) {
-                    wire.trunk(to, &TrunkPacket { track: key, codec, extensions: map, index }, bytes);
+                    wire.trunk(to, &TrunkPacket { track: key, codec, extensions: map, encoding: 0, index }, bytes);
                 }
                 wire.deliver();
             }
-            self.request_keyframe(now, index);
+            self.request_wanted_keyframes(now, index);
         }
     }
 
@@ -225,7 +264,7 @@ impl Forwarder {
         if subscriber.routes.len() <= place {
             subscriber.routes.resize(place + 1, None);
         }
-        subscriber.routes[place] = Some(key);
+        subscriber.routes[place] = Some(Route { track: key, target: Target::default() });
         self.tracks[track].subscribers.push(Subscriber { peer: index, sender });
         self.start_sender(now, index, sender, track);
         self.send_word(now, index, sender, track, wire);
@@ -235,14 +274,16 @@ impl Forwarder {
     fn send_word(&mut self, now: Instant, index: usize, place: u16, track: usize, wire: &mut impl Wire) {
         let track = &self.tracks[track];
         let peer = &mut self.peers[index];
-        let (Some(voice), Some(map), Some(path)) = (&track.voice, track.extensions, peer.agent.egress()) else { return };
+        let (Some(voice), Some(map), Some(path)) = (&track.voice, track.encodings[0].extensions, peer.agent.egress()) else { return };
         let (Some(sealer), Some(Some(sender))) = (&mut peer.sealer, peer.senders.get_mut(usize::from(place))) else { return };
         let sent = sender.sent_of(track.key);
         for (index, codec, bytes) in voice.word(now).filter(|(index, ..)| *index >= sent) {
             let Ok(header) = Header::parse(bytes) else { continue };
             let extensions = map.parse(&header, bytes);
-            let packet = packet_of(bytes, &header, index, codec, false, &extensions, 0);
-            match sender.forward(now, track.key, &packet, sealer, self.egress.room(wire)) {
+            let frame = FrameInfo::read(codec, bytes, None);
+            let packet = packet_of(bytes, &header, index, codec, &frame, &extensions, 0);
+            let source = Source { track: track.key, encoding: 0 };
+            match sender.forward(now, source, &packet, &track.encodings, sealer, self.egress.room(wire)) {
                 Ok(len) => self.egress.commit(&path, len),
                 Err(drop) => self.drops.count(drop),
             }
@@ -252,7 +293,7 @@ impl Forwarder {
     /// Ends what a sender carries.
     fn unroute(&mut self, index: usize, sender: u16) {
         let Some(peer) = self.peers.get_mut(index) else { return };
-        let Some(key) = peer.routes.get_mut(usize::from(sender)).and_then(Option::take) else { return };
+        let Some(Route { track: key, .. }) = peer.routes.get_mut(usize::from(sender)).and_then(Option::take) else { return };
         if let Some(sender) = peer.sender_mut(sender) {
             sender.stop();
         }
@@ -264,7 +305,7 @@ impl Forwarder {
     /// Begins what the routes of a peer say, after its senders have changed.
     fn apply_routes(&mut self, now: Instant, index: usize) {
         for place in 0..self.peers[index].routes.len() {
-            let Some(key) = self.peers[index].routes[place] else { continue };
+            let Some(Route { track: key, .. }) = self.peers[index].routes[place] else { continue };
             if let Some(&track) = self.track_keys.get(&key)
                 && self.peers[index].senders.get(place).is_some_and(|sender| sender.as_ref().is_some_and(|sender| !sender.is_live()))
             {
@@ -274,14 +315,57 @@ impl Forwarder {
     }
 
     fn start_sender(&mut self, now: Instant, peer: usize, sender: u16, track: usize) {
-        let sender = match self.peers[peer].start_sender(sender) {
-            Some(Ok(sender)) => sender,
-            Some(Err(drop)) => return self.drops.count(drop),
-            None => return,
-        };
-        if sender.config.nack && sender.config.kind == MediaKind::Video && self.tracks[track].history.is_none() {
-            self.tracks[track].history = Some(History::new(Depth::ENCODING));
+        match self.peers[peer].start_sender(sender) {
+            Some(Ok(_)) => {
+                self.aim(track, Subscriber { peer, sender });
+                self.request_needed_keyframes(now, track);
+            }
+            Some(Err(drop)) => self.drops.count(drop),
+            None => {}
         }
-        self.request_keyframe(now, track);
+    }
+
+    fn set_target(&mut self, now: Instant, peer: PeerKey, sender: u16, target: Target) {
+        let Some(&peer) = self.peer_keys.get(&peer) else { return };
+        let Some(Some(route)) = self.peers[peer].routes.get_mut(usize::from(sender)) else { return };
+        route.target = target;
+        if let Some(&track) = self.track_keys.get(&route.track) {
+            self.aim(track, Subscriber { peer, sender });
+            self.request_needed_keyframes(now, track);
+        }
+    }
+
+    /// Every subscriber's target, after the choice of encodings has changed.
+    pub(super) fn aim_all(&mut self, track: usize) {
+        for place in 0..self.tracks[track].subscribers.len() {
+            let subscriber = self.tracks[track].subscribers[place];
+            self.aim(track, subscriber);
+        }
+    }
+
+    /// What a subscriber's target comes to now; prepares for it.
+    fn aim(&mut self, index: usize, subscriber: Subscriber) {
+        let Some(peer) = self.peers.get_mut(subscriber.peer) else { return };
+        let Some(Some(Route { target, .. })) = peer.routes.get(usize::from(subscriber.sender)).copied() else { return };
+        let Some(sender) = peer.sender_mut(subscriber.sender) else { return };
+        let track = &mut self.tracks[index];
+        let aim = track.aim(target);
+        sender.set_target(aim);
+        if sender.config.nack && sender.config.kind == MediaKind::Video {
+            let begin = aim.map_or(0, |(_, begin)| begin);
+            for encoding in (0..).zip(&mut track.encodings).filter(|(place, _)| begin >> place & 1 == 1).map(|(_, encoding)| encoding) {
+                encoding.history.get_or_insert_with(|| History::new(Depth::ENCODING));
+            }
+        }
+    }
+
+    /// Keyframes that subscribers of a track can't go on without, or not as they are to.
+    pub(super) fn request_needed_keyframes(&mut self, now: Instant, index: usize) {
+        let sender = |subscriber: &Subscriber| self.peers.get(subscriber.peer)?.senders.get(usize::from(subscriber.sender))?.as_ref();
+        let needed = self.tracks[index].subscribers.iter().filter_map(sender).filter_map(|sender| sender.needs_keyframe());
+        let needed = needed.fold(0u8, |mask, encoding| mask | 1 << encoding);
+        for encoding in (0..8).filter(|encoding| needed >> encoding & 1 == 1) {
+            self.request_keyframe(now, index, encoding);
+        }
     }
 }

@@ -9,9 +9,10 @@ use crate::agent::CONSENT;
 use crate::clock::TrackClock;
 use crate::drops::Drop;
 use crate::forwarder::{Forwarder, packet_of};
+use crate::layers::FrameInfo;
 use crate::peer::REPORT_INTERVAL;
 use crate::silence::Change;
-use crate::track::Home;
+use crate::track::{Home, Subscriber};
 use crate::{Event, Remote, Wire};
 
 /// Between two looks at every peer: reports, expired paths.
@@ -33,10 +34,10 @@ impl Forwarder {
                         peer.handle_report_block(now, arrived, &block);
                     }
                     let clock = peer.handle_sender_report(now, arrived, report.ssrc, report.ntp, report.rtp);
-                    if let Some((key, clock)) = clock
+                    if let Some((key, encoding, clock)) = clock
                         && let Some(&track) = self.track_keys.get(&key)
                     {
-                        self.set_clock(now, track, clock, wire);
+                        self.set_clock(now, track, encoding, clock, wire);
                     }
                 }
                 Packet::ReceiverReport(report) => {
@@ -65,9 +66,12 @@ impl Forwarder {
 
     fn handle_keyframe_request(&mut self, now: Instant, index: usize, ssrc: u32) {
         let peer = &self.peers[index];
-        let key = peer.sender_by_ssrc(ssrc).and_then(|place| peer.routes.get(usize::from(place)).copied().flatten());
-        if let Some(&track) = key.and_then(|key| self.track_keys.get(&key)) {
-            self.request_keyframe(now, track);
+        let Some(place) = peer.sender_by_ssrc(ssrc).map(usize::from) else { return };
+        let route = peer.routes.get(place).copied().flatten();
+        let sender = peer.senders.get(place).and_then(Option::as_ref);
+        let encoding = sender.and_then(|sender| sender.layer().map(|layer| layer.encoding).or(sender.needs_keyframe()));
+        if let (Some(&track), Some(encoding)) = (route.and_then(|route| self.track_keys.get(&route.track)), encoding) {
+            self.request_keyframe(now, track, encoding);
         }
     }
 
@@ -79,7 +83,7 @@ impl Forwarder {
         let place = peer.sender_by_ssrc(ssrc).ok_or(Drop::NotRouted)?;
         let sealer = peer.sealer.as_mut().ok_or(Drop::NoKeys)?;
         let sender = peer.senders.get_mut(usize::from(place)).and_then(Option::as_mut).ok_or(Drop::NotRouted)?;
-        let (key, source) = sender.source(sequence).ok_or(Drop::Forgotten)?;
+        let (source, original, placed) = sender.source(sequence).ok_or(Drop::Forgotten)?;
         if !sender.may_resend(now, sequence, round_trip) {
             return Err(Drop::ResentJustNow);
         }
@@ -87,23 +91,27 @@ impl Forwarder {
             self.egress.datagram(&path, ciphertext, wire);
             return Ok(());
         }
-        let history = self.track_keys.get(&key).and_then(|&track| self.tracks[track].history.as_ref()).ok_or(Drop::Forgotten)?;
-        let map = self.track_keys.get(&key).and_then(|&track| self.tracks[track].extensions).ok_or(Drop::Forgotten)?;
-        let (codec, bytes) = history.get(source).ok_or(Drop::Forgotten)?;
+        let encodings = self.track_keys.get(&source.track).map(|&track| &self.tracks[track].encodings).ok_or(Drop::Forgotten)?;
+        let encoding = encodings.get(usize::from(source.encoding)).ok_or(Drop::Forgotten)?;
+        let (history, map) = encoding.history.as_ref().zip(encoding.extensions).ok_or(Drop::Forgotten)?;
+        let (codec, bytes) = history.get(original).ok_or(Drop::Forgotten)?;
         let header = Header::parse(bytes).map_err(|_| Drop::Malformed)?;
         let extensions = map.parse(&header, bytes);
-        let packet = packet_of(bytes, &header, source, codec, false, &extensions, 0);
-        let len = sender.retransmit(sequence, &packet, sealer, self.egress.room(wire))?;
+        let descriptor = extensions.dependency_descriptor.and_then(|at| at.of(bytes));
+        let frame = FrameInfo::read(codec, bytes.get(header.payload(bytes.len())).unwrap_or_default(), descriptor);
+        let packet = packet_of(bytes, &header, original, codec, &frame, &extensions, 0);
+        let len = sender.retransmit(&placed, &packet, sealer, self.egress.room(wire))?;
         self.egress.commit(&path, len);
         Ok(())
     }
 
-    /// A track's clock is known, or known better: subscribers who have had no report yet get one at once.
-    pub(super) fn set_clock(&mut self, now: Instant, index: usize, clock: TrackClock, wire: &mut impl Wire) {
+    /// The clock of a track's encoding is known, or known better: subscribers who have had no report yet get one at once.
+    pub(super) fn set_clock(&mut self, now: Instant, index: usize, encoding: u8, clock: TrackClock, wire: &mut impl Wire) {
         let track = &mut self.tracks[index];
-        let is_first = track.clock.replace(clock).is_none();
-        for &worker in &track.trunks {
-            wire.tell(worker, Remote::Clock { track: track.key, ntp: clock.ntp, rtp: clock.rtp });
+        let Some(place) = track.encodings.get_mut(usize::from(encoding)) else { return };
+        let is_first = place.clock.replace(clock).is_none();
+        for crossing in &track.trunks {
+            wire.tell(crossing.to, Remote::Clock { track: track.key, encoding, ntp: clock.ntp, rtp: clock.rtp });
         }
         if is_first {
             self.reports.extend(track.subscribers.iter().map(|subscriber| (subscriber.peer, subscriber.sender)));
@@ -121,9 +129,11 @@ impl Forwarder {
     fn send_sender_report(&mut self, now: Instant, index: usize, place: u16, wire: &mut impl Wire) {
         let clock = self.clock;
         let Some(peer) = self.peers.get_mut(index) else { return };
-        let key = peer.routes.get(usize::from(place)).copied().flatten();
-        let Some(track) = key.and_then(|key| self.track_keys.get(&key)).map(|&track| &self.tracks[track]) else { return };
-        let (Some(track_clock), Some(true)) = (track.clock, peer.sender_mut(place).map(|sender| sender.is_live())) else { return };
+        let route = peer.routes.get(usize::from(place)).copied().flatten();
+        let Some(track) = route.and_then(|route| self.track_keys.get(&route.track)).map(|&track| &self.tracks[track]) else { return };
+        let layer = peer.sender_mut(place).and_then(|sender| sender.layer());
+        let encoding = layer.and_then(|layer| track.encodings.get(usize::from(layer.encoding)));
+        let Some(track_clock) = encoding.and_then(|encoding| encoding.clock) else { return };
         let sent = peer.send_rtcp(&mut self.egress, wire, |peer, writer| {
             peer.write_sender_report(now, &clock, place, &track_clock, writer);
             let ssrc = peer.sender_mut(place).map_or(0, |sender| sender.config.ssrc);
@@ -180,23 +190,25 @@ impl Forwarder {
             let Some(peer) = peers.get_mut(index) else { return false };
             let (round_trip, reporter) = (peer.round_trip, peer.reporter());
             for place in 0..peer.receivers.len() {
-                let receiver = &mut peer.receivers[place];
-                nack.clear();
-                receiver.reception.poll_nack(now, round_trip, nack);
-                if let (Some(ssrc), false) = (receiver.media_ssrc, nack.is_empty()) {
-                    let _ = peer.send_rtcp(egress, wire, |_, writer| {
-                        let _ = writer.nack(reporter, ssrc, nack.iter().copied());
-                    });
+                for encoding in 0..peer.receivers[place].encodings.len() {
+                    let incoming = &mut peer.receivers[place].encodings[encoding];
+                    nack.clear();
+                    incoming.reception.poll_nack(now, round_trip, nack);
+                    if let (Some(ssrc), false) = (incoming.media_ssrc, nack.is_empty()) {
+                        let _ = peer.send_rtcp(egress, wire, |_, writer| {
+                            let _ = writer.nack(reporter, ssrc, nack.iter().copied());
+                        });
+                    }
                 }
             }
-            peer.receivers.iter().any(|receiver| receiver.reception.is_missing())
+            peer.receivers.iter().any(|receiver| receiver.is_missing())
         });
     }
 
     /// Keyframe requests to publishers, merged over all who wait.
     fn ask_for_keyframes(&mut self, now: Instant, wire: &mut impl Wire) {
         let (tracks, peers, egress) = (&mut self.tracks, &mut self.peers, &mut self.egress);
-        self.keyframes.retain(|&index| {
+        self.keyframes.retain(|&(index, encoding)| {
             let Some(track) = tracks.get_mut(index) else { return false };
             if !track.enabled {
                 return false;
@@ -207,13 +219,16 @@ impl Forwarder {
                 // It would not hear the request, which is made as soon as it is heard.
                 return true;
             }
-            if track.keyframes.poll(now) {
+            let Some(keyframes) = track.encodings.get_mut(usize::from(encoding)).map(|encoding| &mut encoding.keyframes) else {
+                return false;
+            };
+            if keyframes.poll(now) {
                 match track.home {
-                    Home::Remote(worker) => wire.tell(worker, Remote::RequestKeyframe(track.key)),
+                    Home::Remote(worker) => wire.tell(worker, Remote::RequestKeyframe { track: track.key, encoding }),
                     Home::Local { peer } => {
                         let Some(peer) = peers.get_mut(peer) else { return false };
                         let reporter = peer.reporter();
-                        let ssrc = peer.receiver_of(track.key).and_then(|receiver| receiver.request_ssrc());
+                        let ssrc = peer.receiver_of(track.key).and_then(|receiver| receiver.request_ssrc(encoding));
                         if let Some(ssrc) = ssrc {
                             let _ = peer.send_rtcp(egress, wire, |_, writer| {
                                 let _ = writer.picture_loss_indication(reporter, ssrc);
@@ -222,7 +237,7 @@ impl Forwarder {
                     }
                 }
             }
-            track.keyframes.wanted()
+            keyframes.wanted()
         });
     }
 
@@ -274,7 +289,46 @@ impl Forwarder {
             }
         }
         self.tell_voices(wire);
+        self.look_at_tracks(now, wire);
         debug_assert!(SCAN < CONSENT);
+    }
+}
+
+impl Forwarder {
+    /// Looks at every video track: which encodings come, and which of them anyone wants.
+    fn look_at_tracks(&mut self, now: Instant, wire: &mut impl Wire) {
+        for index in 0..self.tracks.capacity() {
+            let Some(track) = self.tracks.get_mut(index).filter(|track| track.kind == MediaKind::Video) else { continue };
+            track.look(now);
+            if std::mem::take(&mut track.changed) {
+                self.aim_all(index);
+                self.request_needed_keyframes(now, index);
+            }
+            let wanted = self.in_use(index) | self.wished(index);
+            let track = &mut self.tracks[index];
+            match track.home {
+                Home::Remote(worker) => {
+                    if track.tell_at_once(wanted) {
+                        wire.tell(worker, Remote::Wanted { track: track.key, from: self.config.worker, encodings: wanted });
+                    }
+                }
+                Home::Local { peer } => {
+                    let Some(peer) = self.peers.get(peer) else { continue };
+                    let Some((mid, _)) = peer.published.iter().find(|(_, key)| *key == track.key) else { continue };
+                    if let Some(encodings) = track.tell(now, wanted) {
+                        wire.event(Event::Wanted { peer: peer.key, mid: mid.clone(), encodings });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The encodings of a track that its subscribers would have if all came: a bit for each.
+    fn wished(&self, index: usize) -> u8 {
+        let track = &self.tracks[index];
+        let route =
+            |subscriber: &Subscriber| self.peers.get(subscriber.peer)?.routes.get(usize::from(subscriber.sender)).copied().flatten();
+        track.subscribers.iter().filter_map(route).fold(0, |all, route| all | track.wish(route.target))
     }
 }
 
@@ -284,11 +338,12 @@ fn cname(place: u16) -> String {
 }
 
 impl crate::peer::Receiver {
-    /// Which SSRC to ask for a keyframe: the one that sends, or the one announced.
-    fn request_ssrc(&self) -> Option<u32> {
+    /// Which SSRC to ask for a keyframe of an encoding: the one that sends, or the one announced.
+    fn request_ssrc(&self, encoding: u8) -> Option<u32> {
         if self.config.kind != MediaKind::Video {
             return None;
         }
-        self.media_ssrc.or_else(|| self.config.ssrcs.first().map(|(media, _)| *media))
+        let announced = || self.config.announced().find(|(place, ..)| *place == encoding).map(|(_, media, _)| media);
+        self.encodings.get(usize::from(encoding))?.media_ssrc.or_else(announced)
     }
 }

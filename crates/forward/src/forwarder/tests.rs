@@ -3,6 +3,7 @@
 mod gaps;
 mod indices;
 mod media;
+mod simulcast;
 mod sound;
 mod voices;
 mod world;

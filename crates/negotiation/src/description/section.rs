@@ -7,7 +7,7 @@ use switchyard_rtp::codec::MediaKind;
 use switchyard_rtp::extension::Extension;
 
 use crate::format::{self, Described, Format};
-use crate::{Feedback, NegotiationError, SsrcPair, candidate, digest};
+use crate::{Feedback, MAX_ENCODINGS, NegotiationError, Simulcast, SsrcPair, candidate, digest};
 
 /// Most SSRCs of one m-line: three simulcast encodings with RTX and FEC are 9.
 const MAX_SSRCS: usize = 32;
@@ -185,7 +185,7 @@ pub(crate) struct Section {
     pub(crate) transport: Arc<Transport>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) ssrcs: Vec<SsrcPair>,
-    pub(crate) rids: Vec<String>,
+    pub(crate) simulcast: Simulcast,
 }
 
 impl Section {
@@ -220,7 +220,7 @@ impl Section {
             Some(mid) => Some(Mid::new(mid).ok_or(NegotiationError::Mid { section: index })?),
             None => None,
         };
-        let (mut streams, mut ssrcs, mut rids) = (Streams::default(), Vec::new(), Vec::new());
+        let (mut streams, mut ssrcs, mut simulcast) = (Streams::default(), Vec::new(), Simulcast::Off);
         let protocol = if media == MediaType::Application {
             let one = ["UDP/DTLS/SCTP", "TCP/DTLS/SCTP"].into_iter().find(|known| *known == protocol);
             one.filter(|_| format == "webrtc-datachannel")
@@ -228,7 +228,10 @@ impl Section {
             if !stopped {
                 streams = parse_streams(&description.media_name.formats, attributes, media == MediaType::Audio)?;
                 ssrcs = parse_ssrcs(attributes).ok_or(NegotiationError::TooManyStreams { section: index })?;
-                rids = parse_rids(attributes).ok_or(NegotiationError::TooManyStreams { section: index })?;
+                let rids = parse_rids(attributes).ok_or(NegotiationError::TooManyStreams { section: index })?;
+                if media == MediaType::Video {
+                    simulcast = parse_simulcast(attributes, &rids, &mut ssrcs).ok_or(NegotiationError::Simulcast { section: index })?;
+                }
             }
             // RFC 9429 §5.1.2; the server has no second port for RTCP.
             let one = ["UDP/TLS/RTP/SAVPF", "TCP/DTLS/RTP/SAVPF", "RTP/SAVPF"].into_iter().find(|known| *known == protocol);
@@ -245,7 +248,7 @@ impl Section {
             transport: Arc::new(Transport::of(attributes)),
             streams: Arc::new(streams),
             ssrcs,
-            rids,
+            simulcast,
         })
     }
 
@@ -266,7 +269,7 @@ impl Section {
             transport: Arc::default(),
             streams: Arc::default(),
             ssrcs: Vec::new(),
-            rids: Vec::new(),
+            simulcast: Simulcast::Off,
         })
     }
 }
@@ -384,4 +387,57 @@ fn parse_rids(attributes: &[Attribute]) -> Option<Vec<String>> {
         rids.push(rid.to_owned());
     }
     Some(rids)
+}
+
+/// What the client sends at once (RFC 8853 §5.1): of every stream the first alternative it has a RID for, paused or not. Else the SSRCs of a
+/// SIM group; `ssrcs` are then just those. `None`: the attribute is malformed, or there are two.
+fn parse_simulcast(attributes: &[Attribute], rids: &[String], ssrcs: &mut Vec<SsrcPair>) -> Option<Simulcast> {
+    let mut values = attributes.iter().filter(|attribute| attribute.key == "simulcast").map(|attribute| attribute.value.as_deref());
+    if let Some(value) = values.next() {
+        let mut sent: Option<&str> = None;
+        let mut received = false;
+        let mut words = value?.split_ascii_whitespace();
+        while let Some(direction) = words.next() {
+            let streams = words.next()?;
+            match direction {
+                "send" if sent.is_none() => sent = Some(streams),
+                "recv" if !received => received = true,
+                _ => return None,
+            }
+        }
+        if values.next().is_some() || (sent.is_none() && !received) {
+            return None;
+        }
+        let mut chosen: Vec<String> = Vec::new();
+        for stream in sent.unwrap_or_default().split(';') {
+            let known = |rid: &&str| rids.iter().any(|known| known == rid);
+            let Some(rid) = stream.split(',').map(|rid| rid.trim_start_matches('~')).find(known) else { continue };
+            if chosen.iter().any(|other| other == rid) {
+                return None;
+            }
+            // The first are those that the client likes best.
+            if chosen.len() < MAX_ENCODINGS {
+                chosen.push(rid.to_owned());
+            }
+        }
+        return Some(if chosen.is_empty() { Simulcast::Off } else { Simulcast::Rids(chosen) });
+    }
+    let group = attributes.iter().filter(|attribute| attribute.key == "ssrc-group").filter_map(|attribute| attribute.value.as_deref());
+    let Some(group) = group.filter_map(|value| value.strip_prefix("SIM ")).next() else { return Some(Simulcast::Off) };
+    let mut chosen: Vec<SsrcPair> = Vec::new();
+    for word in group.split_ascii_whitespace() {
+        let ssrc: u32 = word.parse().ok()?;
+        if chosen.iter().any(|pair| pair.ssrc == ssrc) {
+            return None;
+        }
+        let announced = ssrcs.iter().find(|pair| pair.ssrc == ssrc).copied();
+        if let Some(pair) = announced.filter(|_| chosen.len() < MAX_ENCODINGS) {
+            chosen.push(pair);
+        }
+    }
+    if chosen.len() < 2 {
+        return Some(Simulcast::Off);
+    }
+    *ssrcs = chosen;
+    Some(Simulcast::Ssrcs)
 }

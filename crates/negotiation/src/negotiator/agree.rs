@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use switchyard_rtp::codec::MediaKind;
+use switchyard_rtp::extension::Extension;
 
 use crate::description::{Description, Section, Setup, Streams};
 use crate::layout::{INACTIVE, Layout, Line, RECVONLY, Role, SENDONLY};
-use crate::profile::{Body, Profile, Way};
+use crate::profile::{Body, Profile, Way, start_kbps};
 use crate::ssrc::Ssrcs;
-use crate::{Limits, Mode, NegotiationError, Receiver, Remote, Sender, Slot, SsrcPair};
+use crate::{Limits, Mode, NegotiationError, Receiver, Remote, Sender, Simulcast, Slot, SsrcPair};
 
 /// Bodies made for one description. The m-lines of slots say the same for the most part, so that most are found here.
 #[derive(Default)]
@@ -179,6 +180,7 @@ pub(super) fn conclude(offered: &Layout, answer: &Description, bodies: &mut Bodi
                 let offered = line.body.as_ref().map(|body| &body.profile);
                 let profile = Profile::agree(kind, Way::In, &section.streams, offered);
                 line.direction = if direction.sends { RECVONLY } else { INACTIVE };
+                line.simulcast = simulcast(&profile, section);
                 layout.receivers.push(receiver(&profile, section, direction.sends));
             }
             _ => {}
@@ -322,15 +324,18 @@ fn answer_slot(
 /// An m-line of the client's own; `None` if the server can't receive anything on it.
 fn answer_client(layout: &mut Layout, old: Option<&Line>, offer: &Description, section: &Arc<Section>) -> Option<Line> {
     let (kind, protocol) = (section.media.kind()?, section.protocol?);
-    let profile = Profile::agree(kind, Way::In, &section.streams, None);
+    let mut profile = Profile::agree(kind, Way::In, &section.streams, None);
     if !profile.is_usable() {
         return None;
     }
+    let simulcast = simulcast(&profile, section);
+    profile.start_kbps = start_kbps(kind, &simulcast);
     let sends = offer.direction(section).sends;
     layout.receivers.push(receiver(&profile, section, sends));
     let same = old.and_then(|line| line.body.as_ref()).filter(|body| body.profile == profile).cloned();
     let mut line = used(section, Role::Client, protocol);
     line.direction = if sends { RECVONLY } else { INACTIVE };
+    line.simulcast = simulcast;
     line.body = Some(same.unwrap_or_else(|| Body::new(profile)));
     Some(line)
 }
@@ -345,6 +350,14 @@ fn used(section: &Arc<Section>, role: Role, protocol: &'static str) -> Line {
     Line { role, protocol, refusal: None, ..Line::stopped(section) }
 }
 
+/// Without the extension no packet could say its RID.
+fn simulcast(profile: &Profile, section: &Section) -> Simulcast {
+    match &section.simulcast {
+        Simulcast::Rids(_) if profile.extensions.id(Extension::Rid).is_none() => Simulcast::Off,
+        simulcast => simulcast.clone(),
+    }
+}
+
 fn receiver(profile: &Profile, section: &Section, active: bool) -> Receiver {
     Receiver {
         mid: section.mid.as_ref().map_or_else(String::new, |mid| mid.as_str().to_owned()),
@@ -354,7 +367,7 @@ fn receiver(profile: &Profile, section: &Section, active: bool) -> Receiver {
         feedback: profile.feedback(),
         extensions: profile.extensions,
         ssrcs: section.ssrcs.clone(),
-        rids: section.rids.clone(),
+        simulcast: simulcast(profile, section),
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Descriptor {
     pub tl0_picture_index: Option<(u8, usize)>,
     /// The temporal layer, 0–3, if said.
     pub temporal_layer: Option<u8>,
+    /// The key frame index, 0–31, and where it is; that byte's upper three bits say the temporal layer.
+    pub key_index: Option<(u8, usize)>,
     /// Whether a receiver can move up to this temporal layer here; false if not said.
     pub layer_sync: bool,
     /// Bytes of the descriptor; the VP8 data begins there.
@@ -56,6 +58,7 @@ impl Descriptor {
             picture_id: None,
             tl0_picture_index: None,
             temporal_layer: None,
+            key_index: None,
             layer_sync: false,
             len: 1,
         };
@@ -81,6 +84,9 @@ impl Descriptor {
                 descriptor.temporal_layer = Some(layer >> 6);
                 descriptor.layer_sync = layer & 0x20 != 0;
             }
+            if flags & 0x10 != 0 {
+                descriptor.key_index = Some((layer & 0x1f, at));
+            }
             at += 1;
         }
         descriptor.len = at;
@@ -95,5 +101,15 @@ impl Descriptor {
     /// Whether `payload`, which this was parsed from, begins a keyframe (RFC 7741 §4.3).
     pub fn is_keyframe(&self, payload: &[u8]) -> bool {
         self.starts_frame() && payload.get(self.len).is_some_and(|header| header & 1 == 0)
+    }
+
+    /// Width and height in pixels that a keyframe's first packet says (RFC 6386 §9.1).
+    pub fn size(&self, payload: &[u8]) -> Option<(u16, u16)> {
+        if !self.is_keyframe(payload) {
+            return None;
+        }
+        let &[_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1] = payload.get(self.len..)?.first_chunk()? else { return None };
+        let pixels = |low, high| u16::from_le_bytes([low, high]) & 0x3fff;
+        Some((pixels(w0, w1), pixels(h0, h1)))
     }
 }

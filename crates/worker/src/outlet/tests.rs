@@ -29,7 +29,7 @@ fn address(n: u16) -> Remote {
 fn packets_that_do_not_fit_another_inbox_are_counted() {
     let (mut outlet, _events) = outlet(1);
     let path = Path { socket: SocketId(0), local: IpAddr::V4(Ipv4Addr::LOCALHOST), remote: remote(1) };
-    let packet = TrunkPacket { track: TrackKey(1), codec: Codec::Vp8, extensions: ExtensionMap::default(), index: 1 };
+    let packet = TrunkPacket { track: TrackKey(1), codec: Codec::Vp8, extensions: ExtensionMap::default(), encoding: 0, index: 1 };
     let mut handed = 0;
     while outlet.tally().hand_over_drops.get() == 0 {
         outlet.hand_over(THERE, &path, &[0; 20]);
@@ -48,14 +48,14 @@ fn packets_that_do_not_fit_another_inbox_are_counted() {
 fn a_new_address_reaches_a_worker_whose_inbox_was_full() {
     let (mut outlet, _events) = outlet(1);
     while outlet.tally().message_drops.get() == 0 {
-        outlet.tell(THERE, Remote::RequestKeyframe(TrackKey(1)));
+        outlet.tell(THERE, Remote::RequestKeyframe { track: TrackKey(1), encoding: 0 });
     }
     outlet.tell(THERE, address(1));
     outlet.tell(THERE, address(2));
     assert!(outlet.is_pending());
     let inboxes = outlet.inboxes.clone();
     while let Some(message) = inboxes[1].messages.pop() {
-        assert!(matches!(message, Remote::RequestKeyframe(_)));
+        assert!(matches!(message, Remote::RequestKeyframe { .. }));
     }
     // Room again: what comes now stays behind what waits.
     outlet.tell(THERE, address(3));

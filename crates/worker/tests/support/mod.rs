@@ -12,7 +12,7 @@ use rtc_stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_USE_CANDIDATE, ATTR_USERNA
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
 use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter};
-use switchyard_forward::{Command, IceCredentials, PeerKey, ReceiverConfig, SenderConfig, TrackKey, WorkerIndex};
+use switchyard_forward::{Command, IceCredentials, PeerKey, ReceiverConfig, SenderConfig, Simulcast, TrackKey, WorkerIndex};
 use switchyard_rtp::codec::{Codec, CodecTable, MediaKind, Payload, PayloadTypes};
 use switchyard_rtp::rtp::{HeaderFields, write_header};
 use switchyard_rtp::srtp::{MasterKey, Opener, Profile, Sealer, SrtpKeys};
@@ -128,6 +128,7 @@ impl Client {
             payloads,
             extensions: extensions(),
             ssrcs: vec![(VIDEO, None)],
+            simulcast: Simulcast::Off,
             nack: true,
             transport_cc: true,
         };

@@ -18,7 +18,7 @@ use switchyard_rtp::{Extension, ExtensionMap, Header};
 
 use crate::{
     Batch, Command, Config, Event, Forwarder, IceCredentials, Origin, Path, PeerKey, Received, ReceiverConfig, Remote, Run, SenderConfig,
-    SocketId, TrackKey, TrunkPacket, Wire, WorkerIndex,
+    Simulcast, SocketId, TrackKey, TrunkPacket, Wire, WorkerIndex,
 };
 
 pub(super) const VP8: u8 = 96;
@@ -75,6 +75,8 @@ pub(super) struct Client {
     sealer: Sealer,
     opener: Opener,
     streams: BTreeMap<u32, u64>,
+    /// Header extensions that packets of an SSRC carry: id and value.
+    pub(super) named: BTreeMap<u32, Vec<(u8, &'static str)>>,
     /// Opened RTP packets: header, payload.
     pub(super) rtp: VecDeque<(Header, Vec<u8>)>,
     /// Opened RTCP compounds.
@@ -104,6 +106,8 @@ pub(super) fn extensions() -> ExtensionMap {
     map.set(Extension::Mid, 4);
     map.set(Extension::AudioLevel, 1);
     map.set(Extension::TransportSequence, 3);
+    map.set(Extension::Rid, 10);
+    map.set(Extension::RepairedRid, 11);
     map
 }
 
@@ -118,6 +122,7 @@ pub(super) fn receiver(mid: &str, kind: MediaKind, ssrc: u32) -> ReceiverConfig 
         payloads,
         extensions: extensions(),
         ssrcs: vec![(ssrc, (kind == MediaKind::Video).then_some(ssrc + 1))],
+        simulcast: Simulcast::Off,
         nack: kind == MediaKind::Video,
         transport_cc: true,
     }
@@ -172,6 +177,7 @@ impl World {
             sealer,
             opener,
             streams: BTreeMap::new(),
+            named: BTreeMap::new(),
             rtp: VecDeque::new(),
             rtcp: Vec::new(),
             ciphertexts: Vec::new(),
@@ -310,7 +316,8 @@ impl Client {
         let transport = (*index as u16).to_be_bytes();
         let level = level.map(|level| [0x80 | level]);
         let extensions = [Some((3, transport.as_slice())), level.as_ref().map(|level| (1, level.as_slice()))];
-        let header_len = write_header(&mut packet, &fields, extensions.into_iter().flatten()).unwrap();
+        let named = self.named.get(ssrc).into_iter().flatten().map(|(id, value)| (*id, value.as_bytes()));
+        let header_len = write_header(&mut packet, &fields, extensions.into_iter().flatten().chain(named)).unwrap();
         let len = header_len + payload.len();
         packet[header_len..len].copy_from_slice(payload);
         let stream = self.sealer.add_stream(*ssrc).unwrap();

@@ -65,6 +65,22 @@ fn offers() {
             once("a=mid:1\r\n", &format!("a=mid:1\r\n{}", (1..40).map(|n| format!("a=rid:{n} send\r\n")).collect::<String>())),
             TooManyStreams { section: 1 },
         ),
+        ("simulcast without streams", once("a=mid:1\r\n", "a=mid:1\r\na=simulcast:send\r\n"), Simulcast { section: 1 }),
+        ("simulcast without a value", once("a=mid:1\r\n", "a=mid:1\r\na=simulcast\r\n"), Simulcast { section: 1 }),
+        ("simulcast both ways at once", once("a=mid:1\r\n", "a=mid:1\r\na=simulcast:sendrecv q\r\n"), Simulcast { section: 1 }),
+        ("simulcast twice one way", once("a=mid:1\r\n", "a=mid:1\r\na=simulcast:send q send h\r\n"), Simulcast { section: 1 }),
+        ("simulcast twice", once("a=mid:1\r\n", "a=mid:1\r\na=simulcast:send q\r\na=simulcast:recv h\r\n"), Simulcast { section: 1 }),
+        (
+            "a stream twice in simulcast",
+            once("a=mid:1\r\n", "a=mid:1\r\na=rid:q send\r\na=simulcast:send q;q\r\n"),
+            Simulcast { section: 1 },
+        ),
+        ("a SIM group of words", once("a=mid:1\r\n", "a=mid:1\r\na=ssrc-group:SIM 1 x\r\n"), Simulcast { section: 1 }),
+        (
+            "an SSRC twice in a SIM group",
+            once("a=mid:1\r\n", "a=mid:1\r\na=ssrc:1 cname:x\r\na=ssrc-group:SIM 1 1\r\n"),
+            Simulcast { section: 1 },
+        ),
         (
             "a payload type of two codecs",
             once("a=rtpmap:97 rtx/90000", "a=rtpmap:96 H264/90000"),

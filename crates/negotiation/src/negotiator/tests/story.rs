@@ -98,13 +98,58 @@ fn firefoxs_first_offer_is_answered_though_it_is_bundle_only_and_has_no_h264() {
 }
 
 #[test]
-fn simulcast_is_read_and_not_accepted() {
+fn simulcast_by_rid_is_taken_up_and_offered_again() {
     for offer in [CHROMIUM_SIMULCAST, FIREFOX_SIMULCAST] {
         let mut server = negotiator();
         let answer = server.handle_offer(offer, no_restart).unwrap().unwrap();
-        assert!(!answer.contains("simulcast") && !answer.contains("a=rid"));
-        assert!(server.receivers().iter().any(|receiver| receiver.rids == ["q", "h", "f"]));
+        server.set_slots(1);
+        let again = server.poll_offer().unwrap().sdp;
+        for sdp in [answer, again] {
+            let (sections, line) = (blocks(&sdp), &"a=simulcast:recv q;h;f");
+            let camera = sections.iter().find(|block| block.contains(line)).expect("a line that receives simulcast");
+            assert!(["a=rid:q recv", "a=rid:h recv", "a=rid:f recv"].iter().all(|rid| camera.contains(rid)));
+            for extension in [Extension::Mid, Extension::Rid, Extension::RepairedRid] {
+                assert!(attributes(camera, "extmap").any(|value| value.ends_with(extension.uri())), "{extension:?}");
+            }
+            assert!(camera.iter().any(|line| line.contains("x-google-start-bitrate=2500")));
+            assert_eq!(sdp.matches("a=simulcast").count(), 1);
+        }
+        assert!(server.receivers().iter().any(|receiver| receiver.simulcast.rids() == ["q", "h", "f"]));
     }
+}
+
+#[test]
+fn what_is_sent_at_once_is_told_apart_by_rid_or_by_ssrc() {
+    let rids = |rids: &[&str]| Simulcast::Rids(rids.iter().map(|rid| (*rid).to_owned()).collect());
+    let sim =
+        "a=ssrc:1 cname:x\r\na=ssrc:2 cname:x\r\na=ssrc:3 cname:x\r\na=ssrc:4 cname:x\r\na=ssrc-group:FID 2 4\r\na=ssrc-group:SIM 3 2 1";
+    let table = [
+        ("all of it", "a=simulcast:send q;h;f", rids(&["q", "h", "f"])),
+        ("another order", "a=simulcast:send f;q", rids(&["f", "q"])),
+        ("paused", "a=simulcast:send ~q;h;~f", rids(&["q", "h", "f"])),
+        ("alternatives", "a=simulcast:send x,h;q,f", rids(&["h", "q"])),
+        ("both ways", "a=simulcast:recv 1;2 send q;h", rids(&["q", "h"])),
+        ("unknown ones", "a=simulcast:send x;y", Simulcast::Off),
+        ("one too many", "a=rid:e send\r\na=simulcast:send e;q;h;f", rids(&["e", "q", "h"])),
+        ("no simulcast", "a=x", Simulcast::Off),
+        ("a SIM group", sim, Simulcast::Ssrcs),
+        ("a SIM group of one", "a=ssrc:1 cname:x\r\na=ssrc-group:SIM 1 9", Simulcast::Off),
+    ];
+    for (what, lines, expected) in table {
+        let mut server = negotiator();
+        let offer = CHROMIUM_SIMULCAST.replace("a=simulcast:send q;h;f", lines);
+        server.handle_offer(&offer, no_restart).unwrap();
+        let camera = server.receivers().iter().find(|receiver| receiver.kind == MediaKind::Video).unwrap();
+        assert_eq!(camera.simulcast, expected, "{what}");
+        if lines == sim {
+            let pairs: Vec<_> = camera.ssrcs.iter().map(|pair| (pair.ssrc, pair.rtx)).collect();
+            assert_eq!(pairs, [(3, None), (2, Some(4)), (1, None)], "in the group's order");
+        }
+    }
+    let mut server = negotiator();
+    let offer: String = CHROMIUM_SIMULCAST.split_inclusive('\n').filter(|line| !line.contains("sdes:rtp-stream-id")).collect();
+    let answer = server.handle_offer(&offer, no_restart).unwrap().unwrap();
+    assert!(!answer.contains("simulcast"), "no packet could say its RID");
 }
 
 #[test]

@@ -95,6 +95,11 @@ fn vp8_picture_ids_are_found_and_rewritten() {
     assert_eq!(Descriptor::parse(&payload).unwrap().picture_id.unwrap().value, 0x7ffe);
     assert_eq!(payload[4], 0x44, "only the id changes");
 
+    let keyframe = [0x90, 0x10, 0x05, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x00, 0x45, 0xd0, 0x02];
+    let descriptor = Descriptor::parse(&keyframe).unwrap();
+    assert_eq!((descriptor.key_index, descriptor.size(&keyframe)), (Some((5, 2)), Some((1280, 720))), "without the scaling bits");
+    assert_eq!(descriptor.size(&keyframe[..12]), None);
+
     let mut short = [0x90, 0x80, 0x11, 0x50];
     let id = Descriptor::parse(&short).unwrap().picture_id.unwrap();
     id.write(&mut short, 0x1ff);

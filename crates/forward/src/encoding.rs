@@ -1,0 +1,202 @@
+//! One encoding of a published track: what was kept of it, what is asked for, what it measures.
+
+use std::time::{Duration, Instant};
+
+use switchyard_rtp::ExtensionMap;
+
+use crate::clock::TrackClock;
+use crate::history::History;
+use crate::keyframes::Keyframes;
+use crate::layers::FrameInfo;
+
+/// An encoding has stopped when nothing came of it for this long …
+const STOPPED: Duration = Duration::from_millis(700);
+/// … while another brought this many frames: a screen's high encoding may have a sixth of the frames of its low one.
+const FRAMES_MEANWHILE: u32 = 12;
+/// Between two looks at the bytes: long enough for a rate that one large frame does not double.
+const MEASURE: Duration = Duration::from_millis(500);
+/// Spatial and temporal layers measured apart; what is above counts as the highest.
+pub(crate) const SPATIAL: usize = 3;
+pub(crate) const TEMPORAL: usize = 4;
+
+/// One encoding of a track.
+#[derive(Debug)]
+pub(crate) struct Encoding {
+    /// Made when the first subscriber who may ask for lost packets is to get it.
+    pub(crate) history: Option<History>,
+    /// The header extension ids of what is in there.
+    pub(crate) extensions: Option<ExtensionMap>,
+    pub(crate) clock: Option<TrackClock>,
+    pub(crate) keyframes: Keyframes,
+    /// The packets of the batch at hand, by their place in it.
+    pub(crate) batch: Vec<u32>,
+    /// In pixels, as the last keyframe said.
+    pub(crate) size: Option<(u16, u16)>,
+    /// When the last packet came, while any do.
+    heard: Option<Instant>,
+    /// Frames of other encodings since then.
+    meanwhile: u32,
+    pub(crate) rates: Rates,
+}
+
+impl Encoding {
+    pub(crate) fn new() -> Self {
+        Self {
+            history: None,
+            extensions: None,
+            clock: None,
+            keyframes: Keyframes::new(),
+            batch: Vec::new(),
+            size: None,
+            heard: None,
+            meanwhile: 0,
+            rates: Rates::default(),
+        }
+    }
+
+    /// What is known of it; `size` stands for that of an encoding that has said none.
+    pub(crate) fn view(&self, size: (u16, u16)) -> EncodingView {
+        EncodingView { live: self.is_live(), size: self.size.unwrap_or(size), rates: self.rates }
+    }
+
+    /// Whether packets come.
+    pub(crate) fn is_live(&self) -> bool {
+        self.heard.is_some()
+    }
+
+    /// A packet has come; whether none did before.
+    pub(crate) fn hear(&mut self, now: Instant, frame: &FrameInfo, bytes: usize) -> bool {
+        self.meanwhile = 0;
+        self.rates.add(frame, bytes);
+        let resized = frame.size.is_some() && self.size != frame.size;
+        self.size = frame.size.or(self.size);
+        self.heard.replace(now).is_none() || resized
+    }
+
+    /// Another encoding began a frame.
+    pub(crate) fn miss(&mut self) {
+        self.meanwhile = self.meanwhile.saturating_add(1);
+    }
+
+    /// Whether it has just been found to have stopped.
+    pub(crate) fn look(&mut self, now: Instant) -> bool {
+        let silent = self.heard.is_some_and(|heard| now.saturating_duration_since(heard) >= STOPPED);
+        let stopped = silent && self.meanwhile >= FRAMES_MEANWHILE;
+        if stopped {
+            self.forget_heard();
+        }
+        stopped
+    }
+
+    /// Whether packets come is to be seen anew.
+    pub(crate) fn forget_heard(&mut self) {
+        (self.heard, self.meanwhile) = (None, 0);
+    }
+}
+
+/// An encoding as whoever divides bandwidth sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodingView {
+    /// Whether packets come; one that nobody wants may be stopped, and comes when it is wanted again.
+    pub live: bool,
+    /// In pixels, as its last keyframe said; until one did, a guess.
+    pub size: (u16, u16),
+    rates: Rates,
+}
+
+impl EncodingView {
+    /// Bits a second of everything up to a spatial and a temporal layer, RTP headers included, smoothed over a second; of an encoding that has stopped what it
+    /// took before is gone.
+    pub fn bit_rate(&self, spatial: u8, temporal: u8) -> u64 {
+        self.rates.up_to(spatial, temporal)
+    }
+}
+
+/// What an encoding takes, layer by layer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rates {
+    bytes: [[u32; TEMPORAL]; SPATIAL],
+    since: Option<Instant>,
+    bits_per_second: [[u32; TEMPORAL]; SPATIAL],
+}
+
+impl Rates {
+    fn add(&mut self, frame: &FrameInfo, bytes: usize) {
+        let (spatial, temporal) = (usize::from(frame.spatial).min(SPATIAL - 1), usize::from(frame.temporal).min(TEMPORAL - 1));
+        let sum = &mut self.bytes[spatial][temporal];
+        *sum = sum.saturating_add(bytes as u32);
+    }
+
+    /// Measures, if it is time to.
+    pub(crate) fn look(&mut self, now: Instant) {
+        let Some(since) = self.since else {
+            self.since = Some(now);
+            return;
+        };
+        let elapsed = now.saturating_duration_since(since);
+        if elapsed < MEASURE {
+            return;
+        }
+        self.since = Some(now);
+        for (bytes, rate) in self.bytes.iter_mut().flatten().zip(self.bits_per_second.iter_mut().flatten()) {
+            let sample = u64::from(std::mem::take(bytes)) * 8_000 / elapsed.as_millis().max(1) as u64;
+            // Half of it is new each time; at first all of it.
+            let smooth = if *rate == 0 { sample } else { (u64::from(*rate) + sample) / 2 };
+            *rate = u32::try_from(smooth).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Bits a second of everything up to a layer, RTP headers included.
+    fn up_to(&self, spatial: u8, temporal: u8) -> u64 {
+        let part = self.bits_per_second.iter().take(usize::from(spatial) + 1);
+        part.flat_map(|rates| rates.iter().take(usize::from(temporal) + 1)).map(|&rate| u64::from(rate)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(temporal: u8) -> FrameInfo {
+        FrameInfo { temporal, ..FrameInfo::default() }
+    }
+
+    #[test]
+    fn the_rate_of_a_layer_is_that_of_all_it_needs() {
+        let start = Instant::now();
+        let mut rates = Rates::default();
+        rates.look(start);
+        for _ in 0..10 {
+            rates.add(&at(0), 1_000);
+            rates.add(&at(1), 500);
+            rates.add(&at(6), 250);
+        }
+        rates.look(start + MEASURE / 2);
+        assert_eq!(rates.up_to(7, 7), 0, "not yet");
+        rates.look(start + MEASURE);
+        assert_eq!([0, 1, 2, 3, 7].map(|temporal| rates.up_to(7, temporal)), [160_000, 240_000, 240_000, 280_000, 280_000]);
+        for halves in 1..=4 {
+            rates.look(start + MEASURE * (halves + 1));
+            assert_eq!(rates.up_to(0, 0), 160_000 >> halves, "what stops is forgotten");
+        }
+    }
+
+    #[test]
+    fn an_encoding_has_stopped_when_others_go_on_without_it() {
+        let start = Instant::now();
+        let mut encoding = Encoding::new();
+        assert!(!encoding.is_live());
+        assert!(encoding.hear(start, &at(0), 100) && !encoding.hear(start, &at(0), 100));
+        let later = start + STOPPED * 3;
+        assert!(!encoding.look(later), "nobody sends");
+        for _ in 0..FRAMES_MEANWHILE {
+            encoding.miss();
+        }
+        assert!(!encoding.look(start + STOPPED / 2), "too soon to tell");
+        assert!(encoding.look(later) && !encoding.is_live());
+        assert!(!encoding.look(later), "told once");
+        assert!(encoding.hear(later, &at(0), 100), "it is back");
+        let resized = FrameInfo { size: Some((640, 360)), ..at(0) };
+        assert!(encoding.hear(later, &resized, 100) && !encoding.hear(later, &resized, 100));
+    }
+}

@@ -1,0 +1,169 @@
+//! Who gets the packets of a batch: other workers over the trunk, and every subscriber of this one's.
+
+use std::time::Instant;
+
+use switchyard_rtp::codec::Codec;
+use switchyard_rtp::{ExtensionMap, Header, ParsedExtensions};
+
+use crate::drops::Drop;
+use crate::forwarder::{Forwarder, schedule};
+use crate::layers::{FrameInfo, Source};
+use crate::sender::{Packet, Passed};
+use crate::{TrunkPacket, Wire};
+
+/// Packets of one batch are padded to the longest of their run if they lack at most this many bytes, so that the run can leave at once.
+const MAX_PAD: usize = 8;
+
+/// A packet of the batch at hand, opened and about to be fanned out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    pub(super) start: usize,
+    pub(super) len: usize,
+    pub(super) header: Header,
+    pub(super) index: u64,
+    /// Below [`crate::MAX_ENCODINGS`].
+    pub(super) encoding: u8,
+    pub(super) codec: Codec,
+    pub(super) frame: FrameInfo,
+    pub(super) extensions: ParsedExtensions,
+    /// Needed where the packet has to cross the trunk.
+    pub(super) map: ExtensionMap,
+    pub(super) pad: u8,
+}
+
+impl Forwarder {
+    /// Puts what other workers' subscribers get on the trunk, so that those workers are at it while this one serves its own.
+    pub(super) fn cross(&self, bytes: &[u8], wire: &mut impl Wire) {
+        for track in self.touched.iter().map(|&index| &self.tracks[index]) {
+            for crossing in &track.trunks {
+                for ready in track.encodings.iter().flat_map(|encoding| &encoding.batch).map(|&at| &self.ready[at as usize]) {
+                    let Ready { encoding, codec, index, map: extensions, .. } = *ready;
+                    let header = TrunkPacket { track: track.key, codec, extensions, encoding, index };
+                    wire.trunk(crossing.to, &header, &bytes[ready.start..ready.start + ready.len]);
+                }
+            }
+        }
+        wire.deliver();
+    }
+
+    /// Sends what the batch brought to everyone who gets it: by track, by subscriber, so that what goes to one destination leaves as a run.
+    pub(super) fn fan_out(&mut self, now: Instant, bytes: &[u8], wire: &mut impl Wire) {
+        while let Some(index) = self.touched.pop() {
+            if std::mem::take(&mut self.tracks[index].changed) {
+                self.aim_all(index);
+            }
+            let track = &mut self.tracks[index];
+            for encoding in &track.encodings {
+                level(&mut self.ready, &encoding.batch);
+            }
+            for subscriber in &track.subscribers {
+                let Some(peer) = self.peers.get_mut(subscriber.peer) else { continue };
+                let Some(path) = peer.agent.egress() else {
+                    self.drops.count(Drop::NoPath);
+                    continue;
+                };
+                let is_lossy = peer.lossy_until.is_some_and(|until| until > now);
+                let (Some(sealer), Some(Some(sender))) = (&mut peer.sealer, peer.senders.get_mut(usize::from(subscriber.sender))) else {
+                    self.drops.count(Drop::NoKeys);
+                    continue;
+                };
+                for encoding in sender.wants() {
+                    let source = Source { track: track.key, encoding };
+                    let Some(batch) = track.encodings.get(usize::from(encoding)).map(|encoding| &encoding.batch) else { continue };
+                    for ready in batch.iter().map(|&at| &self.ready[at as usize]) {
+                        let packet = ready.packet(&bytes[ready.start..ready.start + ready.len]);
+                        match sender.forward(now, source, &packet, &track.encodings, sealer, self.egress.room(wire)) {
+                            Ok(len) => {
+                                let copy = if is_lossy { sender.repeat(&self.egress.room(wire)[..len]) } else { None };
+                                self.egress.commit(&path, len);
+                                if let Some(copy) = copy {
+                                    self.egress.datagram(&path, copy, wire);
+                                }
+                            }
+                            Err(drop) => self.drops.count(drop),
+                        }
+                    }
+                }
+                if sender.report_due {
+                    self.reports.push((subscriber.peer, subscriber.sender));
+                }
+                if let Some(encoding) = sender.needs_keyframe()
+                    && let Some(keyframes) = track.encodings.get_mut(usize::from(encoding)).map(|encoding| &mut encoding.keyframes)
+                    && !keyframes.wanted()
+                {
+                    keyframes.request();
+                    self.keyframes.push((index, encoding));
+                    schedule(&mut self.next_tick, now);
+                }
+            }
+            for encoding in &mut track.encodings {
+                encoding.batch.clear();
+            }
+        }
+        self.ready.clear();
+    }
+}
+
+/// Pads the packets of one batch so that neighbours are of equal length where a few bytes do it. Chromium splits a frame into packets that
+/// differ by a byte, the shorter first; a run ends with the first packet that is shorter than the one before.
+fn level(ready: &mut [Ready], batch: &[u32]) {
+    let mut rest = batch;
+    while let Some(&first) = rest.first() {
+        let shape = |at: u32| {
+            let extensions = &ready[at as usize].extensions;
+            let descriptor = extensions.dependency_descriptor.map(|at| at.range().len());
+            (extensions.audio_level.is_some(), extensions.abs_capture_time.map(|time| time.as_bytes().len()), descriptor)
+        };
+        let size = |at: u32| ready[at as usize].payload_len();
+        let (mut low, mut high, mut count) = (size(first), size(first), 1);
+        while let Some(&next) = rest.get(count) {
+            let (lower, higher) = (low.min(size(next)), high.max(size(next)));
+            if higher - lower > MAX_PAD || shape(next) != shape(first) {
+                break;
+            }
+            (low, high, count) = (lower, higher, count + 1);
+        }
+        let (run, after) = rest.split_at(count);
+        // The last of a run may be the shortest.
+        for &at in &run[..count - 1] {
+            let ready = &mut ready[at as usize];
+            ready.pad = (high - ready.payload_len()) as u8;
+        }
+        rest = after;
+    }
+}
+
+impl Ready {
+    fn payload_len(&self) -> usize {
+        self.header.payload(self.len).len()
+    }
+
+    fn packet<'a>(&'a self, bytes: &'a [u8]) -> Packet<'a> {
+        packet_of(bytes, &self.header, self.index, self.codec, &self.frame, &self.extensions, self.pad)
+    }
+}
+
+pub(super) fn packet_of<'a>(
+    bytes: &'a [u8],
+    header: &Header,
+    index: u64,
+    codec: Codec,
+    frame: &FrameInfo,
+    extensions: &'a ParsedExtensions,
+    pad: u8,
+) -> Packet<'a> {
+    Packet {
+        marker: header.marker,
+        timestamp: header.timestamp,
+        index,
+        codec,
+        frame: *frame,
+        payload: bytes.get(header.payload(bytes.len())).unwrap_or_default(),
+        passed: Passed {
+            audio_level: extensions.audio_level.map(|level| [level]),
+            capture_time: extensions.abs_capture_time.as_ref().map(|time| time.as_bytes()),
+            dependency_descriptor: extensions.dependency_descriptor.and_then(|at| at.of(bytes)),
+        },
+        pad,
+    }
+}
