@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use switchyard_rtp::ExtensionMap;
+use switchyard_rtp::codec::dependency::Structure;
+use switchyard_rtp::{Codec, ExtensionMap};
 
 use crate::clock::TrackClock;
 use crate::history::History;
@@ -30,6 +31,8 @@ pub(crate) struct Encoding {
     pub(crate) keyframes: Keyframes,
     /// The packets of the batch at hand, by their place in it.
     pub(crate) batch: Vec<u32>,
+    /// What dependency descriptors refer to, as the last keyframe said.
+    pub(crate) structure: Option<Box<Structure>>,
     /// In pixels, as the last keyframe said.
     pub(crate) size: Option<(u16, u16)>,
     /// When the last packet came, while any do.
@@ -47,6 +50,7 @@ impl Encoding {
             clock: None,
             keyframes: Keyframes::new(),
             batch: Vec::new(),
+            structure: None,
             size: None,
             heard: None,
             meanwhile: 0,
@@ -57,6 +61,14 @@ impl Encoding {
     /// What is known of it; `size` stands for that of an encoding that has said none.
     pub(crate) fn view(&self, size: (u16, u16)) -> EncodingView {
         EncodingView { live: self.is_live(), size: self.size.unwrap_or(size), rates: self.rates }
+    }
+
+    /// Reads what a packet says of its frame.
+    pub(crate) fn read(&mut self, codec: Codec, payload: &[u8], descriptor: Option<&[u8]>) -> FrameInfo {
+        if let Some(structure) = descriptor.and_then(Structure::parse) {
+            self.structure = Some(Box::new(structure));
+        }
+        FrameInfo::read(codec, payload, descriptor, self.structure.as_deref())
     }
 
     /// Whether packets come.

@@ -23,7 +23,6 @@ use crate::drops::{Drop, Drops};
 use crate::egress::Egress;
 use crate::encoding::EncodingView;
 use crate::history::{Depth, History};
-use crate::layers::FrameInfo;
 use crate::peer::Peer;
 use crate::track::{Home, Subscriber, Track};
 use crate::{Batch, Event, Origin, Path, PeerKey, Received, Remote, TrackKey, TrunkPacket, Wire, WorkerIndex};
@@ -267,6 +266,8 @@ impl Forwarder {
             self.restart_encoding(track, ingested.encoding);
         }
         let descriptor = ingested.extensions.dependency_descriptor.and_then(|at| at.of(packet));
+        let encoding = &mut self.tracks[track].encodings[usize::from(ingested.encoding)];
+        let frame = encoding.read(ingested.codec, &packet[ingested.header.payload(packet.len())], descriptor);
         let ready = Ready {
             start: start + ingested.skip,
             len: ingested.len,
@@ -274,7 +275,7 @@ impl Forwarder {
             index: ingested.index,
             encoding: ingested.encoding,
             codec: ingested.codec,
-            frame: FrameInfo::read(ingested.codec, &packet[ingested.header.payload(packet.len())], descriptor),
+            frame,
             extensions: ingested.extensions,
             map,
             pad: 0,
@@ -289,7 +290,8 @@ impl Forwarder {
         let header = Header::parse(bytes).map_err(|_| Drop::Malformed)?;
         let extensions = trunk.extensions.parse(&header, bytes);
         let descriptor = extensions.dependency_descriptor.and_then(|at| at.of(bytes));
-        let frame = FrameInfo::read(trunk.codec, &bytes[header.payload(bytes.len())], descriptor);
+        let encoding = &mut self.tracks[track].encodings[usize::from(trunk.encoding)];
+        let frame = encoding.read(trunk.codec, &bytes[header.payload(bytes.len())], descriptor);
         let ready = Ready {
             start: received.start,
             len: bytes.len(),

@@ -5,7 +5,7 @@ mod rewriter;
 mod selector;
 mod target;
 
-pub(crate) use codec::FrameInfo;
+pub(crate) use codec::{Dependencies, FrameInfo};
 pub(crate) use rewriter::{Placed, Rewriter, Source};
 pub(crate) use selector::{Choice, Selector};
 pub(crate) use target::{Candidate, resolve};

@@ -31,7 +31,7 @@ pub(crate) struct Packet<'a> {
     /// The publisher's extended sequence number.
     pub(crate) index: u64,
     pub(crate) codec: Codec,
-    pub(crate) frame: FrameInfo,
+    pub(crate) frame: &'a FrameInfo,
     /// Without header and padding.
     pub(crate) payload: &'a [u8],
     pub(crate) passed: Passed<'a>,
@@ -172,18 +172,18 @@ impl Sender {
         let placed = if is_current && self.rewriter.is_late(packet.index) {
             self.rewriter.place_late(packet.index).ok_or(Drop::BeforeSwitch)?
         } else {
-            match self.selector.choose(from.encoding, &packet.frame) {
+            match self.selector.choose(from.encoding, packet.frame) {
                 Choice::Forward => {}
                 Choice::Begin => self.begin(now, from, packet, encodings),
                 Choice::Skip => {
-                    self.rewriter.skip(packet.index, packet.timestamp);
+                    self.rewriter.skip(packet.index, packet.timestamp, packet.frame);
                     return Err(Drop::LeftOut);
                 }
                 Choice::Other => return Err(Drop::OtherEncoding),
                 Choice::Awaits => return Err(Drop::AwaitsKeyframe),
             }
             let layer = self.selector.current().ok_or(Drop::NotRouted)?;
-            self.rewriter.place(packet.index, packet.timestamp, &packet.frame, layer).ok_or(Drop::NotRouted)?
+            self.rewriter.place(packet.index, packet.timestamp, packet.frame, layer).ok_or(Drop::NotRouted)?
         };
         let Placed { index, shift, .. } = placed;
         let timestamp = packet.timestamp.wrapping_add(shift.timestamp);
@@ -221,7 +221,7 @@ impl Sender {
         before: &[u8],
         room: &mut [u8],
     ) -> Result<(usize, usize), Drop> {
-        let included = placed.layer.includes(&packet.frame);
+        let included = placed.layer.includes(packet.frame);
         let mut copy = None;
         let mut passed = packet.passed;
         if let Some(descriptor) = passed.dependency_descriptor.filter(|_| placed.shift.frame != 0) {
@@ -381,9 +381,10 @@ impl Sender {
 }
 
 impl Placed {
-    /// Whether the packet ends a picture as the subscriber gets it.
+    /// Whether the packet ends a picture as the subscriber gets it: with the highest spatial layer that it gets, or with one below if the publisher sends no more.
     fn marker(&self, packet: &Packet<'_>) -> bool {
-        packet.marker && self.layer.includes(&packet.frame)
+        let ends = packet.marker || packet.frame.ends && packet.frame.spatial == self.layer.spatial;
+        ends && self.layer.includes(packet.frame)
     }
 }
 

@@ -1,8 +1,12 @@
 //! The codecs the server forwards, as small integers: a packet's payload type is looked up once on each side.
 //! And how to tell from a packet what the forwarder needs to know of its payload.
 
+mod bits;
+pub mod dependency;
 mod frame;
+pub mod h264;
 pub mod vp8;
+pub mod vp9;
 
 pub use frame::{DependencyHeader, is_keyframe, starts_frame};
 

@@ -280,7 +280,7 @@ impl Forwarder {
         for (index, codec, bytes) in voice.word(now).filter(|(index, ..)| *index >= sent) {
             let Ok(header) = Header::parse(bytes) else { continue };
             let extensions = map.parse(&header, bytes);
-            let frame = FrameInfo::read(codec, bytes, None);
+            let frame = FrameInfo::read(codec, bytes, None, None);
             let packet = packet_of(bytes, &header, index, codec, &frame, &extensions, 0);
             let source = Source { track: track.key, encoding: 0 };
             match sender.forward(now, source, &packet, &track.encodings, sealer, self.egress.room(wire)) {

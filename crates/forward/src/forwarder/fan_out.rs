@@ -148,7 +148,7 @@ pub(super) fn packet_of<'a>(
     header: &Header,
     index: u64,
     codec: Codec,
-    frame: &FrameInfo,
+    frame: &'a FrameInfo,
     extensions: &'a ParsedExtensions,
     pad: u8,
 ) -> Packet<'a> {
@@ -157,7 +157,7 @@ pub(super) fn packet_of<'a>(
         timestamp: header.timestamp,
         index,
         codec,
-        frame: *frame,
+        frame,
         payload: bytes.get(header.payload(bytes.len())).unwrap_or_default(),
         passed: Passed {
             audio_level: extensions.audio_level.map(|level| [level]),

@@ -98,7 +98,8 @@ impl Forwarder {
         let header = Header::parse(bytes).map_err(|_| Drop::Malformed)?;
         let extensions = map.parse(&header, bytes);
         let descriptor = extensions.dependency_descriptor.and_then(|at| at.of(bytes));
-        let frame = FrameInfo::read(codec, bytes.get(header.payload(bytes.len())).unwrap_or_default(), descriptor);
+        let frame =
+            FrameInfo::read(codec, bytes.get(header.payload(bytes.len())).unwrap_or_default(), descriptor, encoding.structure.as_deref());
         let packet = packet_of(bytes, &header, original, codec, &frame, &extensions, 0);
         let len = sender.retransmit(&placed, &packet, sealer, self.egress.room(wire))?;
         self.egress.commit(&path, len);

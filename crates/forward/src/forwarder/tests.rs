@@ -5,5 +5,6 @@ mod indices;
 mod media;
 mod simulcast;
 mod sound;
+mod svc;
 mod voices;
 mod world;

@@ -2,15 +2,19 @@
 //! changes.
 
 mod vp8;
+mod vp9;
 
 use switchyard_rtp::Codec;
-use switchyard_rtp::codec::{is_keyframe, starts_frame};
+use switchyard_rtp::codec::dependency::{Descriptor, Structure};
+use switchyard_rtp::codec::{h264, is_keyframe, starts_frame};
 
 /// What the selector and the rewriter need to know of a packet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FrameInfo {
-    /// The packet begins a frame.
+    /// The packet begins a frame, of one spatial layer.
     pub(crate) starts: bool,
+    /// The packet ends a frame, if that is said elsewhere than in the marker.
+    pub(crate) ends: bool,
     /// A decoder can begin here.
     pub(crate) keyframe: bool,
     /// The spatial layer, from 0.
@@ -19,19 +23,47 @@ pub(crate) struct FrameInfo {
     pub(crate) temporal: u8,
     /// The frame refers to no other of its temporal layer or of one between it and the lowest, nor does any that follows: one may move up here.
     pub(crate) sync: bool,
+    /// No picture that follows refers to one before this of a higher temporal layer than this one's: one may move up after it.
+    pub(crate) opens: bool,
+    /// The frame refers to no picture before: one may move up to its spatial layer from the one below.
+    pub(crate) intra: bool,
+    /// What a dependency descriptor says; then the three above don't count.
+    pub(crate) dependencies: Option<Dependencies>,
     /// What a keyframe says of its size in pixels.
     pub(crate) size: Option<(u16, u16)>,
     pub(crate) numbers: Numbers,
 }
 
+/// What a dependency descriptor says of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dependencies {
+    /// The frame's number.
+    pub(crate) number: u16,
+    /// The layers one may switch to here, if the frame can be decoded: bit spatial × 8 + temporal.
+    pub(crate) switches: u32,
+    /// The frames needed, the lowest bit for the one before; `None`: one too far back to know.
+    pub(crate) needs: Option<u128>,
+}
+
 impl FrameInfo {
-    /// Reads the beginning of a payload, and the dependency descriptor if there is one.
-    pub(crate) fn read(codec: Codec, payload: &[u8], descriptor: Option<&[u8]>) -> Self {
+    /// Reads the beginning of a payload, and the dependency descriptor if there is one, which refers to `structure`.
+    pub(crate) fn read(codec: Codec, payload: &[u8], descriptor: Option<&[u8]>, structure: Option<&Structure>) -> Self {
         let mut info = match codec {
             Codec::Vp8 => vp8::read(payload),
-            _ => Self { starts: starts_frame(codec, payload, descriptor), ..Self::default() },
+            Codec::Vp9Profile0 | Codec::Vp9Profile2 => vp9::read(payload),
+            Codec::Opus | Codec::Red | Codec::Av1 => Self { starts: starts_frame(codec, payload, descriptor), ..Self::default() },
+            _ => Self { starts: starts_frame(codec, payload, descriptor), size: h264::size(payload), ..Self::default() },
         };
         info.keyframe = is_keyframe(codec, payload, descriptor);
+        if let Some(structure) = structure
+            && let Some(said) = descriptor.and_then(|descriptor| Descriptor::parse(descriptor, structure))
+        {
+            (info.starts, info.ends, info.spatial, info.temporal) = (said.starts_frame, said.ends_frame, said.spatial, said.temporal);
+            info.dependencies = Some(Dependencies { number: said.number, switches: said.switches, needs: said.needs });
+            if info.keyframe {
+                info.size = structure.size().or(info.size);
+            }
+        }
         info.numbers.frame = descriptor.and_then(|descriptor| Some(u16::from_be_bytes([*descriptor.get(1)?, *descriptor.get(2)?])));
         info
     }
@@ -42,6 +74,8 @@ impl FrameInfo {
 pub(crate) struct Numbers {
     /// 15 bits, or 7.
     pub(crate) picture: Option<Number>,
+    /// Receivers wait for every picture id. Otherwise frames name others by the difference of theirs, which has to stay.
+    pub(crate) dense: bool,
     /// VP8's and VP9's index of frames of the lowest temporal layer.
     pub(crate) base: Option<Number>,
     /// VP8's index of keyframes: 5 bits.
@@ -169,10 +203,10 @@ mod tests {
     fn a_new_source_follows_what_was_sent() {
         let number = |value, bits| Some(Number { value, at: 0, bits });
         let mut sent = Sent::default();
-        let first = Numbers { picture: number(0x7fff, 15), base: number(255, 8), key: number(31, 5), frame: Some(65_535) };
+        let first = Numbers { picture: number(0x7fff, 15), dense: true, base: number(255, 8), key: number(31, 5), frame: Some(65_535) };
         assert_eq!(sent.follow(&first, Shift::default()), Shift::default(), "the first keeps its own");
         sent.note(&first, &Shift::default());
-        let other = Numbers { picture: number(100, 15), base: number(7, 8), key: number(2, 5), frame: Some(9) };
+        let other = Numbers { picture: number(100, 15), dense: true, base: number(7, 8), key: number(2, 5), frame: Some(9) };
         let shift = sent.follow(&other, Shift { timestamp: 5, ..Shift::default() });
         assert_eq!((100 + u32::from(shift.picture)) & 0x7fff, 0);
         assert_eq!((7 + u32::from(shift.base)) & 0xff, 0);

@@ -150,7 +150,7 @@ impl Rewriter {
     }
 
     /// The newest packet is left out on purpose: the next takes its number.
-    pub(crate) fn skip(&mut self, index: u64, timestamp: u32) {
+    pub(crate) fn skip(&mut self, index: u64, timestamp: u32, frame: &FrameInfo) {
         let is_whole = timestamp != self.newest;
         (self.head, self.newest) = (index + 1, timestamp);
         if self.segments.capacity() < SEGMENTS {
@@ -159,7 +159,7 @@ impl Rewriter {
         let Some(to) = self.segments.back().map(|segment| segment.to + (index - segment.from)) else { return };
         let segment = self.cut(index);
         (segment.from, segment.to) = (index + 1, to);
-        if is_whole {
+        if is_whole && frame.numbers.dense {
             segment.shift.picture = segment.shift.picture.wrapping_sub(1);
         }
     }

@@ -1,9 +1,9 @@
-//! Which packets a subscriber gets: between encodings at keyframes only, between temporal layers up at a frame that allows it and down at any.
+//! Which packets a subscriber gets: between encodings at keyframes only, between layers up at a frame that allows it and down at any picture.
 
 #[cfg(test)]
 mod tests;
 
-use super::{FrameInfo, Layer, MAX_ENCODINGS};
+use super::{Dependencies, FrameInfo, Layer, MAX_ENCODINGS};
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,9 @@ pub(crate) struct Selector {
     /// A bit for each encoding that may be sent until the target's comes.
     begin: u8,
     current: Option<Layer>,
+    /// The frames sent, by the dependency descriptor's numbers: the newest, and a bit for each of those up to it, the lowest for itself.
+    newest: u16,
+    sent: u128,
 }
 
 impl Selector {
@@ -68,6 +71,14 @@ impl Selector {
         first.into_iter().chain(second).chain(others)
     }
 
+    /// A frame is sent.
+    fn note(&mut self, frame: &FrameInfo) {
+        let Some(Dependencies { number, .. }) = frame.dependencies.filter(|_| frame.starts) else { return };
+        let ahead = number.wrapping_sub(self.newest);
+        let before = if self.sent == 0 { 0 } else { self.sent.checked_shl(u32::from(ahead)).unwrap_or(0) };
+        (self.newest, self.sent) = (number, before | 1);
+    }
+
     /// What becomes of a packet that is newer than every one of its encoding before.
     pub(crate) fn choose(&mut self, encoding: u8, frame: &FrameInfo) -> Choice {
         let Some(target) = self.target else {
@@ -77,9 +88,14 @@ impl Selector {
         match &mut self.current {
             Some(current) if current.encoding == encoding => {
                 if frame.starts && target.encoding == encoding {
-                    settle(current, &target, frame);
+                    let decodable = frame.dependencies.is_some_and(|it| can_decode(self.newest, self.sent, &it));
+                    settle(current, &target, frame, decodable);
                 }
-                if current.includes(frame) { Choice::Forward } else { Choice::Skip }
+                if !current.includes(frame) {
+                    return Choice::Skip;
+                }
+                self.note(frame);
+                Choice::Forward
             }
             current => {
                 let wanted = encoding == target.encoding || current.is_none() && self.begin >> encoding & 1 == 1;
@@ -91,18 +107,62 @@ impl Selector {
                 }
                 let layer = if encoding == target.encoding { target } else { Layer::all_of(encoding) };
                 *current = Some(layer);
+                self.sent = 0;
+                self.note(frame);
                 Choice::Begin
             }
         }
     }
 }
 
-/// Moves towards the target where `frame` allows it.
-fn settle(current: &mut Layer, target: &Layer, frame: &FrameInfo) {
-    current.temporal = current.temporal.min(target.temporal);
+/// Whether all that a frame needs is among the frames sent.
+fn can_decode(newest: u16, sent: u128, frame: &Dependencies) -> bool {
+    let ahead = frame.number.wrapping_sub(newest);
+    let Some(needs) = frame.needs else { return false };
+    // Bit 0 of what was sent becomes that of the frame before.
+    match u32::from(ahead.wrapping_sub(1)) {
+        by @ 0..128 => needs & !(sent << by) == 0,
+        _ => needs == 0,
+    }
+}
+
+/// Moves towards the target where `frame` allows it; `decodable`: all that its descriptor says it needs was sent.
+fn settle(current: &mut Layer, target: &Layer, frame: &FrameInfo, decodable: bool) {
+    // A picture that has begun goes on as it was.
+    if frame.spatial == 0 {
+        current.spatial = current.spatial.min(target.spatial);
+        current.temporal = current.temporal.min(target.temporal);
+    }
     if frame.keyframe {
-        current.temporal = target.temporal;
-    } else if frame.sync && frame.temporal == current.temporal + 1 && frame.temporal <= target.temporal {
+        (current.spatial, current.temporal) = (target.spatial, target.temporal);
+        return;
+    }
+    if let Some(dependencies) = &frame.dependencies {
+        if decodable {
+            switch(current, target, dependencies.switches);
+        }
+        return;
+    }
+    let follows = |layer: u8, now: u8, wanted: u8| layer <= wanted && now.checked_add(1) == Some(layer);
+    if frame.sync && follows(frame.temporal, current.temporal, target.temporal) {
         current.temporal = frame.temporal;
+    }
+    if frame.opens && frame.temporal <= current.temporal {
+        current.temporal = target.temporal;
+    }
+    if frame.intra && follows(frame.spatial, current.spatial, target.spatial) {
+        current.spatial = frame.spatial;
+    }
+}
+
+/// The highest of the layers that `switches` allows, up to the target, if it is above what there is.
+fn switch(current: &mut Layer, target: &Layer, switches: u32) {
+    for spatial in (current.spatial..=target.spatial.min(3)).rev() {
+        for temporal in (current.temporal..=target.temporal.min(7)).rev() {
+            if switches >> (spatial * 8 + temporal) & 1 == 1 {
+                (current.spatial, current.temporal) = (spatial, temporal);
+                return;
+            }
+        }
     }
 }

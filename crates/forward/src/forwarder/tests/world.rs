@@ -23,6 +23,7 @@ use crate::{
 
 pub(super) const VP8: u8 = 96;
 pub(super) const VP8_RTX: u8 = 97;
+pub(super) const VP9: u8 = 98;
 pub(super) const OPUS: u8 = 111;
 
 /// What one forwarder put out.
@@ -77,6 +78,8 @@ pub(super) struct Client {
     streams: BTreeMap<u32, u64>,
     /// Header extensions that packets of an SSRC carry: id and value.
     pub(super) named: BTreeMap<u32, Vec<(u8, &'static str)>>,
+    /// Packets it sends end no picture.
+    pub(super) unmarked: bool,
     /// Opened RTP packets: header, payload.
     pub(super) rtp: VecDeque<(Header, Vec<u8>)>,
     /// Opened RTCP compounds.
@@ -115,6 +118,7 @@ pub(super) fn receiver(mid: &str, kind: MediaKind, ssrc: u32) -> ReceiverConfig 
     let mut payloads = PayloadTypes::default();
     payloads.set(VP8, Payload::Media(Codec::Vp8));
     payloads.set(VP8_RTX, Payload::Rtx(Codec::Vp8));
+    payloads.set(VP9, Payload::Media(Codec::Vp9Profile0));
     payloads.set(OPUS, Payload::Media(Codec::Opus));
     ReceiverConfig {
         mid: mid.into(),
@@ -134,6 +138,7 @@ pub(super) fn sender(kind: MediaKind, ssrc: u32, rtx: bool) -> SenderConfig {
     if rtx {
         codecs.set(Payload::Rtx(Codec::Vp8), 101);
     }
+    codecs.set(Payload::Media(Codec::Vp9Profile0), 102);
     codecs.set(Payload::Media(Codec::Opus), 109);
     SenderConfig {
         codecs,
@@ -178,6 +183,7 @@ impl World {
             opener,
             streams: BTreeMap::new(),
             named: BTreeMap::new(),
+            unmarked: false,
             rtp: VecDeque::new(),
             rtcp: Vec::new(),
             ciphertexts: Vec::new(),
@@ -311,8 +317,13 @@ impl Client {
 
     fn seal_with(&mut self, (ssrc, payload_type, index, timestamp, payload): &(u32, u8, u64, u32, Vec<u8>), level: Option<u8>) -> Vec<u8> {
         let mut packet = vec![0; 1_500];
-        let fields =
-            HeaderFields { marker: true, payload_type: *payload_type, sequence: *index as u16, timestamp: *timestamp, ssrc: *ssrc };
+        let fields = HeaderFields {
+            marker: !self.unmarked,
+            payload_type: *payload_type,
+            sequence: *index as u16,
+            timestamp: *timestamp,
+            ssrc: *ssrc,
+        };
         let transport = (*index as u16).to_be_bytes();
         let level = level.map(|level| [0x80 | level]);
         let extensions = [Some((3, transport.as_slice())), level.as_ref().map(|level| (1, level.as_slice()))];

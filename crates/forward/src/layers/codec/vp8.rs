@@ -14,6 +14,7 @@ pub(super) fn read(payload: &[u8]) -> FrameInfo {
         size: descriptor.size(payload),
         numbers: Numbers {
             picture: descriptor.picture_id.map(|id| Number { value: id.value, at: id.at as u8, bits: if id.long { 15 } else { 7 } }),
+            dense: descriptor.picture_id.is_some(),
             base: descriptor.tl0_picture_index.map(|index| byte(index, 8)),
             key: descriptor.key_index.map(|index| byte(index, 5)),
             frame: None,

@@ -9,7 +9,7 @@ const LOW: Layer = Layer { temporal: 0, ..ALL };
 fn frame(picture: u16) -> FrameInfo {
     let number = |value, bits| Some(Number { value, at: 0, bits });
     FrameInfo {
-        numbers: Numbers { picture: number(picture, 15), base: number(picture & 0xff, 8), ..Numbers::default() },
+        numbers: Numbers { picture: number(picture, 15), dense: true, base: number(picture & 0xff, 8), ..Numbers::default() },
         ..FrameInfo::default()
     }
 }
@@ -40,17 +40,26 @@ fn what_is_left_out_leaves_no_gap_and_what_is_lost_does() {
     assert_eq!(place(&mut rewriter, 1_001, 50), (71, 50, 9_000));
     // Two packets of one picture, one of the next.
     for (index, picture) in [(1_002, 51), (1_003, 51), (1_004, 52)] {
-        rewriter.skip(index, picture * 180);
+        rewriter.skip(index, u32::from(picture) * 180, &frame(picture));
     }
     assert_eq!(place(&mut rewriter, 1_005, 53), (72, 51, 53 * 180));
     assert_eq!(place(&mut rewriter, 1_008, 54), (75, 52, 54 * 180), "two lost");
     // Of two that are lost one belongs to what is left out; nobody can know.
-    rewriter.skip(1_010, 55 * 180);
+    rewriter.skip(1_010, 55 * 180, &frame(55));
     assert_eq!(place(&mut rewriter, 1_012, 57), (78, 54, 57 * 180));
     let late: Vec<_> = [1_006, 1_009, 1_011].map(|index| rewriter.place_late(index).unwrap().index).into();
     assert_eq!(late, [73, 76, 77], "each in its place");
     assert_eq!(rewriter.place_late(1_003), None, "left out");
     assert_eq!(rewriter.place_late(999), None, "before it began");
+}
+
+#[test]
+fn pictures_that_name_others_by_their_ids_keep_them() {
+    let mut rewriter = begun();
+    let mut left_out = frame(51);
+    left_out.numbers.dense = false;
+    rewriter.skip(1_001, 51 * 180, &left_out);
+    assert_eq!(place(&mut rewriter, 1_002, 52), (71, 52, 52 * 180));
 }
 
 #[test]
@@ -61,7 +70,7 @@ fn what_was_sent_is_found_again() {
         if index % 2 == 0 {
             sent.push((place(&mut rewriter, index, index as u16).0, index));
         } else {
-            rewriter.skip(index, index as u32 * 180);
+            rewriter.skip(index, index as u32 * 180, &frame(index as u16));
         }
     }
     assert_eq!(sent.last().unwrap().0, 100);
