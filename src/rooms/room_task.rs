@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use switchyard_forward::{Command, PeerKey, TrackKey, WorkerIndex};
+use switchyard_forward::{Command, PeerKey, Target, TrackKey, WorkerIndex};
 use switchyard_protocol::{ErrorCode, Event, Kind, LeaveReason, ParticipantId, ProtocolError, Published, Reply, Request, TrackId};
-use switchyard_room::{Activity, Audience, Effect, Room};
+use switchyard_room::{Activity, Audience, Effect, Room, Size};
 use switchyard_rtp::MediaKind;
 use tokio::sync::mpsc;
 
@@ -305,6 +305,13 @@ impl RoomTask {
                 }
             }
             Effect::Route { subscriber, sender, track } => self.route(subscriber, sender, track).await,
+            Effect::Show { subscriber, sender, size } => {
+                if let Some(&Member { peer, worker, .. }) = self.members.get(&subscriber) {
+                    let target =
+                        if size == Size::FULL { Target::Largest } else { Target::Covering { width: size.width, height: size.height } };
+                    self.command(worker, Command::SetTarget { peer, sender, target }).await;
+                }
+            }
         }
     }
 

@@ -2,6 +2,8 @@
 
 use switchyard_protocol::{Event, Kind, ParticipantId, TrackId};
 
+use crate::Size;
+
 /// One thing to do, by the shell around the room.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
@@ -57,6 +59,15 @@ pub enum Effect {
         sender: u16,
         /// Which; nothing if `None`.
         track: Option<TrackId>,
+    },
+    /// How large a participant shows the video that a receiving m-line carries. Until this is said, and after each [`Effect::Route`]: as large as it gets.
+    Show {
+        /// Who.
+        subscriber: ParticipantId,
+        /// As in [`Effect::Route`].
+        sender: u16,
+        /// In pixels of their screen; never [`Size::NONE`].
+        size: Size,
     },
 }
 

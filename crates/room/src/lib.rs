@@ -34,6 +34,7 @@ mod speakers;
 mod tests;
 mod view;
 
+pub use demand::Size;
 pub use effect::{Activity, Audience, Effect};
 pub use rate::{Bucket, Rate};
 pub use room::{Entry, Limits, Room};

@@ -314,9 +314,13 @@ impl View {
                         out.demand.change(track, from, to);
                     }
                 }
-                let track = routed.map(|(track, _)| track);
-                if before.map(|(track, _)| track) != track {
-                    out.effects.push_back(Effect::Route { subscriber: self.owner, sender: position(index, side), track });
+                let (subscriber, sender, track) = (self.owner, position(index, side), routed.map(|(track, _)| track));
+                let anew = before.map(|(track, _)| track) != track;
+                if anew {
+                    out.effects.push_back(Effect::Route { subscriber, sender, track });
+                }
+                if let Some((_, size)) = routed.filter(|(_, size)| side == 1 && !(anew && *size == Size::FULL)) {
+                    out.effects.push_back(Effect::Show { subscriber, sender, size });
                 }
             }
         }

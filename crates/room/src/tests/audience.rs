@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use switchyard_protocol::{Event, ParticipantId, Source, TrackId, TrackView};
 
 use super::shell::Shell;
-use crate::{Activity, Limits};
+use crate::{Activity, Limits, Size};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -47,6 +47,25 @@ fn wanted(shell: &mut Shell, who: &Person) -> Vec<u16> {
         .iter()
         .filter_map(|event| if let Event::Wanted { track, width, .. } = event { (*track == who.camera).then_some(*width) } else { None })
         .collect()
+}
+
+#[test]
+fn what_is_received_is_as_large_as_it_is_shown() {
+    let (mut shell, people) = crowd(3);
+    let sizes = |shell: &mut Shell| {
+        let client = shell.client(people[0].id);
+        let of = |track: TrackId| {
+            let sender = client.routes.iter().find(|(_, routed)| **routed == track).map(|(sender, _)| *sender)?;
+            Some(client.sizes.get(&sender).copied().unwrap_or(Size::FULL))
+        };
+        [of(people[1].camera), of(people[2].camera)]
+    };
+    let size = |width| Some(Size { width, height: width / 16 * 9 });
+    assert_eq!(sizes(&mut shell), [Some(Size::FULL); 2]);
+    shell.view(people[0].id, &[view(&people[1], 320), view(&people[2], 640)], false);
+    assert_eq!(sizes(&mut shell), [size(320), size(640)]);
+    shell.view(people[0].id, &[view(&people[1], 1280)], true);
+    assert_eq!(sizes(&mut shell), [size(1280), Some(Size::FULL)]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use switchyard_protocol::{Event, Kind, LeaveReason, ParticipantId, Source, TrackId, TrackView};
 
-use crate::{Activity, Audience, Effect, Entry, Limits, Room, SlotMids};
+use crate::{Activity, Audience, Effect, Entry, Limits, Room, Size, SlotMids};
 
 /// What one participant's client and transport know.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Client {
     pub shown: BTreeMap<String, TrackId>,
     /// The media plane's routes by sender position.
     pub routes: BTreeMap<u16, TrackId>,
+    /// How large it shows what they carry; the others as large as they get.
+    pub sizes: BTreeMap<u16, Size>,
     /// Who is there, from the reply to `join` and events.
     pub present: BTreeMap<ParticipantId, BTreeSet<TrackId>>,
     pub events: Vec<Event>,
@@ -228,6 +230,13 @@ impl Shell {
                         None => client.routes.remove(&sender),
                     };
                     assert_ne!(old, track, "a route that changes nothing");
+                    client.sizes.remove(&sender);
+                }
+                Effect::Show { subscriber, sender, size } => {
+                    let client = self.client(subscriber);
+                    assert!(sender % 2 == 1 && client.routes.contains_key(&sender), "of a video that is received");
+                    let old = client.sizes.insert(sender, size).unwrap_or(Size::FULL);
+                    assert_ne!(old, size, "a size that changes nothing");
                 }
                 Effect::Enable { track, enabled } => self.tracks.get_mut(&track).expect("published").enabled = enabled,
                 Effect::Unpublish { track } => {
