@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_millis(5);
 const RETRY: Duration = Duration::from_millis(60);
 /// Requests for one packet.
 const MAX_TRIES: u8 = 8;
+/// The same for audio, twice in a round trip.
+const MAX_TRIES_AUDIO: u8 = 16;
 /// A packet that has not come after this long would be shown too late.
 const GIVE_UP: Duration = Duration::from_millis(1_000);
 /// The same for audio, whose receivers wait for less: their buffers grow to some round trips and rarely to more than this.
@@ -157,10 +159,15 @@ impl Reception {
 
     /// Puts the sequence numbers to ask for now into `out`, oldest first.
     pub(crate) fn poll_nack(&mut self, now: Instant, round_trip: Option<Duration>, out: &mut Vec<u16>) {
-        let retry =
-            round_trip.map_or(RETRY, |round_trip| round_trip + round_trip / 2).clamp(Duration::from_millis(10), Duration::from_millis(300));
+        // Sound has to come soon, and who has just sent it does not do so again within a round trip: another request costs nothing, and the first may be lost.
+        let retry = match self.kind {
+            MediaKind::Audio => round_trip.unwrap_or(RETRY) / 2,
+            MediaKind::Video => round_trip.map_or(RETRY, |round_trip| round_trip + round_trip / 2),
+        };
+        let retry = retry.clamp(Duration::from_millis(10), Duration::from_millis(300));
+        let max_tries = if self.kind == MediaKind::Audio { MAX_TRIES_AUDIO } else { MAX_TRIES };
         self.missing.retain_mut(|missing| {
-            if missing.tries == MAX_TRIES || now.saturating_duration_since(missing.since) > self.give_up {
+            if missing.tries == max_tries || now.saturating_duration_since(missing.since) > self.give_up {
                 return false;
             }
             if missing.due <= now && out.len() < out.capacity() {
@@ -227,7 +234,7 @@ mod tests {
             reception.handle_packet(start, index, None);
         }
         let asked: usize = (0..100).map(|tick| asked(&mut reception, start + Duration::from_millis(10) * tick).len()).sum();
-        assert_eq!(asked, 7, "after 10 ms, then every 60 for 400");
+        assert_eq!(asked, 14, "after 10 ms, then every 30 for 400");
         assert!(!reception.is_missing());
         reception.handle_packet(start, 300, None);
         assert_eq!(reception.missing.len(), MAX_MISSING_AUDIO);

@@ -386,12 +386,17 @@ impl Peer {
         receiver.track.map(|track| (track, encoding, TrackClock { ntp, rtp }))
     }
 
+    /// The line loses packets on the way to the participant.
+    pub(crate) fn note_loss(&mut self, now: Instant) {
+        self.lossy_until = Some(now + REPEATING);
+    }
+
     /// Hears what the participant reports on what it was sent: the round trip and loss (RFC 3550 §6.4.1).
     pub(crate) fn handle_report_block(&mut self, now: Instant, arrived: Ntp, block: &ReportBlock) {
         let is_sign =
             if self.lossy_until.is_some_and(|until| until > now) { block.fraction_lost > 0 } else { block.fraction_lost >= LOSSY };
         if is_sign {
-            self.lossy_until = Some(now + REPEATING);
+            self.note_loss(now);
         }
         if block.last_sender_report == 0 {
             return;

@@ -47,8 +47,10 @@ impl Forwarder {
                 }
                 Packet::Nack(nack) => {
                     for sequence in nack.sequences().take(MAX_RESENT) {
-                        if let Err(drop) = self.resend(now, index, nack.media, sequence, wire) {
-                            self.drops.count(drop);
+                        match self.resend(now, index, nack.media, sequence, wire) {
+                            // The server had it, so it was lost after that.
+                            Ok(()) => self.peers[index].note_loss(now),
+                            Err(drop) => self.drops.count(drop),
                         }
                     }
                 }

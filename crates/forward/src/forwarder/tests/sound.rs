@@ -89,6 +89,24 @@ fn who_can_neither_ask_nor_read_red_gets_everything_twice_while_its_line_loses()
 }
 
 #[test]
+fn a_picture_that_is_sent_again_says_that_sound_gets_lost_as_well() {
+    let mut world = talk(|config| config.nack = false);
+    let camera = SSRC + 10;
+    let receivers = vec![receiver("0", MediaKind::Audio, SSRC), receiver("1", MediaKind::Video, camera)];
+    world.command(0, Command::SetReceivers { peer: world.clients[0].key, receivers });
+    world.publish(0, "1", 2);
+    let audio = SenderConfig { nack: false, ..sender(MediaKind::Audio, LISTENER, false) };
+    let senders = vec![Some(audio), Some(sender(MediaKind::Video, LISTENER + 10, true))];
+    world.command(0, Command::SetSenders { peer: world.clients[1].key, senders });
+    world.route(1, 1, Some(2));
+    world.send(0, &[(camera, VP8, 1, 3_000, vp8(true, 500, 1))]);
+    let picture = world.clients[1].rtp.back().unwrap().0;
+    assert_eq!(say(&mut world, 1..4).len(), 3);
+    world.send_rtcp(1, |writer| writer.nack(1, picture.ssrc, [picture.sequence]).unwrap());
+    assert_eq!(say(&mut world, 4..7).len(), 5, "all but the last twice");
+}
+
+#[test]
 fn who_asks_or_reads_red_gets_nothing_twice() {
     for red in [false, true] {
         let mut world = talk(|config| {
