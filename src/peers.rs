@@ -202,6 +202,7 @@ impl Peers {
             | Event::Recovered { peer }
             | Event::Voice { peer, .. }
             | Event::Wanted { peer, .. }
+            | Event::Allocated { peer, .. }
             | Event::Expired { peer }) = event;
             let Some(entry) = self.mailboxes.get(&peer) else { continue };
             let (mailbox, voices) = &*entry;
@@ -215,8 +216,8 @@ impl Peers {
                     let _ = voices.try_send(Voice { track, activity, level });
                     continue;
                 }
-                // Publishers hear from their room how large they are shown.
-                Event::Wanted { .. } => continue,
+                // Publishers hear from their room how large they are shown; clients are not told why a picture is small or stands still.
+                Event::Wanted { .. } | Event::Allocated { .. } => continue,
                 Event::Connected { .. } => PathNotice::Connected,
                 Event::Silent { .. } => PathNotice::Silent,
                 Event::Heard { .. } => PathNotice::Heard,

@@ -250,13 +250,14 @@ impl Estimator {
                     if run.end(&mut self.loss) {
                         self.forget_delays();
                     }
-                    if before == Fate::Missing {
-                        self.loss.correct(sent)
-                    } else {
-                        self.loss.add(sent, true)
-                    }
                     let arrived = self.unwrap(ticks) * TICK;
                     self.arriving.add(arrived, size);
+                    if before == Fate::Missing {
+                        // It was overtaken, or is the same again: its delay is not the line's.
+                        self.loss.correct(sent);
+                        continue;
+                    }
+                    self.loss.add(sent, true);
                     self.trend.add(sent, arrived);
                     self.queue.add(sent, arrived);
                     if let Some(cluster) = cluster {
@@ -283,7 +284,6 @@ impl Estimator {
             return None;
         }
         if self.wanted <= self.rate {
-            self.settled = true;
             return None;
         }
         let target = match self.ramp.take() {

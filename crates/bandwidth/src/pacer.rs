@@ -83,6 +83,11 @@ impl<T> Pacer<T> {
         (self.busy_until, self.open) = (now, true);
     }
 
+    /// Gives a probe up: there is nothing to send it with.
+    pub fn end_probe(&mut self) {
+        self.probe = None;
+    }
+
     /// Whether a packet may be sent at once, past the queue. Whoever does so says it with [`Pacer::sent`].
     pub fn is_open(&mut self, now: Instant, class: Class) -> bool {
         class == Class::Audio || (self.waiting.iter().all(VecDeque::is_empty) && self.may_send(now))

@@ -52,6 +52,8 @@ drops! {
     NotRouted = "not_routed",
     /// Video before a subscriber's first keyframe.
     AwaitsKeyframe = "awaits_keyframe",
+    /// Too much waits for the subscriber's line already.
+    LineFull = "line_full",
     /// Older than the moment a subscriber was switched to the track.
     BeforeSwitch = "before_switch",
     /// Of an encoding that the subscriber is not getting.

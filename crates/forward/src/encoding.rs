@@ -158,8 +158,14 @@ impl Rates {
         }
     }
 
+    /// The layers that anything was measured of, as spatial and temporal; the lowest first.
+    pub(crate) fn layers(&self) -> Vec<(u8, u8)> {
+        let rates = self.bits_per_second.iter().enumerate();
+        rates.flat_map(|(s, rates)| (0u8..).zip(rates).filter(|(_, rate)| **rate > 0).map(move |(t, _)| (s as u8, t))).collect()
+    }
+
     /// Bits a second of everything up to a layer, RTP headers included.
-    fn up_to(&self, spatial: u8, temporal: u8) -> u64 {
+    pub(crate) fn up_to(&self, spatial: u8, temporal: u8) -> u64 {
         let part = self.bits_per_second.iter().take(usize::from(spatial) + 1);
         part.flat_map(|rates| rates.iter().take(usize::from(temporal) + 1)).map(|&rate| u64::from(rate)).sum()
     }

@@ -2,6 +2,7 @@
 //! `feedback`.
 
 mod control;
+mod downlinks;
 mod fan_out;
 mod feedback;
 #[cfg(test)]
@@ -74,6 +75,7 @@ pub struct Forwarder {
     /// Tracks of which there is something else to hear than before.
     voices: Vec<usize>,
     nack: Vec<u16>,
+    paced: downlinks::Paced,
     next_tick: Option<Instant>,
     next_scan: Option<Instant>,
 }
@@ -130,6 +132,7 @@ impl Forwarder {
             keyframes: Vec::with_capacity(64),
             voices: Vec::with_capacity(64),
             nack: Vec::with_capacity(128),
+            paced: downlinks::Paced::default(),
             next_tick: None,
             next_scan: None,
         }
@@ -351,10 +354,7 @@ impl Forwarder {
 
     /// When [`Forwarder::handle_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match (self.next_tick, self.next_scan) {
-            (Some(tick), Some(scan)) => Some(tick.min(scan)),
-            (tick, scan) => tick.or(scan),
-        }
+        self.next_tick.into_iter().chain(self.next_scan).chain(self.paced.due).min()
     }
 
     fn schedule_tick(&mut self, now: Instant, after: Duration) {

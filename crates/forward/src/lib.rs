@@ -7,6 +7,7 @@
 mod agent;
 mod clock;
 mod command;
+mod downlink;
 mod drops;
 mod egress;
 mod encoding;

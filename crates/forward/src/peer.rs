@@ -11,6 +11,7 @@ use switchyard_rtp::{Extension, Header, ParsedExtensions};
 
 use crate::agent::Agent;
 use crate::clock::{Ntp, PublisherClock, TrackClock, WallClock, compact_duration};
+use crate::downlink::{Downlink, Share};
 use crate::drops::Drop;
 use crate::egress::{Egress, MAX_DATAGRAM};
 use crate::feedback::Arrivals;
@@ -71,6 +72,8 @@ pub(crate) struct Incoming {
 pub(crate) struct Route {
     pub(crate) track: TrackKey,
     pub(crate) target: Target,
+    /// What of that the line carries.
+    pub(crate) share: Share,
 }
 
 /// A packet that may be forwarded.
@@ -118,6 +121,8 @@ pub(crate) struct Peer {
     pub(crate) pulse: Pulse,
     /// Until when the line is taken to lose packets on the way to the participant.
     pub(crate) lossy_until: Option<Instant>,
+    /// The line to the participant, once what it is sent is numbered.
+    pub(crate) downlink: Option<Box<Downlink>>,
 }
 
 impl Peer {
@@ -143,6 +148,7 @@ impl Peer {
             silence: Silence::default(),
             pulse: Pulse::new(),
             lossy_until: None,
+            downlink: None,
         }
     }
 
@@ -239,6 +245,13 @@ impl Peer {
                 (_, None) => None,
             };
             self.senders.push(sender);
+        }
+    }
+
+    /// Begins to measure the line if anything that is sent can be.
+    pub(crate) fn measure(&mut self, now: Instant) {
+        if self.downlink.is_none() && self.senders.iter().flatten().any(Sender::is_numbered) {
+            self.downlink = Some(Box::new(Downlink::new(now)));
         }
     }
 

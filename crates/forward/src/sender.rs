@@ -47,6 +47,8 @@ pub(crate) struct Passed<'a> {
     pub(crate) dependency_descriptor: Option<&'a [u8]>,
 }
 
+const NOTHING: Passed<'static> = Passed { audio_level: None, capture_time: None, dependency_descriptor: None };
+
 /// The sealer's streams of one sender.
 #[derive(Clone, Copy, Debug)]
 struct Streams {
@@ -130,6 +132,11 @@ impl Sender {
         self.selector.set_target(target);
     }
 
+    /// Something of what it carries is left out that nothing makes up for: it goes on from the next keyframe on.
+    pub(crate) fn interrupt(&mut self) {
+        self.selector.reset();
+    }
+
     /// One of the publisher's streams has begun anew: its numbers and times have nothing to do with those before.
     pub(crate) fn restart(&mut self, encoding: u8) {
         if self.timed_for.is_some_and(|source| source.encoding == encoding) {
@@ -154,14 +161,19 @@ impl Sender {
         self.selector.current().filter(|_| self.routed)
     }
 
-    /// Rewrites and seals a packet of the track's `encodings` into `room`; returns its length.
+    /// Whether its packets carry transport-wide sequence numbers.
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.config.extensions.id(Extension::TransportSequence).is_some()
+    }
+
+    /// Rewrites and seals a packet of the track's `encodings` into `room`, under a transport-wide sequence number if there are any; returns its length.
     pub(crate) fn forward(
         &mut self,
         now: Instant,
         from: Source,
         packet: &Packet<'_>,
         encodings: &[Encoding],
-        sealer: &mut Sealer,
+        (sealer, number): (&mut Sealer, Option<u16>),
         room: &mut [u8],
     ) -> Result<usize, Drop> {
         let (payload_type, payload, inner) = self.payload(packet)?;
@@ -189,7 +201,7 @@ impl Sender {
         let timestamp = packet.timestamp.wrapping_add(shift.timestamp);
         let fields =
             HeaderFields { marker: placed.marker(packet), payload_type, sequence: index as u16, timestamp, ssrc: self.config.ssrc };
-        let (header_len, mut len) = self.write(&fields, packet, payload, &placed, &[], room)?;
+        let (header_len, mut len) = self.write(&fields, packet, payload, &placed, (&[], number), room)?;
         // Of what has its number but is left out, only the number goes: receivers wait for it.
         let is_empty = len == header_len;
         if let Some(inner) = inner {
@@ -218,16 +230,18 @@ impl Sender {
         packet: &Packet<'_>,
         payload: &[u8],
         placed: &Placed,
-        before: &[u8],
+        (before, number): (&[u8], Option<u16>),
         room: &mut [u8],
     ) -> Result<(usize, usize), Drop> {
+        let number = number.map(u16::to_be_bytes);
         let included = placed.layer.includes(packet.frame);
         let mut copy = None;
         let mut passed = packet.passed;
         if let Some(descriptor) = passed.dependency_descriptor.filter(|_| placed.shift.frame != 0) {
             passed.dependency_descriptor = packet.frame.numbers.renumber(descriptor, &placed.shift, copy.insert([0; 255]));
         }
-        let header_len = write_header(room, fields, self.extensions(&passed).filter(|_| included)).map_err(|_| Drop::TooLarge)?;
+        let header_len = write_header(room, fields, self.extensions(number.as_ref(), if included { &passed } else { &NOTHING }))
+            .map_err(|_| Drop::TooLarge)?;
         let payload = if included { payload } else { &[] };
         let begin = header_len + before.len();
         let len = begin + payload.len();
@@ -288,8 +302,9 @@ impl Sender {
         }
     }
 
-    fn extensions<'p>(&self, passed: &'p Passed<'_>) -> impl Iterator<Item = (u8, &'p [u8])> + Clone {
+    fn extensions<'p>(&self, number: Option<&'p [u8; 2]>, passed: &'p Passed<'_>) -> impl Iterator<Item = (u8, &'p [u8])> + Clone {
         [
+            (Extension::TransportSequence, number.map(|number| number.as_slice())),
             (Extension::AudioLevel, passed.audio_level.as_ref().map(|level| level.as_slice())),
             (Extension::AbsCaptureTime, passed.capture_time),
             (Extension::DependencyDescriptor, passed.dependency_descriptor),
@@ -339,7 +354,14 @@ impl Sender {
     }
 
     /// Writes a packet that was sent as `placed` says again, under the RTX stream (RFC 4588).
-    pub(crate) fn retransmit(&mut self, placed: &Placed, packet: &Packet<'_>, sealer: &mut Sealer, room: &mut [u8]) -> Result<usize, Drop> {
+    pub(crate) fn retransmit(
+        &mut self,
+        placed: &Placed,
+        packet: &Packet<'_>,
+        number: Option<u16>,
+        sealer: &mut Sealer,
+        room: &mut [u8],
+    ) -> Result<usize, Drop> {
         let (stream, payload_type) = self.rtx_for(packet.codec).ok_or(Drop::NoRtx)?;
         let (_, payload, _) = self.payload(packet)?;
         let fields = HeaderFields {
@@ -350,7 +372,32 @@ impl Sender {
             ssrc: self.config.rtx_ssrc.ok_or(Drop::NoRtx)?,
         };
         let sequence = (placed.index as u16).to_be_bytes();
-        let (header_len, len) = self.write(&fields, packet, payload, placed, &sequence, room)?;
+        let (header_len, len) = self.write(&fields, packet, payload, placed, (&sequence, number), room)?;
+        let sealed = sealer.seal_rtp(stream, self.next_rtx, room, header_len, len).map_err(Drop::from)?;
+        self.next_rtx += 1;
+        Ok(sealed)
+    }
+
+    /// Whether it can send [`Sender::padding`].
+    pub(crate) fn has_padding(&self) -> bool {
+        self.is_numbered() && self.any_rtx().is_some()
+    }
+
+    fn any_rtx(&self) -> Option<(StreamIndex, u8)> {
+        let stream = self.streams?.rtx?;
+        Codec::ALL.iter().find_map(|&codec| self.config.codecs.rtx(codec)).map(|payload_type| (stream, payload_type))
+    }
+
+    /// Writes a packet of nothing but padding under the RTX stream, where receivers look for no picture in it: it probes the line.
+    pub(crate) fn padding(&mut self, size: usize, number: u16, sealer: &mut Sealer, room: &mut [u8]) -> Result<usize, Drop> {
+        let (stream, payload_type) = self.any_rtx().ok_or(Drop::NoRtx)?;
+        let timestamp = self.rewriter.last_timestamp().unwrap_or(0);
+        let ssrc = self.config.rtx_ssrc.ok_or(Drop::NoRtx)?;
+        let fields = HeaderFields { marker: false, payload_type, sequence: self.next_rtx as u16, timestamp, ssrc };
+        let number = number.to_be_bytes();
+        let header_len = write_header(room, &fields, self.extensions(Some(&number), &Passed::default())).map_err(|_| Drop::TooLarge)?;
+        let count = size.saturating_sub(header_len).clamp(1, usize::from(u8::MAX)) as u8;
+        let len = pad(room, header_len, count).map_err(|_| Drop::TooLarge)?;
         let sealed = sealer.seal_rtp(stream, self.next_rtx, room, header_len, len).map_err(Drop::from)?;
         self.next_rtx += 1;
         Ok(sealed)

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use switchyard_bandwidth::Outcome;
 use switchyard_rtp::{Codec, ExtensionMap};
 
 use crate::{PeerKey, TrackKey, WorkerIndex};
@@ -186,6 +187,15 @@ pub enum Event {
         mid: String,
         /// A bit for each encoding; none: nobody is shown any of it.
         encodings: u8,
+    },
+    /// What a participant's line leaves of a subscription has changed.
+    Allocated {
+        /// Whose.
+        peer: PeerKey,
+        /// As in [`crate::Command::Route`].
+        sender: u16,
+        /// All, some or nothing of it, and why.
+        outcome: Outcome,
     },
     /// Nothing authenticated was heard for 30 s (RFC 7675): nothing more is sent.
     Expired {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::downlink::Share;
 use crate::forwarder::{Forwarder, Owner, packet_of};
 use crate::history::{Depth, History};
 use crate::layers::{FrameInfo, Source, Target};
@@ -32,6 +33,7 @@ impl Forwarder {
             Command::SetKeys { peer, keys } => {
                 let Some(&index) = self.peer_keys.get(&peer) else { return };
                 let early = self.peers[index].set_keys(&keys);
+                self.peers[index].measure(now);
                 self.apply_routes(now, index);
                 self.replay(now, index, &early, wire);
             }
@@ -44,6 +46,7 @@ impl Forwarder {
             Command::SetSenders { peer, senders } => {
                 if let Some(&index) = self.peer_keys.get(&peer) {
                     self.peers[index].set_senders(senders);
+                    self.peers[index].measure(now);
                     self.apply_routes(now, index);
                 }
             }
@@ -264,7 +267,7 @@ impl Forwarder {
         if subscriber.routes.len() <= place {
             subscriber.routes.resize(place + 1, None);
         }
-        subscriber.routes[place] = Some(Route { track: key, target: Target::default() });
+        subscriber.routes[place] = Some(Route { track: key, target: Target::default(), share: Share::default() });
         self.tracks[track].subscribers.push(Subscriber { peer: index, sender });
         self.start_sender(now, index, sender, track);
         self.send_word(now, index, sender, track, wire);
@@ -276,6 +279,7 @@ impl Forwarder {
         let peer = &mut self.peers[index];
         let (Some(voice), Some(map), Some(path)) = (&track.voice, track.encodings[0].extensions, peer.agent.egress()) else { return };
         let (Some(sealer), Some(Some(sender))) = (&mut peer.sealer, peer.senders.get_mut(usize::from(place))) else { return };
+        let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_numbered());
         let sent = sender.sent_of(track.key);
         for (index, codec, bytes) in voice.word(now).filter(|(index, ..)| *index >= sent) {
             let Ok(header) = Header::parse(bytes) else { continue };
@@ -283,8 +287,14 @@ impl Forwarder {
             let frame = FrameInfo::read(codec, bytes, None, None);
             let packet = packet_of(bytes, &header, index, codec, &frame, &extensions, 0);
             let source = Source { track: track.key, encoding: 0 };
-            match sender.forward(now, source, &packet, &track.encodings, sealer, self.egress.room(wire)) {
-                Ok(len) => self.egress.commit(&path, len),
+            let number = downlink.as_ref().map(|downlink| downlink.number());
+            match sender.forward(now, source, &packet, &track.encodings, (sealer, number), self.egress.room(wire)) {
+                Ok(len) => {
+                    self.egress.commit(&path, len);
+                    if let Some(downlink) = &mut downlink {
+                        downlink.sent(now, len);
+                    }
+                }
                 Err(drop) => self.drops.count(drop),
             }
         }
@@ -344,12 +354,12 @@ impl Forwarder {
     }
 
     /// What a subscriber's target comes to now; prepares for it.
-    fn aim(&mut self, index: usize, subscriber: Subscriber) {
+    pub(super) fn aim(&mut self, index: usize, subscriber: Subscriber) {
         let Some(peer) = self.peers.get_mut(subscriber.peer) else { return };
-        let Some(Some(Route { target, .. })) = peer.routes.get(usize::from(subscriber.sender)).copied() else { return };
+        let Some(Some(Route { target, share, .. })) = peer.routes.get(usize::from(subscriber.sender)).copied() else { return };
         let Some(sender) = peer.sender_mut(subscriber.sender) else { return };
         let track = &mut self.tracks[index];
-        let aim = track.aim(target);
+        let aim = share.target(target).and_then(|target| track.aim(target));
         sender.set_target(aim);
         if sender.config.nack && sender.config.kind == MediaKind::Video {
             let begin = aim.map_or(0, |(_, begin)| begin);

@@ -5,6 +5,7 @@ use std::time::Instant;
 use switchyard_rtp::codec::Codec;
 use switchyard_rtp::{ExtensionMap, Header, ParsedExtensions};
 
+use crate::downlink::Waiting;
 use crate::drops::Drop;
 use crate::forwarder::{Forwarder, schedule};
 use crate::layers::{FrameInfo, Source};
@@ -67,22 +68,44 @@ impl Forwarder {
                     self.drops.count(Drop::NoKeys);
                     continue;
                 };
+                let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_numbered());
                 for encoding in sender.wants() {
                     let source = Source { track: track.key, encoding };
                     let Some(batch) = track.encodings.get(usize::from(encoding)).map(|encoding| &encoding.batch) else { continue };
                     for ready in batch.iter().map(|&at| &self.ready[at as usize]) {
                         let packet = ready.packet(&bytes[ready.start..ready.start + ready.len]);
-                        match sender.forward(now, source, &packet, &track.encodings, sealer, self.egress.room(wire)) {
+                        if let Some(downlink) = &mut downlink
+                            && sender.config.nack
+                            && !downlink.is_open(now, sender.config.kind)
+                        {
+                            let waiting = Waiting::Media { sender: subscriber.sender, source, index: ready.index };
+                            if downlink.wait(ready.len, waiting).is_err() {
+                                self.drops.count(Drop::LineFull);
+                                downlink.forget(subscriber.sender);
+                                sender.interrupt();
+                            }
+                            continue;
+                        }
+                        let number = downlink.as_ref().map(|downlink| downlink.number());
+                        match sender.forward(now, source, &packet, &track.encodings, (sealer, number), self.egress.room(wire)) {
                             Ok(len) => {
                                 let copy = if is_lossy { sender.repeat(&self.egress.room(wire)[..len]) } else { None };
                                 self.egress.commit(&path, len);
                                 if let Some(copy) = copy {
                                     self.egress.datagram(&path, copy, wire);
                                 }
+                                if let Some(downlink) = &mut downlink {
+                                    downlink.sent(now, len);
+                                }
                             }
                             Err(drop) => self.drops.count(drop),
                         }
                     }
+                }
+                if let Some(downlink) = downlink
+                    && let Some(due) = downlink.poll_timeout()
+                {
+                    self.paced.add(subscriber.peer, &mut downlink.listed, due);
                 }
                 if sender.report_due {
                     self.reports.push((subscriber.peer, subscriber.sender));

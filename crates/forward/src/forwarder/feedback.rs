@@ -7,7 +7,9 @@ use switchyard_rtp::{Header, MediaKind};
 
 use crate::agent::CONSENT;
 use crate::clock::TrackClock;
+use crate::downlink::Waiting;
 use crate::drops::Drop;
+use crate::egress::MAX_DATAGRAM;
 use crate::forwarder::{Forwarder, packet_of};
 use crate::layers::FrameInfo;
 use crate::peer::REPORT_INTERVAL;
@@ -60,6 +62,12 @@ impl Forwarder {
                         self.handle_keyframe_request(now, index, ssrc);
                     }
                 }
+                Packet::TransportFeedback(feedback) => self.handle_arrivals(now, index, &feedback, wire),
+                Packet::Remb(remb) => {
+                    if let Some(downlink) = &mut self.peers[index].downlink {
+                        downlink.estimator.handle_remb(remb.bitrate);
+                    }
+                }
                 _ => {}
             }
         }
@@ -81,14 +89,30 @@ impl Forwarder {
     fn resend(&mut self, now: Instant, index: usize, ssrc: u32, sequence: u16, wire: &mut impl Wire) -> Result<(), Drop> {
         let peer = &mut self.peers[index];
         let round_trip = peer.round_trip;
+        let place = peer.sender_by_ssrc(ssrc).ok_or(Drop::NotRouted)?;
+        let sender = peer.senders.get_mut(usize::from(place)).and_then(Option::as_mut).ok_or(Drop::NotRouted)?;
+        sender.source(sequence).ok_or(Drop::Forgotten)?;
+        if !sender.may_resend(now, sequence, round_trip) {
+            return Err(Drop::ResentJustNow);
+        }
+        if let Some(downlink) = peer.downlink.as_deref_mut()
+            && !downlink.is_open(now, sender.config.kind)
+        {
+            downlink.wait(MAX_DATAGRAM, Waiting::Again { ssrc, sequence }).map_err(|_| Drop::LineFull)?;
+            self.pace(index);
+            return Ok(());
+        }
+        self.send_again(now, index, ssrc, sequence, wire)
+    }
+
+    /// As [`Forwarder::resend`], now that it is its turn.
+    pub(super) fn send_again(&mut self, now: Instant, index: usize, ssrc: u32, sequence: u16, wire: &mut impl Wire) -> Result<(), Drop> {
+        let peer = &mut self.peers[index];
         let path = peer.agent.egress().ok_or(Drop::NoPath)?;
         let place = peer.sender_by_ssrc(ssrc).ok_or(Drop::NotRouted)?;
         let sealer = peer.sealer.as_mut().ok_or(Drop::NoKeys)?;
         let sender = peer.senders.get_mut(usize::from(place)).and_then(Option::as_mut).ok_or(Drop::NotRouted)?;
         let (source, original, placed) = sender.source(sequence).ok_or(Drop::Forgotten)?;
-        if !sender.may_resend(now, sequence, round_trip) {
-            return Err(Drop::ResentJustNow);
-        }
         if let Some(ciphertext) = sender.ciphertext(sequence) {
             self.egress.datagram(&path, ciphertext, wire);
             return Ok(());
@@ -103,7 +127,12 @@ impl Forwarder {
         let frame =
             FrameInfo::read(codec, bytes.get(header.payload(bytes.len())).unwrap_or_default(), descriptor, encoding.structure.as_deref());
         let packet = packet_of(bytes, &header, original, codec, &frame, &extensions, 0);
-        let len = sender.retransmit(&placed, &packet, sealer, self.egress.room(wire))?;
+        let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_numbered());
+        let number = downlink.as_ref().map(|downlink| downlink.number());
+        let len = sender.retransmit(&placed, &packet, number, sealer, self.egress.room(wire))?;
+        if let Some(downlink) = &mut downlink {
+            downlink.sent(now, len);
+        }
         self.egress.commit(&path, len);
         Ok(())
     }
@@ -165,6 +194,8 @@ impl Forwarder {
                 self.schedule_tick(now, TICK);
             }
         }
+        self.send_paced(now, wire);
+        self.send_due_reports(now, wire);
         self.egress.flush(wire);
     }
 
@@ -293,6 +324,7 @@ impl Forwarder {
         }
         self.tell_voices(wire);
         self.look_at_tracks(now, wire);
+        self.allocate_all(now, wire);
         debug_assert!(SCAN < CONSENT);
     }
 }

@@ -2,6 +2,7 @@
 
 mod gaps;
 mod indices;
+mod lines;
 mod media;
 mod simulcast;
 mod sound;

@@ -10,6 +10,7 @@ use rtc_stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_USE_CANDIDATE, ATTR_USERNA
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
 use rtc_stun::message::{BINDING_REQUEST, Message, Setter};
+use switchyard_netem::Line;
 use switchyard_rtp::codec::{Codec, CodecTable, MediaKind, Payload, PayloadTypes};
 use switchyard_rtp::rtcp::RtcpWriter;
 use switchyard_rtp::rtp::{HeaderFields, write_header};
@@ -86,6 +87,10 @@ pub(super) struct Client {
     pub(super) rtcp: Vec<Vec<u8>>,
     /// Every SRTP datagram as it came.
     pub(super) ciphertexts: Vec<Vec<u8>>,
+    /// What it is sent comes over this.
+    pub(super) line: Option<Line<Vec<u8>>>,
+    /// Transport-wide sequence numbers, and when they came.
+    pub(super) arrivals: Vec<(u16, Instant)>,
 }
 
 /// Forwarders and clients.
@@ -187,6 +192,8 @@ impl World {
             rtp: VecDeque::new(),
             rtcp: Vec::new(),
             ciphertexts: Vec::new(),
+            line: None,
+            arrivals: Vec::new(),
         });
         self.command(worker, Command::AddPeer { peer: key, ice });
         self.check(index);
@@ -245,7 +252,12 @@ impl World {
         self.events.append(&mut out.events);
         for (path, datagram) in out.datagrams {
             let Some(index) = self.clients.iter().position(|client| client.path.remote == path.remote) else { continue };
-            self.clients[index].receive(datagram);
+            match &mut self.clients[index].line {
+                Some(line) => {
+                    line.push(self.now, datagram.len(), datagram);
+                }
+                None => self.clients[index].receive(self.now, datagram),
+            }
         }
         for (to, message) in out.told {
             let mut out = Out::default();
@@ -265,10 +277,20 @@ impl World {
         }
     }
 
-    /// Lets time pass, with every timeout on the way.
+    /// Lets time pass, with every timeout and arrival on the way.
     pub(super) fn pass(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
+            let arrival = |client: &Client| client.line.as_ref().and_then(Line::poll_timeout);
+            let next = (0..self.clients.len()).filter_map(|i| arrival(&self.clients[i]).map(|at| (at, i))).min();
+            let timeout = self.forwarders.iter().filter_map(Forwarder::poll_timeout).min();
+            if let Some((at, index)) = next.filter(|(at, _)| *at <= end && timeout.is_none_or(|timeout| *at <= timeout)) {
+                self.now = self.now.max(at);
+                if let Some(datagram) = self.clients[index].line.as_mut().and_then(|line| line.poll(self.now)) {
+                    self.clients[index].receive(self.now, datagram);
+                }
+                continue;
+            }
             let next = (0..self.forwarders.len()).filter_map(|i| self.forwarders[i].poll_timeout().map(|at| (at, i))).min();
             match next {
                 Some((at, index)) if at <= end => {
@@ -337,7 +359,7 @@ impl Client {
         packet
     }
 
-    fn receive(&mut self, mut datagram: Vec<u8>) {
+    fn receive(&mut self, now: Instant, mut datagram: Vec<u8>) {
         if datagram[0] < 4 {
             return;
         }
@@ -352,6 +374,8 @@ impl Client {
             Ok(opened) => {
                 let highest = self.streams.entry(opened.header.ssrc).or_default();
                 *highest = opened.index.max(*highest);
+                let number = opened.header.extensions(&datagram).find(|(id, _)| *id == 3).map(|(_, number)| number);
+                self.arrivals.extend(number.map(|number| (u16::from_be_bytes([number[0], number[1]]), now)));
                 let payload = datagram[opened.header.payload(opened.len)].to_vec();
                 self.rtp.push_back((opened.header, payload));
             }

@@ -1,0 +1,102 @@
+//! The line to one subscriber: what it carries, at what pace it is used, and how much of what is wanted it has room for.
+
+use std::time::Instant;
+
+use switchyard_bandwidth::{Class, Config, Estimator, Full, Outcome, Pacer};
+use switchyard_rtp::MediaKind;
+
+use crate::layers::{Layer, Source, Target};
+
+/// What waits for its turn on the line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Waiting {
+    /// A published packet, kept in its encoding's history; it is numbered and sealed when it leaves.
+    Media { sender: u16, source: Source, index: u64 },
+    /// A packet that was sent as `sequence` under `ssrc`.
+    Again { ssrc: u32, sequence: u16 },
+}
+
+/// How much of its target a subscription gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// All of it.
+    #[default]
+    All,
+    /// This much.
+    Part(Layer),
+    /// Nothing.
+    Paused,
+}
+
+impl Share {
+    /// What is to be sent of `target`.
+    pub(crate) fn target(self, target: Target) -> Option<Target> {
+        match (self, target) {
+            (_, Target::Nothing) | (Share::Paused, _) => None,
+            (Share::All, target) => Some(target),
+            (Share::Part(layer), _) => Some(Target::Layer(layer)),
+        }
+    }
+}
+
+/// The line to one subscriber.
+///
+/// Until its estimate means something everything is sent as it comes, as it is to those who report no arrivals.
+#[derive(Debug)]
+pub(crate) struct Downlink {
+    pub(crate) estimator: Estimator,
+    pub(crate) pacer: Pacer<Waiting>,
+    /// Whether the forwarder knows that something waits.
+    pub(crate) listed: bool,
+    /// When what is wanted was last held against the estimate.
+    pub(crate) allocated: Option<Instant>,
+    /// What was said of each sender last.
+    pub(crate) outcomes: Vec<Option<Outcome>>,
+}
+
+impl Downlink {
+    pub(crate) fn new(now: Instant) -> Self {
+        let config = Config::default();
+        Self {
+            estimator: Estimator::new(now, config),
+            pacer: Pacer::new(now, config.start),
+            listed: false,
+            allocated: None,
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// Whether what comes now may leave at once.
+    pub(crate) fn is_open(&mut self, now: Instant, kind: MediaKind) -> bool {
+        let class = if kind == MediaKind::Audio { Class::Audio } else { Class::Video };
+        !self.estimator.is_settled() || self.pacer.is_open(now, class)
+    }
+
+    /// Has a packet wait.
+    pub(crate) fn wait(&mut self, size: usize, waiting: Waiting) -> Result<(), Full> {
+        let class = if matches!(waiting, Waiting::Again { .. }) { Class::Retransmission } else { Class::Video };
+        self.pacer.push(class, size, waiting)
+    }
+
+    /// What waits of a sender's is not to be sent any more.
+    pub(crate) fn forget(&mut self, of: u16) {
+        self.pacer.retain(|waiting| !matches!(waiting, Waiting::Media { sender, .. } if *sender == of));
+    }
+
+    /// The transport-wide sequence number of the next packet.
+    pub(crate) fn number(&self) -> u16 {
+        self.estimator.sequence()
+    }
+
+    /// A datagram of `len` bytes was sent under [`Downlink::number`].
+    pub(crate) fn sent(&mut self, now: Instant, len: usize) {
+        let cluster = self.pacer.cluster();
+        self.estimator.sent(now, len, cluster);
+        self.pacer.sent(now, len);
+    }
+
+    /// When something that waits may leave.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.pacer.poll_timeout()
+    }
+}

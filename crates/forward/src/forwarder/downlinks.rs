@@ -1,0 +1,312 @@
+//! The lines to subscribers: what they report, what waits for them, and who gets what of them.
+
+use std::time::{Duration, Instant};
+
+use switchyard_bandwidth::{Demand, Grant, Layer as Rank, Outcome, Release, Rung, Source as Shown, allocate};
+use switchyard_rtp::rtcp::TransportFeedback;
+use switchyard_rtp::{Header, MediaKind};
+
+use crate::downlink::{Share, Waiting};
+use crate::drops::Drop;
+use crate::encoding::{SPATIAL, TEMPORAL};
+use crate::forwarder::{Forwarder, packet_of, schedule};
+use crate::layers::{FrameInfo, Layer, Source, Target};
+use crate::track::{Subscriber, Track};
+use crate::{Event, Wire};
+
+/// Between two allocations for one subscriber, unless what it wants changes: two or three rounds of feedback.
+const ALLOCATION: Duration = Duration::from_millis(200);
+/// What has to wait longer than this for its turn is dropped: a picture that much later than its sound disturbs more than a gap.
+const LATE: Duration = Duration::from_millis(400);
+/// Bits a second that each sound is taken for, headers included, …
+const AUDIO: [Rung; 1] = [Rung { layer: Rank { spatial: 0, temporal: 0 }, bitrate: 50_000, width: 0, height: 0, rate: 0 }];
+/// … of so many: that more people speak at once is rare, and short.
+const VOICES: usize = 3;
+/// What the estimate has to be above what everything takes for all of it to be sent, in percent.
+const SPARE: u64 = 120;
+/// Headers of UDP and IP, and the tag of SRTP, above what is measured of a picture, in percent.
+const HEADERS: u64 = 105;
+
+/// Peers with something that waits, and when the first of it may leave.
+#[derive(Debug, Default)]
+pub(super) struct Paced {
+    peers: Vec<usize>,
+    pub(super) due: Option<Instant>,
+}
+
+impl Paced {
+    pub(super) fn add(&mut self, peer: usize, listed: &mut bool, due: Instant) {
+        if !std::mem::replace(listed, true) {
+            self.peers.push(peer);
+        }
+        schedule(&mut self.due, due);
+    }
+}
+
+impl Forwarder {
+    /// What waits for a peer, or begins to, is not to be forgotten.
+    pub(super) fn pace(&mut self, index: usize) {
+        if let Some(downlink) = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut())
+            && let Some(due) = downlink.poll_timeout()
+        {
+            self.paced.add(index, &mut downlink.listed, due);
+        }
+    }
+
+    /// A subscriber reports when packets arrived.
+    pub(super) fn handle_arrivals(&mut self, now: Instant, index: usize, feedback: &TransportFeedback<'_>, wire: &mut impl Wire) {
+        let Some(downlink) = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut()) else { return };
+        downlink.estimator.handle_feedback(now, feedback.statuses());
+        downlink.pacer.set_estimate(downlink.estimator.estimate());
+        self.send_waiting(now, index, wire);
+    }
+
+    /// Sends what may leave by now, to everyone.
+    pub(super) fn send_paced(&mut self, now: Instant, wire: &mut impl Wire) {
+        if self.paced.due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.paced.due = None;
+        for place in (0..self.paced.peers.len()).rev() {
+            let index = self.paced.peers.swap_remove(place);
+            if let Some(downlink) = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut()) {
+                downlink.listed = false;
+                self.send_waiting(now, index, wire);
+            }
+        }
+    }
+
+    /// Sends what may leave by now, to one peer.
+    fn send_waiting(&mut self, now: Instant, index: usize, wire: &mut impl Wire) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        let Some(downlink) = peer.downlink.as_deref_mut() else { return };
+        if peer.senders.iter().flatten().any(|sender| sender.has_padding())
+            && let Some(probe) = downlink.estimator.poll_probe(now)
+        {
+            downlink.pacer.begin_probe(now, probe);
+        }
+        while let Some(release) =
+            self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut()).and_then(|downlink| downlink.pacer.poll(now))
+        {
+            let sent = match release {
+                Release::Packet(Waiting::Media { sender, source, index: packet }) => {
+                    self.send_kept(now, index, sender, source, packet, wire)
+                }
+                Release::Packet(Waiting::Again { ssrc, sequence }) => self.send_again(now, index, ssrc, sequence, wire),
+                Release::Padding(size) => self.send_padding(now, index, size, wire),
+            };
+            let Err(drop) = sent else { continue };
+            self.drops.count(drop);
+            if matches!(release, Release::Padding(_))
+                && let Some(downlink) = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut())
+            {
+                downlink.pacer.end_probe();
+            }
+        }
+        self.pace(index);
+    }
+
+    /// Sends a published packet that had to wait.
+    fn send_kept(&mut self, now: Instant, index: usize, place: u16, source: Source, packet: u64, wire: &mut impl Wire) -> Result<(), Drop> {
+        let peer = self.peers.get_mut(index).ok_or(Drop::NotRouted)?;
+        let path = peer.agent.egress().ok_or(Drop::NoPath)?;
+        let sealer = peer.sealer.as_mut().ok_or(Drop::NoKeys)?;
+        let sender = peer.senders.get_mut(usize::from(place)).and_then(Option::as_mut).ok_or(Drop::NotRouted)?;
+        let downlink = peer.downlink.as_deref_mut().ok_or(Drop::NotRouted)?;
+        // Another track may have taken its place.
+        if peer.routes.get(usize::from(place)).copied().flatten().is_none_or(|route| route.track != source.track) {
+            return Err(Drop::NotRouted);
+        }
+        let encodings = self.track_keys.get(&source.track).map(|&track| &self.tracks[track].encodings).ok_or(Drop::NotRouted)?;
+        let encoding = encodings.get(usize::from(source.encoding)).ok_or(Drop::Forgotten)?;
+        let (history, map) = encoding.history.as_ref().zip(encoding.extensions).ok_or(Drop::Forgotten)?;
+        let (codec, bytes) = history.get(packet).ok_or(Drop::Forgotten)?;
+        let header = Header::parse(bytes).map_err(|_| Drop::Malformed)?;
+        let extensions = map.parse(&header, bytes);
+        let descriptor = extensions.dependency_descriptor.and_then(|at| at.of(bytes));
+        let frame =
+            FrameInfo::read(codec, bytes.get(header.payload(bytes.len())).unwrap_or_default(), descriptor, encoding.structure.as_deref());
+        let packet = packet_of(bytes, &header, packet, codec, &frame, &extensions, 0);
+        let room = self.egress.room(wire);
+        let len = sender.forward(now, source, &packet, encodings, (sealer, Some(downlink.number())), room)?;
+        downlink.sent(now, len);
+        self.egress.commit(&path, len);
+        if sender.report_due {
+            self.reports.push((index, place));
+        }
+        Ok(())
+    }
+
+    /// Sends a packet that says nothing, to probe the line.
+    fn send_padding(&mut self, now: Instant, index: usize, size: usize, wire: &mut impl Wire) -> Result<(), Drop> {
+        let peer = self.peers.get_mut(index).ok_or(Drop::NotRouted)?;
+        let path = peer.agent.egress().ok_or(Drop::NoPath)?;
+        let sealer = peer.sealer.as_mut().ok_or(Drop::NoKeys)?;
+        let sender = peer.senders.iter_mut().flatten().find(|sender| sender.has_padding()).ok_or(Drop::NoRtx)?;
+        let downlink = peer.downlink.as_deref_mut().ok_or(Drop::NotRouted)?;
+        let len = sender.padding(size, downlink.number(), sealer, self.egress.room(wire))?;
+        downlink.sent(now, len);
+        self.egress.commit(&path, len);
+        Ok(())
+    }
+
+    /// Holds what every subscriber wants against what its line carries.
+    pub(super) fn allocate_all(&mut self, now: Instant, wire: &mut impl Wire) {
+        for index in 0..self.peers.capacity() {
+            let Some(downlink) = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut()) else { continue };
+            if downlink.allocated.is_none_or(|allocated| now.saturating_duration_since(allocated) >= ALLOCATION) {
+                downlink.allocated = Some(now);
+                self.leave_out_what_is_late(index);
+                self.allocate(now, index, wire);
+                self.send_waiting(now, index, wire);
+            }
+        }
+    }
+
+    /// Where more waits than anybody wants to see so late, it is dropped, and pictures begin anew.
+    fn leave_out_what_is_late(&mut self, index: usize) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        let Some(downlink) = peer.downlink.as_deref_mut().filter(|downlink| downlink.pacer.waiting().1 > LATE) else { return };
+        for (place, sender) in (0u16..).zip(&mut peer.senders) {
+            let before = downlink.pacer.waiting().0;
+            downlink.forget(place);
+            if let Some(sender) = sender.as_mut().filter(|_| downlink.pacer.waiting().0 < before) {
+                sender.interrupt();
+            }
+        }
+    }
+
+    fn allocate(&mut self, now: Instant, index: usize, wire: &mut impl Wire) {
+        let Some(peer) = self.peers.get(index) else { return };
+        let mut ladders = Vec::with_capacity(peer.routes.len());
+        let mut voices = 0;
+        for (place, route) in peer.routes.iter().enumerate() {
+            let Some(route) = route else { continue };
+            let (Some(&track), Some(Some(sender))) = (self.track_keys.get(&route.track), peer.senders.get(place)) else { continue };
+            if !self.tracks[track].enabled {
+                continue;
+            }
+            let kind = sender.config.kind;
+            voices += usize::from(kind == MediaKind::Audio);
+            if kind == MediaKind::Video || voices <= VOICES {
+                let ladder = Ladder::new(&self.tracks[track], route.target, sender.layer());
+                ladders.push((place, track, kind, ladder));
+            }
+        }
+        let demands: Vec<Demand<'_>> = ladders.iter().map(|(_, _, kind, ladder)| ladder.demand(*kind)).collect();
+        let Some(downlink) = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut()) else { return };
+        let mut grants: Vec<Grant> = Vec::with_capacity(demands.len());
+        let estimate = if downlink.estimator.is_settled() { downlink.estimator.estimate() } else { u64::MAX / 200 };
+        let all = allocate(estimate, &demands, &mut grants);
+        downlink.estimator.set_wanted(now, all * SPARE / 100);
+        for ((place, track, _, ladder), grant) in ladders.iter().zip(&grants).filter(|((_, _, kind, _), _)| *kind == MediaKind::Video) {
+            let share = match grant.outcome {
+                Outcome::Paused => Share::Paused,
+                Outcome::Reduced => grant.layer.map_or(Share::Paused, |rank| Share::Part(ladder.layer(rank))),
+                Outcome::Full | Outcome::Hidden | Outcome::Absent => Share::All,
+            };
+            self.set_share(now, index, (*place, *track), share);
+            self.tell_outcome(index, *place, grant.outcome, wire);
+        }
+    }
+
+    fn set_share(&mut self, now: Instant, index: usize, (place, track): (usize, usize), share: Share) {
+        let Some(Some(route)) = self.peers[index].routes.get_mut(place) else { return };
+        if std::mem::replace(&mut route.share, share) != share {
+            self.aim(track, Subscriber { peer: index, sender: place as u16 });
+            self.request_needed_keyframes(now, track);
+        }
+    }
+
+    /// Tells the control plane what the line leaves of a subscription, if that is new.
+    fn tell_outcome(&mut self, index: usize, place: usize, outcome: Outcome, wire: &mut impl Wire) {
+        let peer = &mut self.peers[index];
+        let Some(downlink) = peer.downlink.as_deref_mut() else { return };
+        if downlink.outcomes.len() <= place {
+            downlink.outcomes.resize(place + 1, None);
+        }
+        if outcome == Outcome::Absent && downlink.outcomes[place].is_none() {
+            // It is not measured yet.
+            return;
+        }
+        let before = downlink.outcomes[place].replace(outcome);
+        if before != Some(outcome) && (before.is_some() || outcome != Outcome::Full) {
+            wire.event(Event::Allocated { peer: peer.key, sender: place as u16, outcome });
+        }
+    }
+}
+
+/// What there is of a track to choose from, smallest first.
+struct Ladder {
+    rungs: Vec<Rung>,
+    /// The encodings by their size.
+    order: Vec<u8>,
+    wanted: (u16, u16),
+    current: Option<Rank>,
+}
+
+impl Ladder {
+    fn new(track: &Track, target: Target, current: Option<Layer>) -> Self {
+        let encodings = (0..track.count).filter(|&encoding| track.encodings[usize::from(encoding)].is_live());
+        let mut order: Vec<u8> = encodings.collect();
+        order.sort_by_key(|&encoding| (u32::from(track.size(encoding).0) * u32::from(track.size(encoding).1), encoding));
+        let mut rungs = Vec::with_capacity(order.len() * TEMPORAL);
+        for (rank, &encoding) in (0u8..).zip(&order) {
+            let rates = &track.encodings[usize::from(encoding)].rates;
+            let (width, height) = track.size(encoding);
+            let layers = rates.layers();
+            for (spatial, temporal) in layers.iter().copied() {
+                let above = |axis: fn(&(u8, u8)) -> u8, of: u8| layers.iter().map(axis).max().unwrap_or(of) - of;
+                let below = above(|layer| layer.0, spatial);
+                rungs.push(Rung {
+                    layer: Rank { spatial: rank * SPATIAL as u8 + spatial, temporal },
+                    bitrate: rates.up_to(spatial, temporal) * HEADERS / 100,
+                    width: width >> below,
+                    height: height >> below,
+                    rate: 30 >> above(|layer| layer.1, temporal),
+                });
+            }
+        }
+        let wanted = match target {
+            Target::Nothing => (0, 0),
+            // As with the target: what is an eighth too small is large enough, and one way is enough.
+            Target::Covering { width, height } => {
+                let eighth = |pixels: u16| (u32::from(pixels) * 8).div_ceil(9) as u16;
+                let (width, height) = (eighth(width), eighth(height));
+                let covers = |rung: &&Rung| rung.width >= width || rung.height >= height;
+                rungs.iter().filter(covers).map(|rung| (rung.width, rung.height)).min().unwrap_or((u16::MAX, u16::MAX))
+            }
+            Target::Largest | Target::Layer(_) => (u16::MAX, u16::MAX),
+        };
+        if let Target::Layer(most) = target {
+            let most = order.iter().position(|&encoding| encoding == most.encoding).map(|rank| (rank as u8, most.spatial, most.temporal));
+            rungs.retain(|rung| {
+                let at = (rung.layer.spatial / SPATIAL as u8, rung.layer.spatial % SPATIAL as u8, rung.layer.temporal);
+                most.is_none_or(|most| at.0 < most.0 || (at.0 == most.0 && at.1 <= most.1 && at.2 <= most.2))
+            });
+        }
+        let rank = |layer: Layer| {
+            let rank = order.iter().position(|&encoding| encoding == layer.encoding)? as u8;
+            Some(Rank { spatial: rank * SPATIAL as u8 + layer.spatial.min(SPATIAL as u8 - 1), temporal: layer.temporal })
+        };
+        Self { current: current.and_then(rank), rungs, order, wanted }
+    }
+
+    fn demand(&self, kind: MediaKind) -> Demand<'_> {
+        let (source, rungs) = if kind == MediaKind::Audio { (Shown::Audio, &AUDIO[..]) } else { (Shown::Camera, &self.rungs[..]) };
+        Demand { source, speaker: false, priority: 0, wanted: self.wanted, current: self.current, rungs }
+    }
+
+    /// What a rung stands for.
+    fn layer(&self, rank: Rank) -> Layer {
+        let encoding = self.order.get(usize::from(rank.spatial) / SPATIAL).copied().unwrap_or(0);
+        let same = |rung: &&Rung| usize::from(rung.layer.spatial) / SPATIAL == usize::from(rank.spatial) / SPATIAL;
+        let top = |axis: fn(&Rung) -> u8, of: u8| if self.rungs.iter().filter(same).map(axis).max() == Some(of) { 7 } else { of };
+        let spatial = top(|rung| rung.layer.spatial, rank.spatial);
+        Layer {
+            encoding,
+            spatial: if spatial == 7 { 7 } else { spatial % SPATIAL as u8 },
+            temporal: top(|rung| rung.layer.temporal, rank.temporal),
+        }
+    }
+}
