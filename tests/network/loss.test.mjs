@@ -16,9 +16,9 @@ const LOSSES = [
   { loss: 10, fps: 20, concealed: 0.03 },
   { loss: 30, fps: 5, concealed: 0.15 },
 ];
-/** What is known to fail, and why. */
-const SOUND = "sound has no retransmission, browsers send no RED unless it comes first, and a publisher is told of its own line's loss only";
-const PICTURE = "a publisher that loses 30 % takes it for congestion and falls below 100 kbit/s: a lost keyframe costs seconds";
+/** What is known to fail at times, and why. */
+const SOUND = { "Eve at Ben": "Firefox sends no RED: what its sound loses on the way up can only be asked for, and listeners' buffers grow late" };
+const PICTURE = { Ada: { 30: "Chromium takes loss for congestion and sends again only what its estimate of the line allows: a lost keyframe costs seconds" } };
 
 /** Measures at both ends what crosses the line, and that nobody lost the connection. */
 async function measure(scene, Ben, behind) {
@@ -45,18 +45,19 @@ for (const who of ["Ada", "Eve"]) {
           results = await measure(scene, Ben, behind);
           for (const result of results) assert.ok(result.fps >= fps, `${result.what}: ${result.fps.toFixed(1)} frames a second`);
         },
-        loss > 10 ? PICTURE : undefined,
+        PICTURE[who]?.[loss],
       );
-      await scene.step(
-        `${loss} % lost each way: at most ${concealed * 100} % of the sound concealed`,
-        () => {
-          assert.ok(results.length > 0, "measured");
-          for (const result of results) {
-            assert.ok(result.concealed <= concealed, `${result.what}: ${(result.concealed * 100).toFixed(1)} % of the sound concealed`);
-          }
-        },
-        SOUND,
-      );
+      for (const what of [`${who} at Ben`, `Ben at ${who}`]) {
+        await scene.step(
+          `${loss} % lost each way: at most ${concealed * 100} % of the sound of ${what} concealed`,
+          () => {
+            const result = results.find((result) => result.what === what);
+            assert.ok(result, "measured");
+            assert.ok(result.concealed <= concealed, `${(result.concealed * 100).toFixed(1)} % of the sound concealed`);
+          },
+          SOUND[what],
+        );
+      }
     }
     await scene.step("200 ms of jitter, 5 % reordered: retransmissions are less than 10 %", async () => {
       await line.say("line delay=200ms,jitter=100ms,reorder=5%,reorder_by=30ms");
