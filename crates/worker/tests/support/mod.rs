@@ -143,7 +143,7 @@ impl Client {
         codecs.set(Payload::Rtx(Codec::Vp8), VP8 + 1);
         let sender = SenderConfig {
             codecs,
-            extensions: extensions(),
+            extensions: slot_extensions(),
             mid: "1".into(),
             kind: MediaKind::Video,
             ssrc: 0x2000 + self.key.0 as u32 * 2,
@@ -196,6 +196,13 @@ impl Client {
 fn extensions() -> ExtensionMap {
     let mut map = ExtensionMap::default();
     map.set(Extension::TransportSequence, 3);
+    map.set(Extension::Mid, 4);
+    map
+}
+
+/// What slots are negotiated with.
+fn slot_extensions() -> ExtensionMap {
+    let mut map = ExtensionMap::default();
     map.set(Extension::Mid, 4);
     map
 }
