@@ -61,6 +61,16 @@ async function offerInPage({ delay, restart, late }) {
   }
 }
 
+/** Runs in the page: it wants all there is from now on, whatever it shows, so that whatever comes and goes changes the session. */
+function wantEverything() {
+  const { prototype } = window.WebSocket;
+  const { send } = prototype;
+  prototype.send = function (data) {
+    const message = JSON.parse(data);
+    send.call(this, message.type === "view" ? JSON.stringify({ ...message, tracks: [], others: true }) : data);
+  };
+}
+
 /** Runs in the page. */
 function showPage(shown) {
   document.body.style.display = shown ? "" : "none";
@@ -102,7 +112,7 @@ class Subject {
 }
 
 async function glare(scene, browser) {
-  const server = await scene.server();
+  const server = await scene.server("--shown", "56");
   const ada = await scene.join(await browser(), server, "demo", "Ada");
   const ben = await scene.join(await browser(), server, "demo", "Ben");
   const bothReceive = () => Promise.all([ada.receives(ben), ben.receives(ada)]);
@@ -110,6 +120,7 @@ async function glare(scene, browser) {
   const bots = await Promise.all(Array.from({ length: BOTS }, (_, index) => scene.bot(server, "demo", `Bot ${index + 1}`)));
   // Drawing tiles that come and go is most of the work, and not what this is about.
   const show = (shown) => Promise.all([ada, ben].map((person) => person.evaluate(showPage, shown)));
+  for (const person of [ada, ben]) await person.evaluate(wantEverything);
   await show(false);
 
   const subjects = [new Subject(ada), new Subject(ben)];
