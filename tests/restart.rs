@@ -32,7 +32,7 @@ fn names(state: &State) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_people_hear_each_other_again_within_ten_seconds() {
     println!("seed {SEED}");
-    let mut server = Server::start(&EVERYBODY).await;
+    let mut server = Server::start_to_be_killed(&EVERYBODY).await;
     let mut talkers: Vec<Talker> = Vec::new();
     for room in 0..20 {
         let (url, id) = (server.url(), format!("room-{room}"));
@@ -108,7 +108,7 @@ async fn rejoined(events: &mut broadcast::Receiver<ClientEvent>) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_at_once_all_come_back() {
     println!("seed {SEED}");
-    let mut server = Server::start(&[]).await;
+    let mut server = Server::start_to_be_killed(&[]).await;
     let mut clients = Vec::new();
     for room in 0..50 {
         let url = server.url();

@@ -2,8 +2,9 @@
 
 #![allow(dead_code, reason = "each test target uses a part")]
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -62,6 +63,16 @@ pub fn left(event: &Event) -> Option<(ParticipantId, LeaveReason)> {
     }
 }
 
+/// A port that is free for TCP and UDP, and below those that systems give to whoever asks for any (on Linux 32,768 and up, `ip_local_port_range`).
+fn lasting_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = (std::process::id() % 20_000) as u16;
+    std::iter::repeat_with(|| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000)
+        .take(1_000)
+        .find(|&port| UdpSocket::bind(("::", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok())
+        .expect("a free port")
+}
+
 /// A running `switchyard serve --dev` on free ports. Killed when dropped.
 pub struct Server {
     pub http: SocketAddr,
@@ -72,6 +83,11 @@ pub struct Server {
 impl Server {
     pub async fn start(arguments: &[&str]) -> Self {
         Self::start_with(arguments, Stdio::inherit()).await
+    }
+
+    /// One that can be killed and started again: on ports that nobody is given by chance meanwhile.
+    pub async fn start_to_be_killed(arguments: &[&str]) -> Self {
+        Self::start_at(&format!("127.0.0.1:{}", lasting_port()), lasting_port(), arguments, Stdio::inherit()).await
     }
 
     pub async fn start_with(arguments: &[&str], stderr: Stdio) -> Self {
@@ -102,7 +118,7 @@ impl Server {
         self.child.kill().await.expect("killed");
     }
 
-    /// Starts the program again on the same ports; returns when it listens.
+    /// Starts the program again on the same ports, which are still free if it was [started for that](Self::start_to_be_killed); returns when it listens.
     pub async fn start_again(&mut self, arguments: &[&str]) {
         *self = Self::start_at(&self.http.to_string(), self.media, arguments, Stdio::inherit()).await;
     }

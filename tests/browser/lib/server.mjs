@@ -1,6 +1,8 @@
 // The real server, as a process of its own on free ports.
 import { spawn } from "node:child_process";
+import { createSocket as createUdp } from "node:dgram";
 import { once } from "node:events";
+import { createServer as createTcp } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
@@ -13,14 +15,31 @@ const START_TIMEOUT = 10_000;
 const STOP_TIMEOUT = 5_000;
 
 /**
+ * A port that is free for TCP and UDP and stays so while the server is away: below those that systems give to whoever asks for any (on Linux 32,768 and up),
+ * as browsers do all the time.
+ */
+async function lastingPort() {
+  for (let tries = 0; tries < 100; tries++) {
+    const port = 10_000 + Math.floor(Math.random() * 20_000);
+    const tcp = createTcp();
+    const udp = createUdp("udp6");
+    const bound = (socket, bind) => new Promise((resolve) => bind(socket.once("error", () => resolve(false)), () => resolve(true)));
+    const free = (await bound(tcp, (socket, done) => socket.listen(port, "127.0.0.1", done))) && (await bound(udp, (socket, done) => socket.bind(port, done)));
+    tcp.close();
+    udp.close();
+    if (free) return port;
+  }
+  throw new Error("no free port was found");
+}
+
 /**
  * Starts `switchyard serve --dev` (on loopback, unless an option says where) and resolves when it listens, with `origin` (`http://127.0.0.1:PORT`), `media`
  * (the UDP port), `log` (its latest lines), `stop()`, and `crash()`: ends it on the spot and starts it again on the same ports; resolves when it listens again.
  */
 export async function startServer(...options) {
   const log = [];
-  const http = options.includes("--http") ? [] : ["--http", "127.0.0.1:0"];
-  let current = await start([...http, "--media-port", "0", ...options], log);
+  const http = options.includes("--http") ? [] : ["--http", `127.0.0.1:${await lastingPort()}`];
+  let current = await start([...http, "--media-port", String(await lastingPort()), ...options], log);
   const { origin, media } = current;
   return {
     origin,
