@@ -36,15 +36,19 @@ impl Way {
     fn extensions(self, kind: MediaKind) -> &'static [Extension] {
         match (self, kind) {
             (Way::In, _) => &Extension::ALL,
-            (Way::Out, MediaKind::Audio) => &[Extension::Mid, Extension::AudioLevel, Extension::AbsCaptureTime],
-            (Way::Out, MediaKind::Video) => &[Extension::Mid, Extension::AbsCaptureTime, Extension::DependencyDescriptor],
+            (Way::Out, MediaKind::Audio) => {
+                &[Extension::Mid, Extension::AudioLevel, Extension::TransportSequence, Extension::AbsCaptureTime]
+            }
+            (Way::Out, MediaKind::Video) => {
+                &[Extension::Mid, Extension::TransportSequence, Extension::AbsCaptureTime, Extension::DependencyDescriptor]
+            }
         }
     }
 
     /// The feedback the server gives, or takes.
     fn feedback(self, kind: MediaKind) -> Feedback {
         let video = kind == MediaKind::Video;
-        Feedback { nack: true, pli: video, fir: video, transport_cc: self == Way::In }
+        Feedback { nack: true, pli: video, fir: video, transport_cc: true }
     }
 }
 

@@ -241,8 +241,12 @@ fn a_slot_is_two_m_lines_under_one_stream() {
     assert_eq!(attribute(video, "msid"), Some("slot-0 slot-0-video"));
     assert!(audio.contains(&"a=sendonly") && video.contains(&"a=sendonly"));
     let ids = |block: &[&str]| attributes(block, "extmap").map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
-    assert_eq!((ids(audio), ids(video)), (vec!["4".into(), "1".into(), "9".into()], vec!["4".into(), "9".into(), "12".into()]));
-    assert!(!video.iter().any(|line| line.contains("transport-cc") || line.contains("start-bitrate")));
+    assert_eq!(
+        (ids(audio), ids(video)),
+        (vec!["4".into(), "1".into(), "3".into(), "9".into()], vec!["4".into(), "3".into(), "9".into(), "12".into()])
+    );
+    assert!([audio, video].iter().all(|block| block.iter().any(|line| line.contains("transport-cc"))), "arrivals are reported");
+    assert!(!video.iter().any(|line| line.contains("start-bitrate")));
     let group = attribute(video, "ssrc-group").unwrap().strip_prefix("FID ").unwrap();
     let ssrcs: Vec<&str> = attributes(video, "ssrc").filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(group, ssrcs.join(" "), "the media's SSRC is the first line: Chromium takes that for the primary");
@@ -270,7 +274,7 @@ fn an_answer_makes_slots_active_with_what_the_client_takes() {
     assert_eq!((video.codecs.media(Codec::Vp8), video.codecs.rtx(Codec::Vp8), video.codecs.media(Codec::Av1)), (Some(96), Some(97), None));
     assert_eq!(video.extensions.id(Extension::Mid), Some(4));
     assert_eq!(video.extensions.id(Extension::DependencyDescriptor), None, "the client left it out");
-    assert_eq!(video.feedback, Feedback { nack: true, pli: true, fir: true, transport_cc: false });
+    assert_eq!(video.feedback, Feedback { nack: true, pli: true, fir: true, transport_cc: true });
     assert!(offer.sdp.contains(&format!("a=ssrc-group:FID {} {}", video.ssrc, video.rtx_ssrc.unwrap())));
     assert_eq!(first.audio.rtx_ssrc, None);
 
