@@ -14,7 +14,7 @@ pub enum RtcpError {
     /// Not RTCP version 2.
     #[error("not RTCP version 2")]
     Version,
-    /// Padding that is zero, no multiple of four, longer than its packet, or not at the end of the compound.
+    /// Padding that is zero or longer than its packet.
     #[error("malformed padding")]
     Padding,
     /// More than [`MAX_PACKETS`].
@@ -84,7 +84,8 @@ impl<'a> Packets<'a> {
         let mut body = &packet[4..];
         if first & 0x20 != 0 {
             let padding = body.last().map_or(0, |&count| usize::from(count));
-            if padding == 0 || padding % 4 != 0 || padding > body.len() || !rest.is_empty() {
+            // RFC 3550 §6.4.1 has whole words of it, and only at the end of a compound; browsers pad their transport-wide feedback with one to three bytes.
+            if padding == 0 || padding > body.len() {
                 return Err(RtcpError::Padding);
             }
             body = &body[..body.len() - padding];
