@@ -53,6 +53,8 @@ const AHEAD: (f64, f64) = (1.5, 10_000.0);
 const PROBE_INTERVAL: i64 = 5_000_000;
 /// After a deep cut, sooner: the line may have recovered.
 const RECOVERY_INTERVAL: i64 = 2_000_000;
+/// After a probe that found nothing, because its packets or the reports of them were lost or late.
+const AGAIN_INTERVAL: i64 = 500_000;
 /// The first probe is this many times the rate, later ones are [`PROBE_STEP`] times.
 const FIRST_PROBE: f64 = 3.0;
 const PROBE_STEP: f64 = 2.0;
@@ -465,16 +467,21 @@ impl Estimator {
     }
 
     fn end_probe(&mut self, now: i64) {
-        let Some(Finding { rate, saturated }) = self.probes.poll(now, self.round_trip.unwrap_or(0)) else { return };
-        if saturated {
-            let wary = self.congested.is_some_and(|congested| now - congested < WARY);
-            if !wary && !self.competing {
-                self.rate = self.rate.max(UTILIZATION * rate);
+        let Some(finding) = self.probes.poll(now, self.round_trip.unwrap_or(0)) else { return };
+        match finding {
+            Finding::Carried(rate) => {
+                self.rate = self.rate.max(rate);
+                self.ramp = Some(PROBE_STEP * rate);
             }
-            return;
+            Finding::Full(rate) => {
+                let wary = self.congested.is_some_and(|congested| now - congested < WARY);
+                if !wary && !self.competing {
+                    self.rate = self.rate.max(UTILIZATION * rate);
+                }
+            }
+            Finding::Nothing if self.settled => self.probe_at = self.probe_at.min(now + AGAIN_INTERVAL),
+            Finding::Nothing => self.ramp = Some(FIRST_PROBE * self.config.start as f64),
         }
-        self.rate = self.rate.max(rate);
-        self.ramp = Some(PROBE_STEP * rate);
     }
 }
 

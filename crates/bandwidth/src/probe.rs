@@ -32,11 +32,13 @@ const SATURATED: f64 = 0.9;
 
 /// What a probe found.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Finding {
-    /// Bits in a second.
-    pub(crate) rate: f64,
-    /// Whether the line carried no more than that.
-    pub(crate) saturated: bool,
+pub(crate) enum Finding {
+    /// The line carries this, in bits a second; no more was tried.
+    Carried(f64),
+    /// The line was full at this rate.
+    Full(f64),
+    /// Too little of it was sent, arrived or was reported, or all at once.
+    Nothing,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +125,7 @@ impl Probes {
         active.last_arrived = active.last_arrived.max(arrived);
     }
 
-    /// Ends the probe if all of it is reported or will never be; says what it found, if anything.
+    /// Ends the probe if all of it is reported or will never be; says what it found.
     pub(crate) fn poll(&mut self, now: i64, round_trip: i64) -> Option<Finding> {
         let active = self.active?;
         let complete = active.bytes >= active.probe.bytes && active.packets >= Probe::PACKETS;
@@ -133,18 +135,18 @@ impl Probes {
         }
         self.active = None;
         if !complete || active.arrived < Probe::PACKETS - 1 || f64::from(active.arrived) < ARRIVED * f64::from(active.packets) {
-            return None;
+            return Some(Finding::Nothing);
         }
         let (sending, arriving) = (active.last_sent - active.first_sent, active.last_arrived - active.first_arrived);
         if sending <= 0 {
-            return None;
+            return Some(Finding::Nothing);
         }
         let sent = f64::from(active.arrived_bytes - active.last_size) * 8e6 / sending as f64;
         // A line that is full spaces packets by their own length, one that isn't by that of the packet before. All in one tick is faster than anything.
         let spaced = active.arrived_bytes - active.first_size.min(active.last_size);
         let arrived = f64::from(spaced) * 8e6 / arriving.max(250) as f64;
         let sent = sent.min(active.probe.rate as f64);
-        Some(Finding { rate: sent.min(arrived), saturated: arrived < SATURATED * sent })
+        Some(if arrived < SATURATED * sent { Finding::Full(arrived) } else { Finding::Carried(sent.min(arrived)) })
     }
 }
 
@@ -173,11 +175,11 @@ mod tests {
 
     #[test]
     fn the_spacing_on_arrival_is_the_lines_rate() {
-        assert_eq!(found(2_000, 0), Some(Finding { rate: 8e6, saturated: false }));
-        assert_eq!(found(1_000, 0), Some(Finding { rate: 8e6, saturated: false }), "never more than was tried");
-        assert_eq!(found(4_000, 0), Some(Finding { rate: 4e6, saturated: true }));
-        assert!(found(4_000, 3).is_some_and(|finding| finding.saturated && finding.rate < 4e6));
-        assert_eq!(found(2_000, 4), None, "too little of it arrived");
+        assert_eq!(found(2_000, 0), Some(Finding::Carried(8e6)));
+        assert_eq!(found(1_000, 0), Some(Finding::Carried(8e6)), "never more than was tried");
+        assert_eq!(found(4_000, 0), Some(Finding::Full(4e6)));
+        assert!(matches!(found(4_000, 3), Some(Finding::Full(rate)) if rate < 4e6));
+        assert_eq!(found(2_000, 4), Some(Finding::Nothing), "too little of it arrived");
     }
 
     #[test]
@@ -187,7 +189,7 @@ mod tests {
         probes.sent(probe.cluster, 2_000);
         assert_eq!(probes.poll(100_000 + PATIENCE - 1, 100_000), None);
         assert!(probes.is_active());
-        assert_eq!(probes.poll(100_000 + PATIENCE, 100_000), None);
+        assert_eq!(probes.poll(100_000 + PATIENCE, 100_000), Some(Finding::Nothing));
         assert!(!probes.is_active());
     }
 }
