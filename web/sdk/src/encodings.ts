@@ -1,31 +1,77 @@
+import type { Source } from "./protocol.js";
+
 /** How large a track is shown at most, in pixels; 0 by 0: nowhere. */
 export interface Wanted {
   readonly width: number;
   readonly height: number;
 }
 
+/** The size that a track is captured at, as far as it is known. */
+export interface Capture {
+  readonly width?: number | undefined;
+  readonly height?: number | undefined;
+}
+
+/** What changes of an encoding while it is negotiated. */
+export interface Sending {
+  active: boolean;
+  scaleResolutionDownBy: number;
+  maxBitrate: number;
+}
+
 /** What holds until the server says something else: somebody takes it as large as it gets. */
 export const EVERYTHING: Wanted = { width: 65_535, height: 65_535 };
 
+/** A camera's encodings, the smallest first: browsers leave out the last ones where a picture is too small for all of them. */
+const CAMERA_RIDS = ["q", "h", "f"];
+/** Pixels that a camera's picture has at least for so many encodings: browsers send no more of one that is smaller. */
+const CAMERA_ENCODINGS: readonly (readonly [pixels: number, encodings: number])[] = [
+  [960 * 540, 3],
+  [480 * 270, 2],
+  [0, 1],
+];
+/** What a camera's picture is taken for until its size is known. */
+const HD = { width: 1280, height: 720 };
+/** Bits per second of a camera at {@link HD}. Others have as many more or fewer as experience with video codecs has it: pixels to the power of 0.75. */
+const HD_BITRATE = 1_700_000;
+/** Of a screen there is one encoding, in bits per second: its text is no good any smaller. */
+const SCREEN_BITRATE = 2_500_000;
 /** An encoding may be smaller than what is wanted by this factor: nobody sees the difference. */
 const CLOSE_ENOUGH = 0.9;
 
+/** What an m-line of a source is to be negotiated with; undefined for sound. */
+export function sendEncodings(source: Source): RTCRtpEncodingParameters[] | undefined {
+  if (source === "screen") return [{ maxBitrate: SCREEN_BITRATE }];
+  if (source !== "camera") return undefined;
+  return sending("camera", CAMERA_RIDS.length, {}, EVERYTHING).map((encoding, at) => ({
+    rid: CAMERA_RIDS[at]!,
+    ...encoding,
+  }));
+}
+
 /**
- * Which encodings of a track of this size are worth sending: the smallest that covers what is wanted, and the smaller
- * ones, which are for those whose line carries no more. None, if nobody is shown the track.
+ * How `count` encodings of a track are to be sent, the smallest first: each half as wide and high as the next one, down
+ * from the size that it is captured at. Active are the smallest that covers what is wanted and the smaller ones, which are
+ * for those whose line carries no more; none, if nobody is shown the track.
  */
-export function worthSending(
-  encodings: readonly { scaleResolutionDownBy?: number | undefined }[],
-  capture: { width?: number | undefined; height?: number | undefined },
-  wanted: Wanted,
-): boolean[] {
-  if (wanted.width === 0 || wanted.height === 0) return encodings.map(() => false);
-  const scales = encodings.map(({ scaleResolutionDownBy }) => scaleResolutionDownBy ?? 1);
+export function sending(source: Source, count: number, capture: Capture, wanted: Wanted): Sending[] {
+  const { width, height } = { width: capture.width ?? HD.width, height: capture.height ?? HD.height };
+  const most = CAMERA_ENCODINGS.find(([pixels]) => width * height >= pixels)?.[1] ?? 1;
+  const used = source === "camera" ? Math.min(count, most) : count;
+  const shown = wanted.width > 0 && wanted.height > 0;
+  // The picture fills its tile in the direction in which it is larger for it.
   const covers = (scale: number) =>
-    capture.width !== undefined &&
-    capture.height !== undefined &&
-    // The picture fills its tile in the direction in which it is larger for it.
-    Math.min(capture.width / scale / wanted.width, capture.height / scale / wanted.height) >= CLOSE_ENOUGH;
-  const enough = Math.max(...scales.filter(covers), Math.min(...scales));
-  return scales.map((scale) => scale >= enough);
+    Math.min(width / scale / wanted.width, height / scale / wanted.height) >= CLOSE_ENOUGH &&
+    capture.width !== undefined;
+  return Array.from({ length: count }, (_, at) => {
+    const scale = 2 ** Math.max(used - 1 - at, 0);
+    const smallerIsEnough = at > 0 && covers(scale * 2);
+    const pixels = (width * height) / scale ** 2;
+    return {
+      active: shown && at < used && !smallerIsEnough,
+      scaleResolutionDownBy: scale,
+      maxBitrate:
+        source === "screen" ? SCREEN_BITRATE : Math.round(HD_BITRATE * (pixels / (HD.width * HD.height)) ** 0.75),
+    };
+  });
 }

@@ -1,8 +1,8 @@
+import { EVERYTHING, type Sending, sendEncodings, sending, type Wanted } from "./encodings.js";
 import { SwitchyardError } from "./errors.js";
 import { LocalTrack } from "./local.js";
 import type { ParticipantId, Source, TrackId } from "./protocol.js";
 import { kindOf } from "./track.js";
-import { EVERYTHING, type Wanted, worthSending } from "./wanted.js";
 
 /** What publishing needs of the room. */
 export interface PublishingRoom {
@@ -39,9 +39,6 @@ interface Publication {
   /** Stops following the track. */
   release(): void;
 }
-
-/** The most that one encoding of each video source sends, in bits per second. */
-const MAX_BITRATE: Partial<Record<Source, number>> = { camera: 1_700_000, screen: 2_500_000 };
 
 /**
  * This client's participant and what it publishes: at most one track of each source.
@@ -185,10 +182,10 @@ export class LocalParticipant {
       known.direction = "sendonly";
       return known;
     }
-    const maxBitrate = MAX_BITRATE[source];
+    const encodings = sendEncodings(source);
     const transceiver = connection.addTransceiver(kindOf(source), {
       direction: "sendonly",
-      ...(maxBitrate === undefined ? {} : { sendEncodings: [{ maxBitrate }] }),
+      ...(encodings ? { sendEncodings: encodings } : {}),
     });
     this.#transceivers.set(source, transceiver);
     return transceiver;
@@ -285,16 +282,20 @@ export class LocalParticipant {
     await this.#tellMuted(publication);
   }
 
-  /** Turns encodings on and off, as it was said last; one change after the other. */
+  /** Has encodings sent as it was said last, and as the picture's size has it; one change after the other. */
   #applyWanted(publication: Publication): Promise<void> {
     publication.applied = publication.applied.then(async () => {
       const { track, transceiver, id } = publication;
       if (!transceiver || id === undefined || track.kind !== "video") return;
       const parameters = transceiver.sender.getParameters();
       const capture = track.mediaStreamTrack?.getSettings() ?? {};
-      const active = worthSending(parameters.encodings, capture, this.#wanted.get(id) ?? EVERYTHING);
-      if (parameters.encodings.every((encoding, at) => encoding.active === active[at])) return;
-      parameters.encodings.forEach((encoding, at) => (encoding.active = active[at] ?? true));
+      const changes = sending(track.source, parameters.encodings.length, capture, this.#wanted.get(id) ?? EVERYTHING);
+      const same = (encoding: RTCRtpEncodingParameters, change: Sending) =>
+        encoding.active === change.active &&
+        encoding.maxBitrate === change.maxBitrate &&
+        (encoding.scaleResolutionDownBy ?? 1) === change.scaleResolutionDownBy;
+      if (parameters.encodings.every((encoding, at) => same(encoding, changes[at]!))) return;
+      parameters.encodings.forEach((encoding, at) => Object.assign(encoding, changes[at]));
       try {
         await transceiver.sender.setParameters(parameters);
       } catch {

@@ -74,7 +74,11 @@ describe("what is shown", () => {
 
   test("of one's own turns the encodings off and on", async () => {
     await joined();
-    const media = Object.assign(new EventTarget(), { kind: "video", readyState: "live", getSettings: () => ({}) });
+    const media = Object.assign(new EventTarget(), {
+      kind: "video",
+      readyState: "live",
+      getSettings: () => ({ width: 1280, height: 720 }),
+    });
     vi.stubGlobal("MediaStream", class {});
     const published = room.localParticipant.publish(LocalTrack.from(media as never, "camera"));
     await settle();
@@ -82,11 +86,13 @@ describe("what is shown", () => {
     socket.event({ kind: "wanted", track: 5, width: 0, height: 0 });
     socket.reply(socket.last("publish").id, { kind: "published", track: 5 });
     await published;
-    const { sender } = connection.getTransceivers()[1] as { sender: { encodings: unknown } };
-    expect(sender.encodings).toEqual([{ active: false }]);
+    const { sender } = connection.getTransceivers()[1] as { sender: { encodings: RTCRtpEncodingParameters[] } };
+    const active = () => sender.encodings.filter(({ active }) => active).map(({ rid }) => rid);
+    expect(sender.encodings.map(({ rid }) => rid)).toEqual(["q", "h", "f"]);
+    expect(active()).toEqual([]);
     socket.event({ kind: "wanted", track: 5, width: 640, height: 368 });
     await settle();
-    expect(sender.encodings).toEqual([{ active: true }]);
+    expect(active()).toEqual(["q", "h"]);
   });
 });
 

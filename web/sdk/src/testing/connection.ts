@@ -44,8 +44,11 @@ export class FakeConnection extends EventTarget {
     ]);
   }
 
-  addTransceiver(kind: string, { direction }: { direction: RTCRtpTransceiverDirection }): FakeTransceiver {
-    const transceiver = new FakeTransceiver(kind, direction);
+  addTransceiver(
+    kind: string,
+    { direction, sendEncodings }: { direction: RTCRtpTransceiverDirection; sendEncodings?: RTCRtpEncodingParameters[] },
+  ): FakeTransceiver {
+    const transceiver = new FakeTransceiver(kind, direction, sendEncodings);
     this.#transceivers.push(transceiver);
     return transceiver;
   }
@@ -125,7 +128,7 @@ class FakeTransceiver {
     transport: null as { state: RTCDtlsTransportState } | null,
     replaceTrack: async (track: unknown) => void (this.sender.track = track),
     getStats: async () => new Map<string, object>(),
-    encodings: [{ active: true }] as RTCRtpEncodingParameters[],
+    encodings: [] as RTCRtpEncodingParameters[],
     getParameters: () => ({ encodings: this.sender.encodings.map((encoding) => ({ ...encoding })) }),
     setParameters: async ({ encodings }: { encodings: RTCRtpEncodingParameters[] }) =>
       void (this.sender.encodings = encodings),
@@ -134,7 +137,10 @@ class FakeTransceiver {
   constructor(
     readonly kind: string,
     public direction: RTCRtpTransceiverDirection,
-  ) {}
+    encodings: RTCRtpEncodingParameters[] = [{}],
+  ) {
+    this.sender.encodings = encodings.map((encoding) => ({ active: true, ...encoding }));
+  }
 }
 
 /** A data channel whose other end is the test. */
