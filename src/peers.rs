@@ -10,7 +10,7 @@ use switchyard_protocol::Snapshot;
 use tokio::sync::{Notify, mpsc};
 
 use crate::outbox::Broadcast;
-use crate::rooms::Voice;
+use crate::rooms::Sensed;
 
 /// Room and transport notices waiting for one participant: as many as the outgoing queue behind it takes.
 const MAX_NOTICES: usize = 4096;
@@ -176,15 +176,15 @@ impl Mailbox {
 /// Everybody with a transport.
 #[derive(Debug, Default)]
 pub struct Peers {
-    mailboxes: DashMap<PeerKey, (Mailbox, mpsc::Sender<Voice>)>,
+    mailboxes: DashMap<PeerKey, (Mailbox, mpsc::Sender<Sensed>)>,
     last: AtomicU64,
 }
 
 impl Peers {
-    /// A key for a new peer whose events go to `mailbox` from now on, and what is heard of it to its room's `voices`.
-    pub fn add(&self, mailbox: Mailbox, voices: mpsc::Sender<Voice>) -> PeerKey {
+    /// A key for a new peer whose events go to `mailbox` from now on, and what is sensed of it to its `room`.
+    pub fn add(&self, mailbox: Mailbox, room: mpsc::Sender<Sensed>) -> PeerKey {
         let peer = PeerKey(self.last.fetch_add(1, Ordering::Relaxed) + 1);
-        self.mailboxes.insert(peer, (mailbox, voices));
+        self.mailboxes.insert(peer, (mailbox, room));
         peer
     }
 
@@ -201,11 +201,12 @@ impl Peers {
             | Event::Heard { peer }
             | Event::Recovered { peer }
             | Event::Voice { peer, .. }
+            | Event::Quality { peer, .. }
             | Event::Wanted { peer, .. }
             | Event::Allocated { peer, .. }
             | Event::Expired { peer }) = event;
             let Some(entry) = self.mailboxes.get(&peer) else { continue };
-            let (mailbox, voices) = &*entry;
+            let (mailbox, room) = &*entry;
             let notice = match event {
                 Event::Dtls { datagram, .. } => {
                     mailbox.datagram(datagram);
@@ -213,13 +214,24 @@ impl Peers {
                 }
                 Event::Voice { track, activity, level, .. } => {
                     // A room that does not keep up hears it a second later.
-                    let _ = voices.try_send(Voice { track, activity, level });
+                    let _ = room.try_send(Sensed::Voice { track, activity, level });
                     continue;
                 }
-                // Publishers hear from their room how large they are shown; clients are not told why a picture is small or stands still.
-                Event::Wanted { .. } | Event::Allocated { .. } => continue,
+                Event::Quality { grade, figures, .. } => {
+                    let _ = room.try_send(Sensed::Quality { peer, quality: Some((grade, figures)) });
+                    continue;
+                }
+                Event::Allocated { track, outcome, size, .. } => {
+                    let _ = room.try_send(Sensed::Allocated { peer, track, outcome, size });
+                    continue;
+                }
+                // Publishers hear from their room how large they are shown.
+                Event::Wanted { .. } => continue,
                 Event::Connected { .. } => PathNotice::Connected,
-                Event::Silent { .. } => PathNotice::Silent,
+                Event::Silent { .. } => {
+                    let _ = room.try_send(Sensed::Quality { peer, quality: None });
+                    PathNotice::Silent
+                }
                 Event::Heard { .. } => PathNotice::Heard,
                 Event::Recovered { .. } => PathNotice::Recovered,
                 Event::Expired { .. } => PathNotice::Expired,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
-use switchyard_forward::{Activity, Command, PeerKey, TrackKey, WorkerIndex};
+use switchyard_forward::{Activity, Command, Figures, Grade, Outcome, PeerKey, TrackKey, WorkerIndex};
 use switchyard_protocol::{ErrorCode, LeaveReason, Participant, ParticipantId, ProtocolError, Reply, Request};
 use switchyard_room::{Limits, SlotMids};
 use switchyard_worker::Workers;
@@ -43,13 +43,15 @@ enum Message {
     Leave { participant: ParticipantId, reason: LeaveReason },
 }
 
-/// What there is to hear of a track, as its worker says.
+/// What a worker says of a participant's media, for the room.
 #[derive(Clone, Copy, Debug)]
-pub struct Voice {
-    pub track: TrackKey,
-    pub activity: Activity,
-    /// In dB below overload.
-    pub level: u8,
+pub enum Sensed {
+    /// What there is to hear of a track; `level` in dB below overload.
+    Voice { track: TrackKey, activity: Activity, level: u8 },
+    /// What the line leaves of a subscription, and its size in pixels.
+    Allocated { peer: PeerKey, track: TrackKey, outcome: Outcome, size: (u16, u16) },
+    /// How good the connection is; nothing has been heard for some seconds if there is no grade.
+    Quality { peer: PeerKey, quality: Option<(Grade, Figures)> },
 }
 
 #[derive(Clone)]

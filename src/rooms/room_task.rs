@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use switchyard_forward::{Command, PeerKey, Target, TrackKey, WorkerIndex};
-use switchyard_protocol::{ErrorCode, Event, Kind, LeaveReason, ParticipantId, ProtocolError, Published, Reply, Request, TrackId};
-use switchyard_room::{Activity, Audience, Effect, Room, Size};
+use switchyard_forward::{Command, Outcome, PeerKey, Standing, Target, TrackKey, WorkerIndex};
+use switchyard_protocol::{
+    ErrorCode, Event, Kind, LeaveReason, ParticipantId, ProtocolError, Published, Quality, Reception, Reply, Request, Source, TrackId,
+};
+use switchyard_room::{Activity, Audience, Effect, Figures, Room, Size};
 use switchyard_rtp::MediaKind;
 use tokio::sync::mpsc;
 
 use super::announcements::Announcements;
 use super::trunks::{Crossing, Trunks};
-use super::{Entrant, Message, Rooms, Seat, Voice};
+use super::{Entrant, Message, Rooms, Seat, Sensed};
 use crate::outbox::Broadcast;
 use crate::participant::sleep_until;
 use crate::peers::{Channel, Mailbox, Notice, Relayed};
@@ -23,8 +25,8 @@ use crate::peers::{Channel, Mailbox, Notice, Relayed};
 const SPAN_THRESHOLD: usize = 32;
 /// How long a room waits for its first participant, who may be gone before their join arrives.
 const EMPTY_PATIENCE: Duration = Duration::from_secs(10);
-/// What workers say of voices and waits for the room: a change of every second track of a large one. What is lost is said again.
-const MAX_VOICES: usize = 512;
+/// What workers say and waits for the room: a change of every second member of a large one. What is lost of voices is said again.
+const MAX_SENSED: usize = 512;
 
 pub struct RoomTask {
     rooms: Arc<Rooms>,
@@ -42,8 +44,8 @@ pub struct RoomTask {
     track_ids: BTreeMap<TrackKey, TrackId>,
     trunks: Trunks,
     announcements: Announcements,
-    voices: mpsc::Sender<Voice>,
-    heard_voices: mpsc::Receiver<Voice>,
+    sensed: mpsc::Sender<Sensed>,
+    senses: mpsc::Receiver<Sensed>,
     /// When the room has something to do by itself.
     due: Option<Instant>,
 }
@@ -61,12 +63,13 @@ struct Track {
     key: TrackKey,
     kind: MediaKind,
     home: WorkerIndex,
+    standing: Standing,
 }
 
 impl RoomTask {
     pub fn new(rooms: Arc<Rooms>, id: String, generation: u64, messages: mpsc::Sender<Message>) -> Self {
         let home = rooms.workers.place();
-        let (voices, heard_voices) = mpsc::channel(MAX_VOICES);
+        let (sensed, senses) = mpsc::channel(MAX_SENSED);
         Self {
             room: Room::new(rooms.limits),
             rooms,
@@ -80,8 +83,8 @@ impl RoomTask {
             track_ids: BTreeMap::new(),
             trunks: Trunks::default(),
             announcements: Announcements::default(),
-            voices,
-            heard_voices,
+            sensed,
+            senses,
             due: None,
         }
     }
@@ -98,7 +101,7 @@ impl RoomTask {
                     Some(message) => self.handle(message).await,
                     None => break,
                 },
-                Some(voice) = self.heard_voices.recv() => self.hear(voice).await,
+                Some(sensed) = self.senses.recv() => self.sense(sensed).await,
                 () = sleep_until(due) => {
                     if self.announcements.due().is_some_and(|due| due <= Instant::now()) {
                         self.tell_all();
@@ -135,7 +138,44 @@ impl RoomTask {
         self.settle().await;
     }
 
-    async fn hear(&mut self, Voice { track, activity, level }: Voice) {
+    async fn sense(&mut self, sensed: Sensed) {
+        match sensed {
+            Sensed::Voice { track, activity, level } => self.hear(track, activity, level),
+            Sensed::Quality { peer, quality } => self.grade(peer, quality),
+            Sensed::Allocated { peer, track, outcome, size } => self.allot(peer, track, outcome, size),
+        }
+        self.settle().await;
+    }
+
+    fn member_of(&self, peer: PeerKey) -> Option<ParticipantId> {
+        self.members.iter().find(|(_, member)| member.peer == peer).map(|(&participant, _)| participant)
+    }
+
+    fn allot(&mut self, peer: PeerKey, track: TrackKey, outcome: Outcome, (width, height): (u16, u16)) {
+        let (Some(participant), Some(&track)) = (self.member_of(peer), self.track_ids.get(&track)) else { return };
+        let reception = match outcome {
+            // Of what isn't there or isn't shown the client has all that it can have.
+            Outcome::Full | Outcome::Hidden | Outcome::Absent => Reception::Full,
+            Outcome::Reduced => Reception::Reduced,
+            Outcome::Paused => Reception::Paused,
+        };
+        self.room.handle_reception(participant, track, reception, Size { width, height });
+    }
+
+    fn grade(&mut self, peer: PeerKey, quality: Option<(switchyard_forward::Grade, switchyard_forward::Figures)>) {
+        let Some(participant) = self.member_of(peer) else { return };
+        let (grade, figures) = quality.unzip();
+        let quality = match grade {
+            Some(switchyard_forward::Grade::Good) => Quality::Good,
+            Some(switchyard_forward::Grade::Fair) => Quality::Fair,
+            Some(switchyard_forward::Grade::Poor) => Quality::Poor,
+            None => Quality::Lost,
+        };
+        let switchyard_forward::Figures { loss, round_trip, jitter } = figures.unwrap_or_default();
+        self.room.handle_quality(participant, quality, Figures { loss, round_trip, jitter });
+    }
+
+    fn hear(&mut self, track: TrackKey, activity: switchyard_forward::Activity, level: u8) {
         let Some(&track) = self.track_ids.get(&track) else { return };
         let activity = match activity {
             switchyard_forward::Activity::Silent => Activity::Silent,
@@ -143,7 +183,6 @@ impl RoomTask {
             switchyard_forward::Activity::Speech => Activity::Speech,
         };
         self.room.handle_voice(Instant::now(), track, activity, level);
-        self.settle().await;
     }
 
     /// Carries out what the room wants done.
@@ -161,7 +200,7 @@ impl RoomTask {
             Entrant::Viewer(only) => self.room.watch(only),
         }?;
         self.joins += 1;
-        let peer = self.rooms.peers.add(mailbox.clone(), self.voices.clone());
+        let peer = self.rooms.peers.add(mailbox.clone(), self.sensed.clone());
         self.members.insert(entry.participant, Member { mailbox, peer, worker, heard: self.announcements.len() });
         Ok(Seat {
             participant: entry.participant,
@@ -230,7 +269,7 @@ impl RoomTask {
     fn renew(&mut self, participant: ParticipantId) -> Option<PeerKey> {
         let member = self.members.get_mut(&participant)?;
         self.rooms.peers.remove(member.peer);
-        member.peer = self.rooms.peers.add(member.mailbox.clone(), self.voices.clone());
+        member.peer = self.rooms.peers.add(member.mailbox.clone(), self.sensed.clone());
         self.room.renew(participant);
         Some(member.peer)
     }
@@ -279,18 +318,30 @@ impl RoomTask {
                     member.mailbox.notify(Notice::Dismissed);
                 }
             }
-            Effect::Publish { participant, mid, track, kind, enabled } => {
+            Effect::Publish { participant, mid, track, source, enabled } => {
                 let Some(&Member { peer, worker: home, .. }) = self.members.get(&participant) else { return };
                 let key = TrackKey(self.rooms.last_track.fetch_add(1, Ordering::Relaxed) + 1);
-                let kind = match kind {
+                let kind = match source.kind() {
                     Kind::Audio => MediaKind::Audio,
                     Kind::Video => MediaKind::Video,
                 };
-                self.tracks.insert(track, Track { key, kind, home });
+                let standing = if source == Source::Screen { Standing::Screen } else { Standing::Other };
+                self.tracks.insert(track, Track { key, kind, home, standing });
                 self.track_ids.insert(key, track);
                 self.command(home, Command::Publish { peer, mid, kind, track: key }).await;
+                if standing != Standing::Other {
+                    self.command(home, Command::SetStanding { track: key, standing }).await;
+                }
                 if !enabled {
                     self.command(home, Command::Enable { track: key, enabled }).await;
+                }
+            }
+            Effect::Spotlight { track: id, on } => {
+                let Some(track) = self.tracks.get_mut(&id) else { return };
+                track.standing = if on { Standing::Speaker } else { Standing::Other };
+                let Track { key, home, standing, .. } = *track;
+                for worker in std::iter::once(home).chain(self.trunks.crossings(id)) {
+                    self.command(worker, Command::SetStanding { track: key, standing }).await;
                 }
             }
             Effect::Unpublish { track } => {
@@ -305,11 +356,11 @@ impl RoomTask {
                 }
             }
             Effect::Route { subscriber, sender, track } => self.route(subscriber, sender, track).await,
-            Effect::Show { subscriber, sender, size } => {
+            Effect::Show { subscriber, sender, size, pinned } => {
                 if let Some(&Member { peer, worker, .. }) = self.members.get(&subscriber) {
                     let target =
                         if size == Size::FULL { Target::Largest } else { Target::Covering { width: size.width, height: size.height } };
-                    self.command(worker, Command::SetTarget { peer, sender, target }).await;
+                    self.command(worker, Command::SetTarget { peer, sender, target, pinned }).await;
                 }
             }
         }
@@ -333,8 +384,11 @@ impl RoomTask {
     async fn cross(&mut self, crossing: Crossing) {
         match crossing {
             Crossing::Begins { track, to } => {
-                let Some(&Track { key, kind, home }) = self.tracks.get(&track) else { return };
+                let Some(&Track { key, kind, home, standing }) = self.tracks.get(&track) else { return };
                 self.command(to, Command::PublishRemote { track: key, kind, home }).await;
+                if standing != Standing::Other {
+                    self.command(to, Command::SetStanding { track: key, standing }).await;
+                }
                 self.command(home, Command::Trunk { track: key, to, on: true }).await;
             }
             Crossing::Ceases { track, to } => {

@@ -45,6 +45,12 @@ impl Trunks {
         crossings
     }
 
+    /// The workers that a track crosses to.
+    pub fn crossings(&self, track: TrackId) -> Vec<WorkerIndex> {
+        let all = (track, WorkerIndex(0))..=(track, WorkerIndex(u8::MAX));
+        self.needed.range(all).map(|((_, to), _)| *to).collect()
+    }
+
     /// A subscriber is gone and receives nothing any more.
     pub fn leave(&mut self, subscriber: ParticipantId) -> Vec<Crossing> {
         let senders: Vec<u16> = self.routes.range((subscriber, 0)..=(subscriber, u16::MAX)).map(|((_, sender), _)| *sender).collect();

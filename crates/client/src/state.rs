@@ -210,6 +210,8 @@ impl State {
             | Event::Chat { message: ChatMessage { .. } }
             | Event::Speakers { .. }
             | Event::Wanted { .. }
+            | Event::Quality { .. }
+            | Event::Reception { .. }
             | Event::Closing { .. } => {}
         }
     }

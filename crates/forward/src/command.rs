@@ -4,7 +4,7 @@ use switchyard_rtp::codec::{CodecTable, PayloadTypes};
 use switchyard_rtp::srtp::SrtpKeys;
 use switchyard_rtp::{ExtensionMap, MediaKind};
 
-use crate::{MAX_ENCODINGS, Target};
+use crate::{MAX_ENCODINGS, Standing, Target};
 
 /// A participant's transport; unique in the process, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -218,6 +218,13 @@ pub enum Command {
         /// The new state.
         on: bool,
     },
+    /// What a track's standing is, local or remote; [`Standing::Other`] until this is said.
+    SetStanding {
+        /// Which.
+        track: TrackKey,
+        /// The new one.
+        standing: Standing,
+    },
     /// What a sender carries from now on.
     Route {
         /// To whom.
@@ -227,7 +234,7 @@ pub enum Command {
         /// The track; `None`: nothing.
         track: Option<TrackKey>,
     },
-    /// What a sender is to get of the track it carries; after each [`Command::Route`] that is [`Target::Largest`] again.
+    /// What a sender is to get of the track it carries; after each [`Command::Route`] that is [`Target::Largest`] again, and not pinned.
     SetTarget {
         /// To whom.
         peer: PeerKey,
@@ -235,6 +242,8 @@ pub enum Command {
         sender: u16,
         /// Nothing changes before the next keyframe or switching point, but for what can be left out at once.
         target: Target,
+        /// Whether it comes before others of the same [`Standing`].
+        pinned: bool,
     },
     /// A DTLS datagram for a participant, sent where media goes; dropped if there is no path.
     Send {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use switchyard_bandwidth::{Class, Config, Estimator, Full, Outcome, Pacer};
 use switchyard_rtp::MediaKind;
 
+use crate::TrackKey;
 use crate::layers::{Layer, Source, Target};
 
 /// What waits for its turn on the line.
@@ -39,6 +40,15 @@ impl Share {
     }
 }
 
+/// What was said of a subscription.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) at: Instant,
+    pub(crate) track: TrackKey,
+    pub(crate) outcome: Outcome,
+    pub(crate) size: (u16, u16),
+}
+
 /// The line to one subscriber.
 ///
 /// Until its estimate means something everything is sent as it comes, as it is to those who report no arrivals.
@@ -50,8 +60,8 @@ pub(crate) struct Downlink {
     pub(crate) listed: bool,
     /// When what is wanted was last held against the estimate.
     pub(crate) allocated: Option<Instant>,
-    /// What was said of each sender last.
-    pub(crate) outcomes: Vec<Option<Outcome>>,
+    /// What was said last of what each sender carries.
+    pub(crate) told: Vec<Option<Told>>,
 }
 
 impl Downlink {
@@ -62,7 +72,7 @@ impl Downlink {
             pacer: Pacer::new(now, config.start),
             listed: false,
             allocated: None,
-            outcomes: Vec::new(),
+            told: Vec::new(),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::feedback::Arrivals;
 use crate::layers::Target;
 use crate::loss::{Arrival, Reception};
 use crate::pulse::Pulse;
+use crate::quality::Quality;
 use crate::sender::Sender;
 use crate::silence::Silence;
 use crate::{IceCredentials, PeerKey, ReceiverConfig, SenderConfig, Simulcast, TrackKey, Wire};
@@ -72,7 +73,9 @@ pub(crate) struct Incoming {
 pub(crate) struct Route {
     pub(crate) track: TrackKey,
     pub(crate) target: Target,
-    /// What of that the line carries.
+    /// Whether it comes before others of its standing.
+    pub(crate) pinned: bool,
+    /// What of the target the line carries.
     pub(crate) share: Share,
 }
 
@@ -119,6 +122,7 @@ pub(crate) struct Peer {
     pub(crate) controls: u64,
     pub(crate) silence: Silence,
     pub(crate) pulse: Pulse,
+    pub(crate) quality: Quality,
     /// Until when the line is taken to lose packets on the way to the participant.
     pub(crate) lossy_until: Option<Instant>,
     /// The line to the participant, once what it is sent is numbered.
@@ -147,6 +151,7 @@ impl Peer {
             controls: 0,
             silence: Silence::default(),
             pulse: Pulse::new(),
+            quality: Quality::default(),
             lossy_until: None,
             downlink: None,
         }
@@ -406,6 +411,9 @@ impl Peer {
 
     /// Hears what the participant reports on what it was sent: the round trip and loss (RFC 3550 §6.4.1).
     pub(crate) fn handle_report_block(&mut self, now: Instant, arrived: Ntp, block: &ReportBlock) {
+        if let Some(sender) = self.senders.iter().flatten().find(|sender| sender.config.ssrc == block.ssrc) {
+            self.quality.received(block.fraction_lost, jitter(block, sender.config.kind));
+        }
         let is_sign =
             if self.lossy_until.is_some_and(|until| until > now) { block.fraction_lost > 0 } else { block.fraction_lost >= LOSSY };
         if is_sign {
@@ -453,13 +461,15 @@ impl Peer {
     /// Writes the receiver report on everything the participant publishes.
     pub(crate) fn write_receiver_report(&mut self, now: Instant, writer: &mut RtcpWriter<'_>) {
         let reporter = self.reporter();
-        let blocks: Vec<ReportBlock> = self
-            .receivers
-            .iter_mut()
-            .flat_map(|receiver| &mut receiver.encodings)
-            .filter_map(|incoming| incoming.report(now))
-            .take(MAX_BLOCKS)
-            .collect();
+        let mut blocks: Vec<ReportBlock> = Vec::new();
+        for receiver in &mut self.receivers {
+            let kind = receiver.config.kind;
+            for block in receiver.encodings.iter_mut().filter_map(|incoming| incoming.report(now)) {
+                self.quality.sent(block.fraction_lost, jitter(&block, kind));
+                blocks.push(block);
+            }
+        }
+        blocks.truncate(MAX_BLOCKS);
         if !blocks.is_empty() {
             let _ = writer.receiver_report(reporter, blocks);
         }
@@ -482,6 +492,15 @@ impl Peer {
         let ssrc = sender.config.ssrc;
         sender.report_due = false;
         let _ = writer.sender_report(&SenderInfo { ssrc, ntp, rtp, packets, octets }, []);
+    }
+}
+
+/// Jitter of a sound; that of a picture is how its frames are sent.
+fn jitter(block: &ReportBlock, kind: MediaKind) -> Duration {
+    match kind {
+        // Opus counts 48,000 in a second (RFC 7587).
+        MediaKind::Audio => Duration::from_micros(u64::from(block.jitter) * 1_000_000 / 48_000),
+        MediaKind::Video => Duration::ZERO,
     }
 }
 

@@ -25,6 +25,18 @@ pub(crate) enum Home {
     Remote(WorkerIndex),
 }
 
+/// What comes first where a subscriber's line does not carry everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Somebody's camera.
+    #[default]
+    Other,
+    /// The camera of who speaks.
+    Speaker,
+    /// A screen.
+    Screen,
+}
+
 /// A receiving m-line that carries the track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subscriber {
@@ -47,6 +59,7 @@ pub(crate) struct Track {
     pub(crate) kind: MediaKind,
     pub(crate) home: Home,
     pub(crate) enabled: bool,
+    pub(crate) standing: Standing,
     pub(crate) subscribers: Vec<Subscriber>,
     pub(crate) trunks: Vec<Crossing>,
     pub(crate) encodings: [Encoding; MAX_ENCODINGS],
@@ -69,6 +82,7 @@ impl Track {
             kind,
             home,
             enabled: true,
+            standing: Standing::default(),
             subscribers: Vec::new(),
             trunks: Vec::new(),
             encodings: std::array::from_fn(|_| Encoding::new()),

@@ -136,6 +136,29 @@ pub enum Activity {
     Speech,
 }
 
+/// How good a connection is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// Nobody notices it.
+    #[default]
+    Good,
+    /// Now and then something is noticed.
+    Fair,
+    /// It disturbs.
+    Poor,
+}
+
+/// What a [`Grade`] comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Packets lost in the worse direction, before anything is sent again, in percent.
+    pub loss: u8,
+    /// Milliseconds.
+    pub round_trip: u16,
+    /// Of the worst stream, in milliseconds.
+    pub jitter: u16,
+}
+
 /// What the control plane hears from a worker.
 #[derive(Debug)]
 pub enum Event {
@@ -168,6 +191,15 @@ pub enum Event {
         /// Whose.
         peer: PeerKey,
     },
+    /// A participant's connection has become better or worse.
+    Quality {
+        /// Whose.
+        peer: PeerKey,
+        /// What it is now.
+        grade: Grade,
+        /// Why.
+        figures: Figures,
+    },
     /// What there is to hear on a local audio track has changed; while there is something it is said again once a second.
     Voice {
         /// Whose.
@@ -188,14 +220,16 @@ pub enum Event {
         /// A bit for each encoding; none: nobody is shown any of it.
         encodings: u8,
     },
-    /// What a participant's line leaves of a subscription has changed.
+    /// What a participant's line leaves of a subscription has changed; until this is said it is all that is wanted.
     Allocated {
         /// Whose.
         peer: PeerKey,
-        /// As in [`crate::Command::Route`].
-        sender: u16,
+        /// Of what.
+        track: TrackKey,
         /// All, some or nothing of it, and why.
         outcome: Outcome,
+        /// What is sent of it, in pixels; 0 by 0: nothing.
+        size: (u16, u16),
     },
     /// Nothing authenticated was heard for 30 s (RFC 7675): nothing more is sent.
     Expired {

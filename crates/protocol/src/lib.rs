@@ -17,8 +17,8 @@ pub use client::{ClientMessage, Request, TrackView};
 pub use codec::{DecodeError, Encoding};
 pub use error::{ErrorCode, ProtocolError};
 pub use server::{
-    Answered, ChatMessage, CloseReason, Event, IceServer, IceServers, Joined, LeaveReason, Limits, Participant, Published, Renewed, Reply,
-    Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Speaker, Track,
+    Answered, ChatMessage, CloseReason, Event, IceServer, IceServers, Joined, LeaveReason, Limits, Participant, Published, Quality,
+    Reception, Renewed, Reply, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Speaker, Track,
 };
 pub use typescript::typescript;
 

@@ -208,6 +208,32 @@ pub struct Speaker {
     pub level: u8,
 }
 
+/// How good somebody's connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Quality {
+    /// Nobody notices it.
+    Good,
+    /// Now and then something is noticed: 3 % of the packets are lost, or the round trip takes 250 ms, or the jitter is 30 ms.
+    Fair,
+    /// It disturbs: 10 %, 600 ms or 100 ms.
+    Poor,
+    /// Nothing has been heard for some seconds.
+    Lost,
+}
+
+/// How much of a video track a client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum Reception {
+    /// As much as it shows, or all there is.
+    Full,
+    /// Less, because its line carries no more.
+    Reduced,
+    /// Nothing, because its line carries no more.
+    Paused,
+}
+
 /// Something said in the room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct ChatMessage {
@@ -323,6 +349,31 @@ pub enum Event {
     Speakers {
         /// At most eight.
         speakers: Vec<Speaker>,
+    },
+    /// Somebody's connection with the server, perhaps the client's own, has become better or worse. It is good until this is said.
+    Quality {
+        /// Whose.
+        participant: ParticipantId,
+        /// What it is now.
+        quality: Quality,
+        /// Packets lost in the worse direction, before anything is sent again, in percent.
+        loss: u8,
+        /// Milliseconds.
+        round_trip: u16,
+        /// Of the worst stream, in milliseconds.
+        jitter: u16,
+    },
+    /// The client gets more or less of a video track than was said before. Of a track that nothing was said of since a slot began to carry it the client gets as much as it
+    /// shows.
+    Reception {
+        /// Which.
+        track: TrackId,
+        /// How much, and why not more.
+        reception: Reception,
+        /// Across; 0 if nothing is sent.
+        width: u16,
+        /// Down.
+        height: u16,
     },
     /// How large a video track of the client's own is shown at most, in pixels: 0 by 0 if nobody is shown it, 65535 by 65535 if somebody takes it as large
     /// as it gets, which is what holds until this is said. What is larger need not be sent.

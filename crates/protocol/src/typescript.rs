@@ -4,8 +4,8 @@ use ts_rs::{Config, TS};
 
 use crate::{
     Answered, ChatMessage, ClientMessage, CloseReason, ErrorCode, Event, IceServer, IceServers, Joined, Kind, LeaveReason, Limits,
-    Participant, ParticipantId, ProtocolError, Published, Renewed, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment,
-    Snapshot, Source, Speaker, Track, TrackId, TrackView,
+    Participant, ParticipantId, ProtocolError, Published, Quality, Reception, Renewed, Reply, Request, Resumed, ServerMessage, Session,
+    SlotAssignment, Snapshot, Source, Speaker, Track, TrackId, TrackView,
 };
 
 /// One TypeScript module with every type of the protocol.
@@ -42,6 +42,8 @@ pub fn typescript() -> String {
         Published,
         SlotAssignment,
         Speaker,
+        Quality,
+        Reception,
         ChatMessage,
         LeaveReason,
         CloseReason,

@@ -1,6 +1,6 @@
 //! What a room wants done.
 
-use switchyard_protocol::{Event, Kind, ParticipantId, TrackId};
+use switchyard_protocol::{Event, ParticipantId, Source, TrackId};
 
 use crate::Size;
 
@@ -29,8 +29,8 @@ pub enum Effect {
         mid: String,
         /// Which.
         track: TrackId,
-        /// Audio or video.
-        kind: Kind,
+        /// What it shows.
+        source: Source,
         /// Whether to forward it (a track that starts out muted isn't).
         enabled: bool,
     },
@@ -68,6 +68,15 @@ pub enum Effect {
         sender: u16,
         /// In pixels of their screen; never [`Size::NONE`].
         size: Size,
+        /// Whether it comes before what others show of the same kind, where not everything can be sent.
+        pinned: bool,
+    },
+    /// Who speaks comes before others where not everything can be sent.
+    Spotlight {
+        /// The speaker's camera.
+        track: TrackId,
+        /// Whether they speak, or nobody has since.
+        on: bool,
     },
 }
 

@@ -37,5 +37,5 @@ mod view;
 pub use demand::Size;
 pub use effect::{Activity, Audience, Effect};
 pub use rate::{Bucket, Rate};
-pub use room::{Entry, Limits, Room};
+pub use room::{Entry, Figures, Limits, Room};
 pub use view::SlotMids;

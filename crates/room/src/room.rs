@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use switchyard_protocol::{
-    ChatMessage, ErrorCode, Event, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Snapshot, Source, Track, TrackId,
-    TrackView,
+    ChatMessage, ErrorCode, Event, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Quality, Reception, Snapshot, Source,
+    Track, TrackId, TrackView,
 };
 
 use crate::contents::{Contents, Part};
@@ -52,6 +52,17 @@ impl Default for Limits {
     }
 }
 
+/// What a connection's quality comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Packets lost, in percent.
+    pub loss: u8,
+    /// Milliseconds.
+    pub round_trip: u16,
+    /// Milliseconds.
+    pub jitter: u16,
+}
+
 /// What a participant finds on entering.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
@@ -69,6 +80,8 @@ pub struct Room {
     tracks: BTreeMap<TrackId, Publication>,
     contents: Contents,
     speakers: Speakers,
+    /// The camera of who speaks, or spoke last.
+    spotlight: Option<TrackId>,
     last_participant: u32,
     last_track: u32,
     out: Outcome,
@@ -82,6 +95,8 @@ struct Member {
     tracks: Vec<TrackId>,
     view: View,
     chat: Bucket,
+    /// What the others were told last, if it is not good.
+    quality: Option<Event>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -104,6 +119,7 @@ impl Room {
             tracks: BTreeMap::new(),
             contents: Contents::new(limits.heard),
             speakers: Speakers::default(),
+            spotlight: None,
             last_participant: 0,
             last_track: 0,
             out: Outcome::default(),
@@ -160,7 +176,9 @@ impl Room {
         if !self.speakers.list().is_empty() {
             self.tell_speakers_to(participant);
         }
-        self.members.insert(participant, Member { name, tracks: Vec::new(), view, chat: Bucket::new(self.limits.chat) });
+        let bad: Vec<Event> = self.members.values().filter_map(|member| member.quality.clone()).collect();
+        bad.into_iter().for_each(|event| self.notify(Audience::One(participant), event));
+        self.members.insert(participant, Member { name, tracks: Vec::new(), view, chat: Bucket::new(self.limits.chat), quality: None });
         Ok(Entry { participant, participants })
     }
 
@@ -249,7 +267,7 @@ impl Room {
         self.tracks.insert(id, Publication { publisher: participant, mid: Some(mid.clone()), track });
         self.member_mut(participant)?.tracks.push(id);
 
-        self.out.effects.push_back(Effect::Publish { participant, mid, track: id, kind: track.kind, enabled: !muted });
+        self.out.effects.push_back(Effect::Publish { participant, mid, track: id, source: track.source, enabled: !muted });
         self.notify(Audience::Others(participant), Event::TrackPublished { participant, track });
         self.settle();
         Ok(id)
@@ -265,6 +283,7 @@ impl Room {
             let Some(publication) = self.tracks.get_mut(id) else { continue };
             publication.mid = None;
             self.contents.set_unbound(*id, true);
+            self.spotlight = self.spotlight.filter(|lit| lit != id);
         }
         self.settle();
         self.out.effects.extend(tracks.into_iter().map(|track| Effect::Unpublish { track }));
@@ -275,10 +294,10 @@ impl Room {
     fn bind(&mut self, participant: ParticipantId, id: TrackId, mid: String, muted: bool) {
         let publication = self.tracks.get_mut(&id).expect("a track of the participant's");
         publication.mid = Some(mid.clone());
-        let kind = publication.track.kind;
+        let source = publication.track.source;
         let changed = std::mem::replace(&mut publication.track.muted, muted) != muted;
         self.contents.set_unbound(id, false);
-        self.out.effects.push_back(Effect::Publish { participant, mid, track: id, kind, enabled: !muted });
+        self.out.effects.push_back(Effect::Publish { participant, mid, track: id, source, enabled: !muted });
         if changed {
             self.notify(Audience::Others(participant), Event::TrackMuted { participant, track: id, muted });
             self.contents.hearing.set_muted(id, muted);
@@ -350,6 +369,23 @@ impl Room {
         }
     }
 
+    /// A worker says what `participant`'s line leaves of a track: this much, in this size.
+    pub fn handle_reception(&mut self, participant: ParticipantId, track: TrackId, reception: Reception, size: Size) {
+        if self.shows(participant) && self.tracks.contains_key(&track) {
+            let event = Event::Reception { track, reception, width: size.width, height: size.height };
+            self.notify(Audience::One(participant), event);
+        }
+    }
+
+    /// A participant's connection is as good as this now.
+    pub fn handle_quality(&mut self, participant: ParticipantId, quality: Quality, figures: Figures) {
+        let Figures { loss, round_trip, jitter } = figures;
+        let event = Event::Quality { participant, quality, loss, round_trip, jitter };
+        let Ok(member) = self.member_mut(participant) else { return };
+        member.quality = (quality != Quality::Good).then(|| event.clone());
+        self.notify(Audience::All, event);
+    }
+
     /// Does what is due, and says when there is more. To be called after every other call, and then.
     pub fn advance(&mut self, now: Instant) -> Option<Instant> {
         for track in self.contents.hearing.expire(now) {
@@ -357,13 +393,30 @@ impl Room {
         }
         if self.speakers.due(now).is_some_and(|due| due <= now) {
             let speakers = self.speakers.tell(now);
+            let camera = speakers.first().and_then(|speaker| self.camera(speaker.participant));
             self.notify(Audience::All, Event::Speakers { speakers });
+            self.set_spotlight(camera);
         }
         for (track, size) in self.out.demand.tell(now) {
             let publisher = self.tracks[&track].publisher;
             self.tell_wanted(publisher, track, size);
         }
         [self.contents.hearing.deadline(), self.speakers.due(now), self.out.demand.deadline()].into_iter().flatten().min()
+    }
+
+    fn camera(&self, participant: ParticipantId) -> Option<TrackId> {
+        let tracks = &self.members.get(&participant)?.tracks;
+        tracks.iter().copied().find(|id| self.tracks[id].track.source == Source::Camera && self.tracks[id].mid.is_some())
+    }
+
+    /// Who spoke last stays in it until somebody else does whose camera there is.
+    fn set_spotlight(&mut self, camera: Option<TrackId>) {
+        if camera.is_none() || camera == self.spotlight {
+            return;
+        }
+        let before = std::mem::replace(&mut self.spotlight, camera);
+        let changes = before.map(|track| (track, false)).into_iter().chain(camera.map(|track| (track, true)));
+        self.out.effects.extend(changes.map(|(track, on)| Effect::Spotlight { track, on }));
     }
 
     fn tell_wanted(&mut self, publisher: ParticipantId, track: TrackId, size: Size) {
@@ -434,6 +487,7 @@ impl Room {
             self.contents.withdraw(*id);
             self.contents.hearing.unpublish(*id);
             self.out.demand.unpublish(*id);
+            self.spotlight = self.spotlight.filter(|lit| lit != id);
             if publication.track.source == Source::Microphone {
                 self.speakers.set(publication.publisher, None);
             }

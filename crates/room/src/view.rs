@@ -56,8 +56,8 @@ pub(crate) struct View {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Wishes {
-    /// In the client's order, the pinned first.
-    tracks: Vec<(TrackId, Size)>,
+    /// In the client's order, the pinned first; and whether they are.
+    tracks: Vec<(TrackId, Size, bool)>,
     /// Whether what is not named is shown while there is room.
     others: bool,
 }
@@ -72,6 +72,7 @@ struct Half {
     told: Option<TrackId>,
     /// What the media plane does, and how large it is wanted.
     routed: Option<(TrackId, Size)>,
+    pinned: bool,
 }
 
 /// A track that is to be received.
@@ -81,6 +82,7 @@ struct Chosen {
     group: GroupId,
     side: usize,
     size: Size,
+    pinned: bool,
 }
 
 impl View {
@@ -120,7 +122,8 @@ impl View {
     /// What the client shows, in place of what it said before. Of a track that is named twice the first counts.
     pub fn wish(&mut self, tracks: &[TrackView], others: bool) {
         let (pinned, rest): (Vec<&TrackView>, Vec<&TrackView>) = tracks.iter().partition(|wish| wish.pinned);
-        let tracks = pinned.into_iter().chain(rest).map(|wish| (wish.track, Size { width: wish.width, height: wish.height })).collect();
+        let tracks =
+            pinned.into_iter().chain(rest).map(|wish| (wish.track, Size { width: wish.width, height: wish.height }, wish.pinned)).collect();
         self.wishes = Some(Wishes { tracks, others });
     }
 
@@ -129,7 +132,7 @@ impl View {
         self.unsubscribed.remove(&track);
         self.paused.remove(&track);
         if let Some(wishes) = &mut self.wishes {
-            wishes.tracks.retain(|(wished, _)| *wished != track);
+            wishes.tracks.retain(|(wished, ..)| *wished != track);
         }
     }
 
@@ -197,21 +200,21 @@ impl View {
             Some(_) => self.policy.most,
             None => self.slots.iter().filter(|[_, video]| video.mid.is_some()).count(),
         };
-        let chosen = |track, group, size| Chosen { track, group, side: 1, size };
+        let chosen = |track, group, size, pinned| Chosen { track, group, side: 1, size, pinned };
         let mut videos: Vec<Chosen> = Vec::new();
-        let named: &[(TrackId, Size)] = self.wishes.as_ref().map_or(&[], |wishes| &wishes.tracks);
-        for &(track, size) in named.iter().filter(|(_, size)| *size != Size::NONE) {
+        let named: &[(TrackId, Size, bool)] = self.wishes.as_ref().map_or(&[], |wishes| &wishes.tracks);
+        for &(track, size, pinned) in named.iter().filter(|(_, size, _)| *size != Size::NONE) {
             let Some((group, 1)) = contents.place(track) else { continue };
             if videos.len() < most && self.wants(track, group, contents) && !videos.iter().any(|other| other.track == track) {
-                videos.push(chosen(track, group, size));
+                videos.push(chosen(track, group, size, pinned));
             }
         }
         if self.wishes.as_ref().is_none_or(|wishes| wishes.others) {
             let free = most.min(self.policy.shown).saturating_sub(videos.len());
             let others = contents
                 .videos()
-                .filter(|(track, group)| self.wants(*track, *group, contents) && !named.iter().any(|(other, _)| other == track));
-            videos.extend(others.take(free).map(|(track, group)| chosen(track, group, Size::FULL)).collect::<Vec<_>>());
+                .filter(|(track, group)| self.wants(*track, *group, contents) && !named.iter().any(|(other, ..)| other == track));
+            videos.extend(others.take(free).map(|(track, group)| chosen(track, group, Size::FULL, false)).collect::<Vec<_>>());
         }
         videos
     }
@@ -223,7 +226,7 @@ impl View {
         };
         let placed = heard.into_iter().filter_map(|track| Some((track, contents.place(track)?.0)));
         let wanted = placed.filter(|(track, group)| self.wants(*track, *group, contents));
-        wanted.map(|(track, group)| Chosen { track, group, side: 0, size: Size::NONE }).collect()
+        wanted.map(|(track, group)| Chosen { track, group, side: 0, size: Size::NONE, pinned: false }).collect()
     }
 
     /// Asks for more slots as soon as the spare ones are used up, for fewer only when more than a step too many are there.
@@ -241,8 +244,8 @@ impl View {
     fn hides(&self, track: TrackId, contents: &Contents) -> bool {
         let Some(wishes) = &self.wishes else { return false };
         let Some((group, 1)) = contents.place(track) else { return false };
-        let named = wishes.tracks.iter().find(|(named, _)| *named == track);
-        self.wants(track, group, contents) && named.map_or(!wishes.others, |(_, size)| *size == Size::NONE)
+        let named = wishes.tracks.iter().find(|(named, ..)| *named == track);
+        self.wants(track, group, contents) && named.map_or(!wishes.others, |(_, size, _)| *size == Size::NONE)
     }
 
     /// What each half of each slot is to carry: what it does, if that is still wanted; then the rest, beside what belongs to it or else alone. Tracks of
@@ -305,7 +308,9 @@ impl View {
                 let received = chosen.iter().find(|chosen| Some(chosen.track) == shown);
                 let received = received.filter(|Chosen { track, .. }| !self.paused.contains(track) && !contents.is_unbound(*track));
                 let routed = received.map(|chosen| (chosen.track, chosen.size));
-                if half.routed == routed {
+                let pinned = received.is_some_and(|chosen| chosen.pinned);
+                let pin_moved = std::mem::replace(&mut half.pinned, pinned) != pinned;
+                if half.routed == routed && !pin_moved {
                     continue;
                 }
                 let before = std::mem::replace(&mut half.routed, routed);
@@ -319,8 +324,8 @@ impl View {
                 if anew {
                     out.effects.push_back(Effect::Route { subscriber, sender, track });
                 }
-                if let Some((_, size)) = routed.filter(|(_, size)| side == 1 && !(anew && *size == Size::FULL)) {
-                    out.effects.push_back(Effect::Show { subscriber, sender, size });
+                if let Some((_, size)) = routed.filter(|(_, size)| side == 1 && !(anew && *size == Size::FULL && !pinned)) {
+                    out.effects.push_back(Effect::Show { subscriber, sender, size, pinned });
                 }
             }
         }

@@ -23,6 +23,15 @@ export const MicOffIcon = () => (
   </Icon>
 );
 
+/** Three bars, of which so many are there. */
+export const SignalIcon = ({ bars }: { bars: number }) => (
+  <Icon>
+    {["M5 19v-4", "M12 19v-9", "M19 19V5"].map((bar, at) => (
+      <path key={bar} d={bar} stroke-width="3.5" opacity={at < bars ? 1 : 0.3} />
+    ))}
+  </Icon>
+);
+
 export const CameraIcon = () => (
   <Icon>
     <rect x="3" y="6" width="12.5" height="12" rx="3" />

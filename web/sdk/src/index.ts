@@ -23,10 +23,12 @@ export type {
   LeaveReason,
   Limits,
   ParticipantId,
+  Quality,
+  Reception,
   Source,
   Speaker,
   TrackId,
 } from "./protocol.js";
-export { RemoteParticipant, RemoteTrack } from "./remote.js";
+export { type ConnectionQuality, RemoteParticipant, RemoteTrack } from "./remote.js";
 export { type ConnectOptions, type DataOptions, type Outage, Room, type RoomEvents, type RoomState } from "./room.js";
 export { kindOf, Track, type TrackEvents } from "./track.js";

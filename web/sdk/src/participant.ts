@@ -2,6 +2,7 @@ import { EVERYTHING, type Sending, sendEncodings, sending, type Wanted } from ".
 import { SwitchyardError } from "./errors.js";
 import { LocalTrack } from "./local.js";
 import type { ParticipantId, Source, TrackId } from "./protocol.js";
+import { type ConnectionQuality, GOOD } from "./remote.js";
 import { kindOf } from "./track.js";
 
 /** What publishing needs of the room. */
@@ -52,6 +53,8 @@ export class LocalParticipant {
   id: ParticipantId | undefined;
   /** The display name. */
   name = "";
+  /** How good the connection with the server is. */
+  connection: ConnectionQuality = GOOD;
   readonly #room: PublishingRoom;
   readonly #publications = new Map<Source, Publication>();
   readonly #transceivers = new Map<Source, RTCRtpTransceiver>();

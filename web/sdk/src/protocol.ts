@@ -443,6 +443,10 @@ participant: ParticipantId,
  */
 level: number, };
 
+export type Quality = "good" | "fair" | "poor" | "lost";
+
+export type Reception = "full" | "reduced" | "paused";
+
 export type ChatMessage = { 
 /**
  * Who said it.
@@ -533,7 +537,43 @@ muted: boolean, } | { "kind": "speakers",
 /**
  * At most eight.
  */
-speakers: Array<Speaker>, } | { "kind": "wanted", 
+speakers: Array<Speaker>, } | { "kind": "quality", 
+/**
+ * Whose.
+ */
+participant: ParticipantId, 
+/**
+ * What it is now.
+ */
+quality: Quality, 
+/**
+ * Packets lost in the worse direction, before anything is sent again, in percent.
+ */
+loss: number, 
+/**
+ * Milliseconds.
+ */
+round_trip: number, 
+/**
+ * Of the worst stream, in milliseconds.
+ */
+jitter: number, } | { "kind": "reception", 
+/**
+ * Which.
+ */
+track: TrackId, 
+/**
+ * How much, and why not more.
+ */
+reception: Reception, 
+/**
+ * Across; 0 if nothing is sent.
+ */
+width: number, 
+/**
+ * Down.
+ */
+height: number, } | { "kind": "wanted", 
 /**
  * Which.
  */

@@ -1,4 +1,12 @@
-import type { Participant as ParticipantInfo, ParticipantId, Source, Track as TrackInfo, TrackId } from "./protocol.js";
+import type {
+  Participant as ParticipantInfo,
+  ParticipantId,
+  Quality,
+  Reception,
+  Source,
+  Track as TrackInfo,
+  TrackId,
+} from "./protocol.js";
 import { Track } from "./track.js";
 
 /** What a remote track asks of its room. */
@@ -16,6 +24,21 @@ export interface Subscriptions {
   ): Promise<unknown>;
 }
 
+/** How good somebody's connection with the server is, and what that comes from. */
+export interface ConnectionQuality {
+  /** `lost`: nothing has been heard of them for some seconds. */
+  readonly quality: Quality;
+  /** Packets lost in the worse direction, before anything is sent again, in percent. */
+  readonly loss: number;
+  /** Milliseconds. */
+  readonly roundTrip: number;
+  /** Of the worst sound, in milliseconds. */
+  readonly jitter: number;
+}
+
+/** What holds until the server says something else. */
+export const GOOD: ConnectionQuality = { quality: "good", loss: 0, roundTrip: 0, jitter: 0 };
+
 /** A track that somebody else publishes. */
 export class RemoteTrack extends Track {
   /** Unique in the room, never reused. */
@@ -26,6 +49,7 @@ export class RemoteTrack extends Track {
   #receiver: RTCRtpReceiver | null = null;
   #paused = false;
   #pinned = false;
+  #reception: Reception = "full";
   #level = 0;
   #heard = 0;
 
@@ -40,6 +64,14 @@ export class RemoteTrack extends Track {
   /** What receives it at the moment: for `getStats`. */
   get receiver(): RTCRtpReceiver | null {
     return this.#receiver;
+  }
+
+  /**
+   * How much of a video track this client gets: as much as it shows, or all there is (`full`); less (`reduced`) or nothing
+   * (`paused`), because its line carries no more.
+   */
+  get reception(): Reception {
+    return this.#reception;
   }
 
   /** Whether {@link setPaused} has stopped it here. */
@@ -105,8 +137,17 @@ export class RemoteTrack extends Track {
     this.#paused = paused;
   }
 
+  /** @internal Whether that is new. */
+  updateReception(reception: Reception): boolean {
+    const changed = this.#reception !== reception;
+    this.#reception = reception;
+    return changed;
+  }
+
   /** @internal */
   bind(receiver: RTCRtpReceiver | null): void {
+    // Of what another m-line carries nothing was said yet.
+    if (receiver !== this.#receiver) this.#reception = "full";
     this.#receiver = receiver;
     this.setMedia(receiver?.track ?? null);
   }
@@ -123,6 +164,8 @@ export class RemoteParticipant {
   readonly id: ParticipantId;
   /** The display name: text by a stranger, never to be used as HTML. */
   name: string;
+  /** How good their connection is: what others see and hear of them depends on it. */
+  connection: ConnectionQuality = GOOD;
   /** What they publish. */
   readonly tracks: ReadonlyMap<TrackId, RemoteTrack>;
   readonly #tracks = new Map<TrackId, RemoteTrack>();

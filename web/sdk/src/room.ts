@@ -18,8 +18,8 @@ import type {
   Speaker,
   TrackId,
 } from "./protocol.js";
-import type { RemoteParticipant, RemoteTrack } from "./remote.js";
-import { Roster, type RosterEvents } from "./roster.js";
+import { GOOD, type RemoteParticipant, type RemoteTrack } from "./remote.js";
+import { connectionQuality, Roster, type RosterEvents } from "./roster.js";
 import { type ReplyTo, Signaling } from "./signaling.js";
 import { Transport } from "./transport.js";
 import { View } from "./view.js";
@@ -362,6 +362,7 @@ export class Room extends Emitter<RoomEvents> {
     this.#transport = transport;
     this.localParticipant.connect();
     this.#roster.replace(joined.participants);
+    this.localParticipant.connection = GOOD;
     this.#forgetRetired();
     this.#view.restart();
     this.#setSpeakers([]);
@@ -570,6 +571,14 @@ export class Room extends Emitter<RoomEvents> {
         break;
       case "speakers":
         this.#setSpeakers(event.speakers);
+        break;
+      case "quality":
+        if (event.participant === this.localParticipant.id) {
+          this.localParticipant.connection = connectionQuality(event);
+          this.emit("connectionQualityChanged", this.localParticipant);
+        } else {
+          this.#roster.take(event);
+        }
         break;
       case "wanted":
         this.localParticipant.setWanted(event.track, event);

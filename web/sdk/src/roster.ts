@@ -1,5 +1,6 @@
+import type { LocalParticipant } from "./participant.js";
 import type { Event, LeaveReason, Participant, ParticipantId, TrackId } from "./protocol.js";
-import { RemoteParticipant, type RemoteTrack, type Subscriptions } from "./remote.js";
+import { type ConnectionQuality, RemoteParticipant, type RemoteTrack, type Subscriptions } from "./remote.js";
 
 /** What changes in a roster, as {@link RoomEvents} has it. */
 export interface RosterEvents {
@@ -10,6 +11,8 @@ export interface RosterEvents {
   trackUnpublished: [track: RemoteTrack];
   trackMuted: [track: RemoteTrack];
   trackMediaChanged: [track: RemoteTrack];
+  trackReceptionChanged: [track: RemoteTrack];
+  connectionQualityChanged: [participant: RemoteParticipant | LocalParticipant];
 }
 
 /** What a roster needs of its room. */
@@ -103,6 +106,18 @@ export class Roster {
         this.#room.tell("trackMuted", track);
         break;
       }
+      case "reception": {
+        const track = this.#tracks.get(event.track);
+        if (track?.updateReception(event.reception)) this.#room.tell("trackReceptionChanged", track);
+        break;
+      }
+      case "quality": {
+        const participant = this.#participants.get(event.participant);
+        if (!participant) break;
+        participant.connection = connectionQuality(event);
+        this.#room.tell("connectionQualityChanged", participant);
+        break;
+      }
     }
   }
 
@@ -130,6 +145,12 @@ export class Roster {
     track.on("playbackBlocked", () => this.#room.playbackBlocked());
     track.bind(this.#room.receiver(track.id));
   }
+}
+
+/** What an event says of a connection. */
+export function connectionQuality(event: Extract<Event, { kind: "quality" }>): ConnectionQuality {
+  const { quality, loss, round_trip: roundTrip, jitter } = event;
+  return { quality, loss, roundTrip, jitter };
 }
 
 /** The events that lead from one to the other. */

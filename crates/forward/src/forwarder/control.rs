@@ -63,7 +63,12 @@ impl Forwarder {
             Command::Enable { track, enabled } => self.enable(now, track, enabled),
             Command::Trunk { track, to, on } => self.set_trunk(now, track, to, on, wire),
             Command::Route { peer, sender, track } => self.route(now, peer, sender, track, wire),
-            Command::SetTarget { peer, sender, target } => self.set_target(now, peer, sender, target),
+            Command::SetStanding { track, standing } => {
+                if let Some(&index) = self.track_keys.get(&track) {
+                    self.tracks[index].standing = standing;
+                }
+            }
+            Command::SetTarget { peer, sender, target, pinned } => self.set_target(now, peer, sender, target, pinned),
             Command::Send { peer, datagram } => {
                 let path = self.peer_keys.get(&peer).and_then(|&index| self.peers[index].agent.egress());
                 if let Some(path) = path {
@@ -267,7 +272,7 @@ impl Forwarder {
         if subscriber.routes.len() <= place {
             subscriber.routes.resize(place + 1, None);
         }
-        subscriber.routes[place] = Some(Route { track: key, target: Target::default(), share: Share::default() });
+        subscriber.routes[place] = Some(Route { track: key, target: Target::default(), pinned: false, share: Share::default() });
         self.tracks[track].subscribers.push(Subscriber { peer: index, sender });
         self.start_sender(now, index, sender, track);
         self.send_word(now, index, sender, track, wire);
@@ -335,10 +340,10 @@ impl Forwarder {
         }
     }
 
-    fn set_target(&mut self, now: Instant, peer: PeerKey, sender: u16, target: Target) {
+    fn set_target(&mut self, now: Instant, peer: PeerKey, sender: u16, target: Target, pinned: bool) {
         let Some(&peer) = self.peer_keys.get(&peer) else { return };
         let Some(Some(route)) = self.peers[peer].routes.get_mut(usize::from(sender)) else { return };
-        route.target = target;
+        (route.target, route.pinned) = (target, pinned);
         if let Some(&track) = self.track_keys.get(&route.track) {
             self.aim(track, Subscriber { peer, sender });
             self.request_needed_keyframes(now, track);

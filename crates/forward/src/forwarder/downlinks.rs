@@ -6,16 +6,19 @@ use switchyard_bandwidth::{Demand, Grant, Layer as Rank, Outcome, Release, Rung,
 use switchyard_rtp::rtcp::TransportFeedback;
 use switchyard_rtp::{Header, MediaKind};
 
-use crate::downlink::{Share, Waiting};
+use crate::downlink::{Share, Told, Waiting};
 use crate::drops::Drop;
 use crate::encoding::{SPATIAL, TEMPORAL};
 use crate::forwarder::{Forwarder, packet_of, schedule};
 use crate::layers::{FrameInfo, Layer, Source, Target};
-use crate::track::{Subscriber, Track};
+use crate::peer::Route;
+use crate::track::{Standing, Subscriber, Track};
 use crate::{Event, Wire};
 
 /// Between two allocations for one subscriber, unless what it wants changes: two or three rounds of feedback.
 const ALLOCATION: Duration = Duration::from_millis(200);
+/// Between two times that another size is told while all else stays: nobody reads faster.
+const RESIZED: Duration = Duration::from_secs(1);
 /// What has to wait longer than this for its turn is dropped: a picture that much later than its sound disturbs more than a gap.
 const LATE: Duration = Duration::from_millis(400);
 /// Bits a second that each sound is taken for, headers included, …
@@ -189,7 +192,7 @@ impl Forwarder {
             let kind = sender.config.kind;
             voices += usize::from(kind == MediaKind::Audio);
             if kind == MediaKind::Video || voices <= VOICES {
-                let ladder = Ladder::new(&self.tracks[track], route.target, sender.layer());
+                let ladder = Ladder::new(&self.tracks[track], route, sender.layer());
                 ladders.push((place, track, kind, ladder));
             }
         }
@@ -206,7 +209,11 @@ impl Forwarder {
                 Outcome::Full | Outcome::Hidden | Outcome::Absent => Share::All,
             };
             self.set_share(now, index, (*place, *track), share);
-            self.tell_outcome(index, *place, grant.outcome, wire);
+            let size = grant
+                .layer
+                .and_then(|rank| ladder.rungs.iter().find(|rung| rung.layer == rank))
+                .map_or((0, 0), |rung| (rung.width, rung.height));
+            self.tell_outcome(now, index, (*place, *track), grant.outcome, size, wire);
         }
     }
 
@@ -219,19 +226,32 @@ impl Forwarder {
     }
 
     /// Tells the control plane what the line leaves of a subscription, if that is new.
-    fn tell_outcome(&mut self, index: usize, place: usize, outcome: Outcome, wire: &mut impl Wire) {
+    fn tell_outcome(
+        &mut self,
+        now: Instant,
+        index: usize,
+        (place, track): (usize, usize),
+        grant: Outcome,
+        size: (u16, u16),
+        wire: &mut impl Wire,
+    ) {
+        let track = self.tracks[track].key;
         let peer = &mut self.peers[index];
         let Some(downlink) = peer.downlink.as_deref_mut() else { return };
-        if downlink.outcomes.len() <= place {
-            downlink.outcomes.resize(place + 1, None);
+        if downlink.told.len() <= place {
+            downlink.told.resize(place + 1, None);
         }
-        if outcome == Outcome::Absent && downlink.outcomes[place].is_none() {
-            // It is not measured yet.
-            return;
-        }
-        let before = downlink.outcomes[place].replace(outcome);
-        if before != Some(outcome) && (before.is_some() || outcome != Outcome::Full) {
-            wire.event(Event::Allocated { peer: peer.key, sender: place as u16, outcome });
+        let told = &mut downlink.told[place];
+        let before = told.filter(|told| told.track == track);
+        let is_known = match before {
+            // All of it, or not measured yet: that is what holds until something is said.
+            None => matches!(grant, Outcome::Full | Outcome::Absent),
+            Some(told) if told.outcome == grant => told.size == size || now.saturating_duration_since(told.at) < RESIZED,
+            Some(_) => false,
+        };
+        if !is_known {
+            *told = Some(Told { at: now, track, outcome: grant, size });
+            wire.event(Event::Allocated { peer: peer.key, track, outcome: grant, size });
         }
     }
 }
@@ -243,10 +263,13 @@ struct Ladder {
     order: Vec<u8>,
     wanted: (u16, u16),
     current: Option<Rank>,
+    standing: Standing,
+    pinned: bool,
 }
 
 impl Ladder {
-    fn new(track: &Track, target: Target, current: Option<Layer>) -> Self {
+    fn new(track: &Track, route: &Route, current: Option<Layer>) -> Self {
+        let target = route.target;
         let encodings = (0..track.count).filter(|&encoding| track.encodings[usize::from(encoding)].is_live());
         let mut order: Vec<u8> = encodings.collect();
         order.sort_by_key(|&encoding| (u32::from(track.size(encoding).0) * u32::from(track.size(encoding).1), encoding));
@@ -289,12 +312,17 @@ impl Ladder {
             let rank = order.iter().position(|&encoding| encoding == layer.encoding)? as u8;
             Some(Rank { spatial: rank * SPATIAL as u8 + layer.spatial.min(SPATIAL as u8 - 1), temporal: layer.temporal })
         };
-        Self { current: current.and_then(rank), rungs, order, wanted }
+        Self { current: current.and_then(rank), rungs, order, wanted, standing: track.standing, pinned: route.pinned }
     }
 
     fn demand(&self, kind: MediaKind) -> Demand<'_> {
-        let (source, rungs) = if kind == MediaKind::Audio { (Shown::Audio, &AUDIO[..]) } else { (Shown::Camera, &self.rungs[..]) };
-        Demand { source, speaker: false, priority: 0, wanted: self.wanted, current: self.current, rungs }
+        let (source, rungs) = match (kind, self.standing) {
+            (MediaKind::Audio, _) => (Shown::Audio, &AUDIO[..]),
+            (MediaKind::Video, Standing::Screen) => (Shown::Screen, &self.rungs[..]),
+            (MediaKind::Video, _) => (Shown::Camera, &self.rungs[..]),
+        };
+        let speaker = self.standing == Standing::Speaker;
+        Demand { source, speaker, priority: u8::from(self.pinned), wanted: self.wanted, current: self.current, rungs }
     }
 
     /// What a rung stands for.

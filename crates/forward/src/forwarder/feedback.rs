@@ -281,7 +281,11 @@ impl Forwarder {
             let Some(peer) = self.peers.get_mut(index) else { continue };
             match peer.silence.look(now, peer.heard()) {
                 Some(Change::Silent) => wire.event(Event::Silent { peer: peer.key }),
-                Some(Change::Heard) => wire.event(Event::Heard { peer: peer.key }),
+                Some(Change::Heard) => {
+                    wire.event(Event::Heard { peer: peer.key });
+                    let (grade, figures) = peer.quality.told();
+                    wire.event(Event::Quality { peer: peer.key, grade, figures });
+                }
                 None => {}
             }
             peer.pulse.excuse(late);
@@ -304,6 +308,9 @@ impl Forwarder {
                 continue;
             }
             peer.report_at = Some(now + REPORT_INTERVAL);
+            if let Some((grade, figures)) = peer.quality.look(peer.round_trip) {
+                wire.event(Event::Quality { peer: peer.key, grade, figures });
+            }
             if !peer.has_keys() || peer.agent.egress().is_none() {
                 continue;
             }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use switchyard_protocol::{Event, ParticipantId, Source, TrackId, TrackView};
+use switchyard_protocol::{Event, ParticipantId, Quality, Reception, Source, TrackId, TrackView};
 
 use super::shell::Shell;
-use crate::{Activity, Limits, Size};
+use crate::{Activity, Figures, Limits, Size};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -123,6 +123,50 @@ fn the_room_is_told_who_speaks_and_so_is_who_comes_later() {
     shell.leave(people[1].id);
     shell.advance(due + SECOND * 2);
     assert_eq!(speakers(&mut shell, late), Some(Vec::new()), "who has gone speaks no more");
+}
+
+#[test]
+fn who_speaks_comes_first_until_somebody_else_does() {
+    let (mut shell, people) = crowd(3);
+    let start = Instant::now();
+    let speak = |shell: &mut Shell, at: u64, who: usize, activity: Activity| {
+        let now = start + SECOND * at as u32;
+        shell.voice(now, people[who].microphone, activity, 35);
+        shell.advance(now);
+        shell.spotlight
+    };
+    assert_eq!(speak(&mut shell, 0, 1, Activity::Speech), Some(people[1].camera));
+    assert_eq!(speak(&mut shell, 1, 1, Activity::Silent), Some(people[1].camera), "nobody else has spoken");
+    assert_eq!(speak(&mut shell, 2, 2, Activity::Speech), Some(people[2].camera));
+    shell.renew(people[2].id);
+    speak(&mut shell, 3, 2, Activity::Silent);
+    assert_eq!(speak(&mut shell, 4, 0, Activity::Speech), Some(people[0].camera));
+}
+
+#[test]
+fn what_a_line_leaves_of_a_track_is_told_its_subscriber_alone() {
+    let (mut shell, people) = crowd(2);
+    shell.room.handle_reception(people[0].id, people[1].camera, Reception::Paused, Size::NONE);
+    shell.room.handle_reception(people[0].id, TrackId(999), Reception::Paused, Size::NONE);
+    shell.settle();
+    let told = |shell: &mut Shell, who: &Person| {
+        shell.client(who.id).events.iter().filter(|event| matches!(event, Event::Reception { .. })).count()
+    };
+    assert_eq!((told(&mut shell, &people[0]), told(&mut shell, &people[1])), (1, 0));
+}
+
+#[test]
+fn a_bad_connection_is_told_to_all_and_to_who_comes_later() {
+    let (mut shell, people) = crowd(2);
+    let bad = Event::Quality { participant: people[0].id, quality: Quality::Poor, loss: 12, round_trip: 90, jitter: 20 };
+    shell.quality(people[0].id, Quality::Poor, Figures { loss: 12, round_trip: 90, jitter: 20 });
+    let late = shell.join();
+    for who in [people[0].id, people[1].id, late] {
+        assert_eq!(shell.client(who).events.iter().filter(|event| **event == bad).count(), 1);
+    }
+    shell.quality(people[0].id, Quality::Good, Figures::default());
+    let later = shell.join();
+    assert!(!shell.client(later).events.iter().any(|event| matches!(event, Event::Quality { .. })));
 }
 
 #[test]

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use switchyard_protocol::{Event, Kind, LeaveReason, ParticipantId, Source, TrackId, TrackView};
+use switchyard_protocol::{Event, Kind, LeaveReason, ParticipantId, Quality, Source, TrackId, TrackView};
 
-use crate::{Activity, Audience, Effect, Entry, Limits, Room, Size, SlotMids};
+use crate::{Activity, Audience, Effect, Entry, Figures, Limits, Room, Size, SlotMids};
 
 /// What one participant's client and transport know.
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub struct Client {
     pub routes: BTreeMap<u16, TrackId>,
     /// How large it shows what they carry; the others as large as they get.
     pub sizes: BTreeMap<u16, Size>,
+    /// Which of them come first.
+    pub pinned: BTreeSet<u16>,
     /// Who is there, from the reply to `join` and events.
     pub present: BTreeMap<ParticipantId, BTreeSet<TrackId>>,
     pub events: Vec<Event>,
@@ -51,13 +53,15 @@ pub struct Shell {
     pub limits: Limits,
     pub clients: BTreeMap<ParticipantId, Client>,
     pub tracks: BTreeMap<TrackId, Published>,
+    /// The camera that comes first.
+    pub spotlight: Option<TrackId>,
     /// Viewers that are to leave.
     dismissed: Vec<ParticipantId>,
 }
 
 impl Shell {
     pub fn new(limits: Limits) -> Self {
-        Self { room: Room::new(limits), limits, clients: BTreeMap::new(), tracks: BTreeMap::new(), dismissed: Vec::new() }
+        Self { room: Room::new(limits), limits, clients: BTreeMap::new(), tracks: BTreeMap::new(), spotlight: None, dismissed: Vec::new() }
     }
 
     pub fn join(&mut self) -> ParticipantId {
@@ -167,6 +171,16 @@ impl Shell {
         self.execute();
     }
 
+    /// Does what was asked of the room itself.
+    pub fn settle(&mut self) {
+        self.execute();
+    }
+
+    pub fn quality(&mut self, participant: ParticipantId, quality: Quality, figures: Figures) {
+        self.room.handle_quality(participant, quality, figures);
+        self.execute();
+    }
+
     /// Does what is due.
     pub fn advance(&mut self, now: Instant) -> Option<Instant> {
         let due = self.room.advance(now);
@@ -231,18 +245,26 @@ impl Shell {
                     };
                     assert_ne!(old, track, "a route that changes nothing");
                     client.sizes.remove(&sender);
+                    client.pinned.remove(&sender);
                 }
-                Effect::Show { subscriber, sender, size } => {
+                Effect::Show { subscriber, sender, size, pinned } => {
                     let client = self.client(subscriber);
                     assert!(sender % 2 == 1 && client.routes.contains_key(&sender), "of a video that is received");
                     let old = client.sizes.insert(sender, size).unwrap_or(Size::FULL);
-                    assert_ne!(old, size, "a size that changes nothing");
+                    let was_pinned = if pinned { !client.pinned.insert(sender) } else { client.pinned.remove(&sender) };
+                    assert_ne!((old, was_pinned), (size, pinned), "a size that changes nothing");
                 }
                 Effect::Enable { track, enabled } => self.tracks.get_mut(&track).expect("published").enabled = enabled,
                 Effect::Unpublish { track } => {
                     let routed = self.clients.values().any(|client| client.routes.values().any(|routed| *routed == track));
                     assert!(!routed, "nothing is routed of a track without an m-line");
                 }
+                Effect::Spotlight { track, on: true } => {
+                    assert_eq!(self.tracks.get(&track).map(|track| track.source), Some(Source::Camera));
+                    let before = self.spotlight.replace(track).and_then(|before| self.tracks.get(&before));
+                    assert!(before.is_none_or(|before| !before.bound), "one at a time");
+                }
+                Effect::Spotlight { track, on: false } => assert_eq!(self.spotlight.take(), Some(track)),
                 Effect::Publish { .. } => {}
             }
         }

@@ -64,6 +64,7 @@ function contents(meeting: Meeting, room: Room) {
       video: meeting.camera,
       silent: meeting.microphone.muted,
       mirrored: true,
+      quality: room.localParticipant.connection.quality,
       speaking: room.localParticipant.id !== undefined && speaking.has(room.localParticipant.id),
     },
   ];
@@ -80,6 +81,7 @@ function contents(meeting: Meeting, room: Room) {
       audio: voice,
       silent: !voice || voice.muted,
       held,
+      quality: participant.connection.quality,
       speaking: speaking.has(participant.id),
     });
     const screen = participant.track("screen");

@@ -1,8 +1,8 @@
-import type { LocalTrack, RemoteTrack, Track } from "@switchyard/sdk";
+import { type LocalTrack, type Quality, RemoteTrack, type Track } from "@switchyard/sdk";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { useSpeaking } from "../hooks.js";
-import { MicOffIcon, ScreenIcon } from "../icons.js";
+import { MicOffIcon, ScreenIcon, SignalIcon } from "../icons.js";
 import { hue, initials } from "../text.js";
 
 /** What a tile shows. */
@@ -22,23 +22,37 @@ export interface TileProps {
   speaking?: boolean;
   /** What is shown is the last that came: there is no connection. */
   held?: boolean;
+  /** How good their connection is; for people alone. */
+  quality?: Quality;
 }
+
+/** What is said of a connection that is not good, and how many of three bars it has. */
+const WEAK: Partial<Record<Quality, [words: string, bars: number]>> = {
+  fair: ["weak connection", 2],
+  poor: ["poor connection", 1],
+  lost: ["no connection", 0],
+};
 
 /** Somebody, or somebody's screen. */
 export function Tile(props: TileProps) {
   const { label, name, video, audio, silent, mirrored = false, screen = false, held = false, speaking = false } = props;
+  const weak = props.quality && WEAK[props.quality];
   const tile = useRef<HTMLDivElement>(null);
   useSpeaking(tile, audio);
   const off = !video || video.muted;
+  const paused = !off && video instanceof RemoteTrack && video.reception === "paused";
   return (
     <div
       ref={tile}
-      class={`tile${screen ? " tile-screen" : ""}${held ? " tile-held" : ""}${speaking ? " tile-speaking" : ""}`}
+      class={`tile${screen ? " tile-screen" : ""}${held || paused ? " tile-held" : ""}${speaking ? " tile-speaking" : ""}`}
       role="group"
       aria-label={label}
     >
       {(off || !video.mediaStreamTrack) && <Avatar name={name} />}
       <VideoSurface track={video} mirrored={mirrored} fit={screen ? "contain" : "cover"} />
+      {paused && (
+        <p class="tile-notice">Paused: your connection is too slow for this {screen ? "screen" : "picture"}</p>
+      )}
       <div class="tile-caption">
         {screen && <ScreenIcon />}
         {silent && (
@@ -50,6 +64,12 @@ export function Tile(props: TileProps) {
         <span class="tile-name" dir="auto">
           {label}
         </span>
+        {weak && (
+          <span class="tile-weak" title={weak[0]}>
+            <SignalIcon bars={weak[1]} />
+            <span class="visually-hidden">{weak[0]}</span>
+          </span>
+        )}
         {off && <span class="visually-hidden">camera off</span>}
       </div>
     </div>

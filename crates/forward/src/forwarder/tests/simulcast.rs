@@ -97,7 +97,7 @@ impl Room {
 
     fn target(&mut self, target: Target) {
         let (peer, worker) = (self.world.clients[1].key, self.world.clients[1].worker);
-        self.world.command(worker, Command::SetTarget { peer, sender: 1, target });
+        self.world.command(worker, Command::SetTarget { peer, sender: 1, target, pinned: false });
     }
 
     /// What the subscriber got since the last time: encoding and the publisher's packet.

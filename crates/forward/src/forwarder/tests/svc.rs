@@ -20,7 +20,10 @@ fn picture(world: &mut World, number: u16, keyframe: bool) {
 
 fn target(world: &mut World, spatial: u8) {
     let peer = world.clients[1].key;
-    world.command(0, Command::SetTarget { peer, sender: 1, target: Target::Layer(Layer { encoding: 0, spatial, temporal: 7 }) });
+    world.command(
+        0,
+        Command::SetTarget { peer, sender: 1, target: Target::Layer(Layer { encoding: 0, spatial, temporal: 7 }), pinned: false },
+    );
 }
 
 #[test]
