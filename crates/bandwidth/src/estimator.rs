@@ -137,7 +137,7 @@ pub struct Estimator {
     /// The rate before a cut that is being tried because of loss.
     before_trial: Option<f64>,
     congested: Option<i64>,
-    /// Since when the queue stands, and the cuts since then.
+    /// Since when the queue stands although the rate was cut, and how often it was.
     standing: Option<(i64, u32)>,
     competing: bool,
     wanted: f64,
@@ -400,7 +400,11 @@ impl Estimator {
         }
         self.congested = Some(now);
         self.ramp = None;
-        if let Some((_, cuts)) = &mut self.standing {
+        if let Some((since, cuts)) = &mut self.standing {
+            // What stood before the first of them says nothing of what they do.
+            if *cuts == 0 {
+                *since = now;
+            }
             *cuts += 1;
         }
         let back_off = (1.0 - self.queue.delay() / DRAIN).clamp(*BACK_OFF.start(), *BACK_OFF.end());

@@ -11,6 +11,11 @@ const LONG: f64 = 60.0;
 /// A queue that never falls below this is somebody else's doing, if backing off did not help.
 const STANDING: f64 = 15.0;
 
+/// A queue whose lowest level stays within so many milliseconds …
+const LEVEL: f64 = 4.0;
+/// … for so long, in microseconds, is no queue but a path that has become longer: what others fill goes up and down.
+const SETTLED: i64 = 5_000_000;
+
 /// A queue has to be so many milliseconds long, and this many times longer than the delay varies by itself, before its growth means anything; …
 const NOISE: (f64, f64) = (10.0, 2.0);
 /// … but no longer than this.
@@ -36,6 +41,13 @@ impl Least {
         self.before.map_or(current, |before| before.min(current))
     }
 
+    /// Everything so far was less by this than what comes.
+    fn shift(&mut self, by: f64) {
+        for value in [&mut self.before, &mut self.current].into_iter().flatten() {
+            *value += by;
+        }
+    }
+
     fn get(&self) -> Option<f64> {
         // Only what has been looked for long enough counts.
         self.before.zip(self.current).map(|(before, current)| before.min(current))
@@ -47,6 +59,8 @@ impl Least {
 pub(crate) struct Queue {
     base: Least,
     lowest: Least,
+    /// Since when that is where it is, and where.
+    level: Option<(i64, f64)>,
     /// Milliseconds, smoothed over some packets.
     delay: f64,
     /// The delay some packets ago, to see whether it shrinks.
@@ -64,7 +78,21 @@ impl Queue {
         self.delay += 0.25 * (delay - self.delay);
         self.lagging += 0.05 * (self.delay - self.lagging);
         self.deviation += 0.01 * ((delay - self.lagging).abs() - self.deviation);
-        self.lowest.add(arrived, LOWEST, delay);
+        let lowest = self.lowest.add(arrived, LOWEST, delay);
+        let (since, level) = *self.level.get_or_insert((arrived, lowest));
+        if (lowest - level).abs() > LEVEL / 2.0 {
+            self.level = Some((arrived, lowest));
+        } else if arrived - since >= SETTLED && level > STANDING {
+            self.follow_path(lowest);
+        }
+    }
+
+    /// The path has become longer by this.
+    fn follow_path(&mut self, by: f64) {
+        self.base.shift(by);
+        self.level = None;
+        self.lowest.shift(-by);
+        (self.delay, self.lagging) = (self.delay - by, self.lagging - by);
     }
 
     /// How long packets wait, in milliseconds.
@@ -113,8 +141,21 @@ mod tests {
         };
         assert_eq!(run(0, 5_000_000, 20_000), (0.0, false));
         assert_eq!(run(5_000_000, 6_000_000, 70_000), (50.0, false));
-        assert_eq!(run(6_000_000, 11_000_000, 70_000), (50.0, true));
-        assert_eq!(run(11_000_000, 11_200_000, 20_000), (0.0, false));
-        assert_eq!(run(11_200_000, 80_000_000, 70_000), (0.0, false), "another path, longer than before");
+        assert_eq!(run(6_000_000, 9_000_000, 70_000), (50.0, true));
+        assert_eq!(run(9_000_000, 9_200_000, 20_000), (0.0, false));
+        assert_eq!(run(9_200_000, 17_000_000, 70_000), (0.0, false), "another path, longer than before");
+        assert_eq!(run(17_000_000, 17_200_000, 90_000), (20.0, false));
+        assert_eq!(run(17_200_000, 17_400_000, 20_000), (0.0, false), "and shorter again");
+    }
+
+    #[test]
+    fn a_queue_that_others_fill_is_no_longer_path() {
+        let mut queue = Queue::default();
+        for at in (0..30_000_000).step_by(10_000) {
+            // Up by 3 ms in a second, and down when something is lost.
+            let filled = if at < 1_000_000 { 0 } else { 60_000 + at % 8_000_000 * 3 / 1_000 };
+            queue.add(at, at + 7_000_000 + filled);
+            assert!(at < 5_000_000 || queue.is_standing() && queue.delay() > 55.0, "{} ms at {at}", queue.delay());
+        }
     }
 }

@@ -20,13 +20,14 @@ const ARGUMENTS = [
 /**
  * A fresh Chromium with a profile of its own. `window()` opens another window, which shares nothing with the others.
  * `within(program)` resolves with a program that runs another one somewhere else; `secure` is an origin without TLS that counts as secure.
- * `voice` is a WAV file for the microphone, which otherwise beeps.
- * The camera's usual rate is lower than a real one's: it leaves two cores enough for three windows that encode and decode in software.
+ * `voice` is a WAV file for the microphone, which otherwise beeps; `film` a Y4M file for the camera.
+ * The camera's usual size and rate are less than a real one's: that leaves two cores enough for three windows that encode and decode in software.
  */
-export async function launchChromium({ within, secure, voice, fps = 15 } = {}) {
+export async function launchChromium({ within, secure, voice, fps = 15, camera = { width: 320, height: 240 }, film } = {}) {
   const args = [...ARGUMENTS, `--use-fake-device-for-media-stream=fps=${fps}`];
   if (secure) args.push(`--unsafely-treat-insecure-origin-as-secure=${secure}`);
   if (voice) args.push(`--use-file-for-fake-audio-capture=${voice}`);
+  if (film) args.push(`--use-file-for-fake-video-capture=${film}`);
   const executablePath = within ? await within(PROGRAM) : PROGRAM;
   const browser = await chromium.launch({ executablePath, args, headless: true });
   return {
@@ -34,7 +35,7 @@ export async function launchChromium({ within, secure, voice, fps = 15 } = {}) {
     version: browser.version(),
     async window(script) {
       const context = await browser.newContext({ viewport: { width: 960, height: 600 } });
-      await context.addInitScript(plainCamera);
+      await context.addInitScript(plainCamera, camera);
       if (script) await context.addInitScript(script);
       return new ChromiumTab(await context.newPage(), context);
     },
@@ -42,14 +43,14 @@ export async function launchChromium({ within, secure, voice, fps = 15 } = {}) {
   };
 }
 
-/** Runs in a page before anything else: its camera has 640×360 at most, which leaves two cores enough for the rest. */
-function plainCamera() {
+/** Runs in a page before anything else: its camera has this size, whatever is asked for. */
+function plainCamera({ width, height }) {
   const { mediaDevices } = navigator;
   if (!mediaDevices) return;
   const getUserMedia = mediaDevices.getUserMedia.bind(mediaDevices);
   mediaDevices.getUserMedia = ({ video, ...others }) => {
     const wishes = typeof video === "object" ? video : {};
-    return getUserMedia({ ...others, video: video ? { ...wishes, width: { max: 640 }, height: { max: 360 } } : false });
+    return getUserMedia({ ...others, video: video ? { ...wishes, width: { exact: width }, height: { exact: height } } : false });
   };
 }
 

@@ -131,6 +131,7 @@ async function readReceived() {
             timestamp: stream.timestamp,
             packetsReceived: stream.packetsReceived,
             framesDecoded: stream.framesDecoded,
+            framesPerSecond: stream.framesPerSecond,
             frameWidth: stream.frameWidth,
             frameHeight: stream.frameHeight,
             totalAudioEnergy: stream.totalAudioEnergy,
