@@ -77,6 +77,8 @@ pub(crate) struct Sender {
     pub(crate) report_due: bool,
     resent: Vec<(u64, Instant)>,
     ciphertext: Option<History>,
+    /// Whether it was ever asked to send anything again.
+    was_asked: bool,
     /// The last packet and the one before, sealed, while packets are repeated.
     repeated: [Vec<u8>; 2],
 }
@@ -98,6 +100,7 @@ impl Sender {
             report_due: false,
             resent: Vec::new(),
             ciphertext: None,
+            was_asked: false,
             repeated: [Vec::new(), Vec::new()],
         }
     }
@@ -328,6 +331,11 @@ impl Sender {
         self.rewriter.sent_of(track)
     }
 
+    /// The participant asks for something again: it needs nothing twice.
+    pub(crate) fn note_asked(&mut self) {
+        self.was_asked = true;
+    }
+
     /// Whether a retransmission of `sequence` may be sent now; notes that it is. Not while the last one can be under way: who asks again sooner than
     /// after a round trip, on a line whose queue has grown, would fill the queue with copies.
     pub(crate) fn may_resend(&mut self, now: Instant, sequence: u16, round_trip: Option<Duration>) -> bool {
@@ -404,9 +412,10 @@ impl Sender {
     }
 
     /// On a line that loses packets: what is to be sent behind `sealed`, which is about to be, namely the packet before it once more. Sound needs it where the
-    /// participant neither takes RED nor asks for lost packets, as Firefox doesn't; it costs what RED does.
+    /// participant neither takes RED nor asks for lost packets, as Firefox doesn't, though it says in every other description that it would; it costs what RED does.
     pub(crate) fn repeat(&mut self, sealed: &[u8]) -> Option<&[u8]> {
-        if self.config.kind != MediaKind::Audio || self.config.nack || self.config.codecs.media(Codec::Red).is_some() {
+        let asks = self.config.nack && self.was_asked;
+        if self.config.kind != MediaKind::Audio || asks || self.config.codecs.media(Codec::Red).is_some() {
             return None;
         }
         let [last, before] = &mut self.repeated;

@@ -91,6 +91,7 @@ impl Forwarder {
         let round_trip = peer.round_trip;
         let place = peer.sender_by_ssrc(ssrc).ok_or(Drop::NotRouted)?;
         let sender = peer.senders.get_mut(usize::from(place)).and_then(Option::as_mut).ok_or(Drop::NotRouted)?;
+        sender.note_asked();
         sender.source(sequence).ok_or(Drop::Forgotten)?;
         if !sender.may_resend(now, sequence, round_trip) {
             return Err(Drop::ResentJustNow);
