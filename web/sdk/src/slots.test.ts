@@ -75,3 +75,15 @@ test("a negotiation that changes nothing touches nothing", () => {
   slots.assign([{ mid: "a", track: 7 }]);
   expect(slots.update(lines)).toEqual(new Set());
 });
+
+test("what receives sound is known apart from what receives pictures, while it is used", () => {
+  const slots = new Slots();
+  const [sound, unused, picture] = ["audio", "audio", "video"].map((kind) => ({ track: { kind } }) as RTCRtpReceiver);
+  slots.update(["a", "b", "c"].map((mid, at) => ({ mid, receiver: [sound, unused, picture][at]! })));
+  slots.assign([
+    { mid: "a", track: 7 },
+    { mid: "c", track: 8 },
+    { mid: "not negotiated", track: 9 },
+  ]);
+  expect(slots.receivers("audio")).toEqual([sound]);
+});

@@ -1,4 +1,4 @@
-import type { SlotAssignment, TrackId } from "./protocol.js";
+import type { Kind, SlotAssignment, TrackId } from "./protocol.js";
 
 /** One receiving m-line as the peer connection has it. */
 export interface ReceivingLine {
@@ -54,6 +54,13 @@ export class Slots {
   receiver(track: TrackId): RTCRtpReceiver | null {
     const mid = this.#midByTrack.get(track);
     return (mid !== undefined && this.#receivers.get(mid)) || null;
+  }
+
+  /** What receives the tracks of a kind that are in slots. */
+  receivers(kind: Kind): RTCRtpReceiver[] {
+    return [...this.#trackByMid.keys()]
+      .map((mid) => this.#receivers.get(mid))
+      .filter((receiver) => receiver?.track?.kind === kind) as RTCRtpReceiver[];
   }
 
   /** The m-lines that carry something, negotiated or not. */

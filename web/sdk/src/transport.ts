@@ -2,6 +2,7 @@ import type { DataChannels } from "./data.js";
 import { Emitter } from "./emitter.js";
 import { SwitchyardError } from "./errors.js";
 import { Negotiator, type ServerOffer } from "./negotiation.js";
+import { Playouts } from "./playout.js";
 import type { IceServer, Request, SlotAssignment, TrackId } from "./protocol.js";
 import { Pulse, readPath } from "./pulse.js";
 import { Recovery } from "./recovery.js";
@@ -35,6 +36,7 @@ export class Transport extends Emitter<TransportEvents> {
   readonly #negotiator: Negotiator;
   readonly #recovery: Recovery;
   readonly #pulse: Pulse;
+  readonly #playouts: Playouts;
   #servers: readonly IceServer[];
   /** Candidates gathered before the offer that they belong to was sent. */
   #candidates: (RTCIceCandidate | null)[] | null = [];
@@ -96,6 +98,7 @@ export class Transport extends Emitter<TransportEvents> {
       expecting,
       (silent) => this.#recovery.setSilent(silent),
     );
+    this.#playouts = new Playouts(() => this.slots.receivers("audio"));
     connection.addEventListener("negotiationneeded", () => this.#negotiator.negotiate());
     connection.addEventListener("icecandidate", ({ candidate }) => this.#sendCandidate(candidate));
     connection.addEventListener("connectionstatechange", () => {
@@ -173,6 +176,7 @@ export class Transport extends Emitter<TransportEvents> {
   retire(): void {
     this.#retired = true;
     this.#pulse.close();
+    this.#playouts.close();
     this.#recovery.close();
     this.#negotiator.close();
   }
