@@ -120,11 +120,13 @@ pub(crate) struct Agent {
     previous: Option<IceCredentials>,
     paths: Vec<ValidPath>,
     selected: Option<Path>,
+    /// No path's consent expires before this.
+    expires: Option<Instant>,
 }
 
 impl Agent {
     pub(crate) fn new(credentials: IceCredentials) -> Self {
-        Self { current: credentials, previous: None, paths: Vec::new(), selected: None }
+        Self { current: credentials, previous: None, paths: Vec::new(), selected: None, expires: None }
     }
 
     /// Begins an ICE restart. Returns the ufrag that no longer counts, if three generations met.
@@ -136,6 +138,11 @@ impl Agent {
     /// The ufrags under which requests are taken.
     pub(crate) fn ufrags(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.current).chain(&self.previous).map(|credentials| credentials.ufrag.as_str())
+    }
+
+    /// Whether media and DTLS go anywhere.
+    pub(crate) fn has_egress(&self) -> bool {
+        self.selected.is_some() || !self.paths.is_empty()
     }
 
     /// Where media and DTLS go: where the client last nominated, or before that where it was last heard.
@@ -188,6 +195,7 @@ impl Agent {
                 heard.forgotten = self.forget_longest_silent();
             }
             self.paths.push(ValidPath { path: *path, heard: now });
+            self.expires.get_or_insert(now + CONSENT);
         }
         // A request under old credentials keeps its path alive but nominates nothing that a restart has replaced.
         let nominated = request.covers(ATTR_USE_CANDIDATE) && (is_current || self.selected.is_none());
@@ -209,12 +217,13 @@ impl Agent {
 
     /// Forgets paths whose consent has expired and returns the addresses that are no longer the peer's.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<SocketAddr> {
-        let expired = |valid: &ValidPath| now.saturating_duration_since(valid.heard) >= CONSENT;
-        if !self.paths.iter().any(expired) {
+        if self.expires.is_none_or(|expires| now < expires) {
             return Vec::new();
         }
+        let expired = |valid: &ValidPath| now.saturating_duration_since(valid.heard) >= CONSENT;
         let (gone, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.paths).into_iter().partition(expired);
         self.paths = kept;
+        self.expires = self.paths.iter().map(|valid| valid.heard + CONSENT).min();
         if gone.iter().any(|valid| Some(valid.path) == self.selected) {
             self.selected = None;
         }

@@ -151,6 +151,13 @@ impl Forwarder {
 
     /// Takes what arrived, forwards it, and empties the batch's list.
     pub fn handle_batch(&mut self, now: Instant, batch: &mut Batch, wire: &mut impl Wire) {
+        self.open_batch(now, batch, wire);
+        self.send_batch(now, batch, wire);
+    }
+
+    /// The first half of [`Forwarder::handle_batch`]: takes what arrived, keeps in mind where in the batch's bytes what is to be forwarded lies, and empties the list.
+    /// More may be opened, behind it, before [`Forwarder::send_batch`].
+    pub fn open_batch(&mut self, now: Instant, batch: &mut Batch, wire: &mut impl Wire) {
         let mut recent = None;
         for received in batch.received.drain(..) {
             let Some(bytes) = batch.bytes.get_mut(received.start..received.start + received.len) else { continue };
@@ -162,6 +169,15 @@ impl Forwarder {
                 self.drops.count(drop);
             }
         }
+    }
+
+    /// To how many subscribers of this worker's what was opened goes.
+    pub fn audience(&self) -> usize {
+        self.touched.iter().map(|&track| self.tracks[track].subscribers.len()).sum()
+    }
+
+    /// The second half: forwards what was opened.
+    pub fn send_batch(&mut self, now: Instant, batch: &Batch, wire: &mut impl Wire) {
         self.cross(&batch.bytes, wire);
         self.fan_out(now, &batch.bytes, wire);
         self.send_due_reports(now, wire);

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use switchyard_rtp::codec::{Codec, MediaKind};
-use switchyard_rtp::rtp::{HeaderFields, pad, write_header};
+use switchyard_rtp::rtp::{HeaderFields, WriteError, pad, write_header};
 use switchyard_rtp::srtp::{SealError, Sealer, StreamIndex};
-use switchyard_rtp::{Extension, red, sequence};
+use switchyard_rtp::{Extension, ParsedExtensions, red, sequence};
 
 use crate::clock::TrackClock;
 use crate::drops::Drop;
@@ -32,22 +32,30 @@ pub(crate) struct Packet<'a> {
     pub(crate) index: u64,
     pub(crate) codec: Codec,
     pub(crate) frame: &'a FrameInfo,
+    /// All of it.
+    pub(crate) bytes: &'a [u8],
     /// Without header and padding.
     pub(crate) payload: &'a [u8],
-    pub(crate) passed: Passed<'a>,
+    pub(crate) extensions: &'a ParsedExtensions,
     /// Bytes of padding that make it as long as its neighbours.
     pub(crate) pad: u8,
 }
 
-/// The header extensions that subscribers get as the publisher sent them, but for the frame number in the dependency descriptor.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Passed<'a> {
-    pub(crate) audio_level: Option<[u8; 1]>,
-    pub(crate) capture_time: Option<&'a [u8]>,
-    pub(crate) dependency_descriptor: Option<&'a [u8]>,
+impl Packet<'_> {
+    /// Whether it has header extensions that subscribers get.
+    fn passes(&self) -> bool {
+        let extensions = self.extensions;
+        extensions.audio_level.is_some() || extensions.abs_capture_time.is_some() || extensions.dependency_descriptor.is_some()
+    }
 }
 
-const NOTHING: Passed<'static> = Passed { audio_level: None, capture_time: None, dependency_descriptor: None };
+/// The header extensions that subscribers get as the publisher sent them, but for the frame number in the dependency descriptor.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed<'a> {
+    audio_level: Option<[u8; 1]>,
+    capture_time: Option<&'a [u8]>,
+    dependency_descriptor: Option<&'a [u8]>,
+}
 
 /// The sealer's streams of one sender.
 #[derive(Clone, Copy, Debug)]
@@ -236,15 +244,13 @@ impl Sender {
         (before, number): (&[u8], Option<u16>),
         room: &mut [u8],
     ) -> Result<(usize, usize), Drop> {
-        let number = number.map(u16::to_be_bytes);
         let included = placed.layer.includes(packet.frame);
-        let mut copy = None;
-        let mut passed = packet.passed;
-        if let Some(descriptor) = passed.dependency_descriptor.filter(|_| placed.shift.frame != 0) {
-            passed.dependency_descriptor = packet.frame.numbers.renumber(descriptor, &placed.shift, copy.insert([0; 255]));
-        }
-        let header_len = write_header(room, fields, self.extensions(number.as_ref(), if included { &passed } else { &NOTHING }))
-            .map_err(|_| Drop::TooLarge)?;
+        let header_len = if packet.passes() && included {
+            self.write_passed(fields, packet, placed, number, room)
+        } else {
+            self.write_numbered(fields, number, room)
+        };
+        let header_len = header_len.map_err(|_| Drop::TooLarge)?;
         let payload = if included { payload } else { &[] };
         let begin = header_len + before.len();
         let len = begin + payload.len();
@@ -256,13 +262,45 @@ impl Sender {
         Ok((header_len, len))
     }
 
+    /// Writes a header that says nothing but the transport-wide sequence number, if there is one.
+    fn write_numbered(&self, fields: &HeaderFields, number: Option<u16>, room: &mut [u8]) -> Result<usize, WriteError> {
+        match self.config.extensions.id(Extension::TransportSequence).zip(number) {
+            Some((id, number)) => write_header(room, fields, std::iter::once((id, number.to_be_bytes().as_slice()))),
+            None => write_header(room, fields, std::iter::empty()),
+        }
+    }
+
+    /// Writes a header with what of the publisher's extensions subscribers get.
+    fn write_passed(
+        &self,
+        fields: &HeaderFields,
+        packet: &Packet<'_>,
+        placed: &Placed,
+        number: Option<u16>,
+        room: &mut [u8],
+    ) -> Result<usize, WriteError> {
+        let extensions = packet.extensions;
+        let mut passed = Passed {
+            audio_level: extensions.audio_level.map(|level| [level]),
+            capture_time: extensions.abs_capture_time.as_ref().map(|time| time.as_bytes()),
+            dependency_descriptor: extensions.dependency_descriptor.and_then(|at| at.of(packet.bytes)),
+        };
+        let mut copy = None;
+        if let Some(descriptor) = passed.dependency_descriptor.filter(|_| placed.shift.frame != 0) {
+            passed.dependency_descriptor = packet.frame.numbers.renumber(descriptor, &placed.shift, copy.insert([0; 255]));
+        }
+        let number = number.map(u16::to_be_bytes);
+        write_header(room, fields, self.extensions(number.as_ref(), &passed))
+    }
+
     /// Begins a source: numbers go on without a gap, and so does media time.
     fn begin(&mut self, now: Instant, from: Source, packet: &Packet<'_>, encodings: &[Encoding]) {
         let Some(layer) = self.selector.current() else { return };
         let offset = self.offset(now, from, packet, encodings);
         self.timed_for = Some(from);
         self.rewriter.begin(from, packet.index, packet.timestamp, &packet.frame.numbers, layer, offset);
-        self.report_due = true;
+        // Without a clock there is nothing to report; whoever gets the source is told of its clock when it is known.
+        self.report_due = encodings.get(usize::from(from.encoding)).is_some_and(|encoding| encoding.clock.is_some());
         if self.ciphertext.is_none() && self.config.kind == MediaKind::Video && self.config.nack && self.rtx_for(packet.codec).is_none() {
             self.ciphertext = Some(History::new(Depth::CIPHERTEXT));
         }
@@ -293,14 +331,18 @@ impl Sender {
     /// What is sent of a payload under which type, and what the blocks within RED are to be called.
     fn payload<'p>(&self, packet: &Packet<'p>) -> Result<(u8, &'p [u8], Option<u8>), Drop> {
         let codecs = &self.config.codecs;
-        match (packet.codec, codecs.media(packet.codec), codecs.media(Codec::Opus)) {
-            (Codec::Red, Some(red), Some(opus)) => Ok((red, packet.payload, Some(opus))),
+        if packet.codec != Codec::Red {
+            let payload_type = codecs.media(packet.codec).ok_or(Drop::NoCodec)?;
+            return Ok((payload_type, packet.payload, None));
+        }
+        match (codecs.media(Codec::Red), codecs.media(Codec::Opus)) {
+            (Some(red), Some(opus)) => Ok((red, packet.payload, Some(opus))),
             // Who doesn't take RED gets what it protects.
-            (Codec::Red, _, Some(opus)) => {
+            (_, Some(opus)) => {
                 let primary = red::primary(packet.payload).ok_or(Drop::Malformed)?;
                 Ok((opus, packet.payload.get(primary).ok_or(Drop::Malformed)?, None))
             }
-            (_, Some(payload_type), _) => Ok((payload_type, packet.payload, None)),
+            (Some(red), None) => Ok((red, packet.payload, None)),
             _ => Err(Drop::NoCodec),
         }
     }
@@ -402,8 +444,7 @@ impl Sender {
         let timestamp = self.rewriter.last_timestamp().unwrap_or(0);
         let ssrc = self.config.rtx_ssrc.ok_or(Drop::NoRtx)?;
         let fields = HeaderFields { marker: false, payload_type, sequence: self.next_rtx as u16, timestamp, ssrc };
-        let number = number.to_be_bytes();
-        let header_len = write_header(room, &fields, self.extensions(Some(&number), &Passed::default())).map_err(|_| Drop::TooLarge)?;
+        let header_len = self.write_numbered(&fields, Some(number), room).map_err(|_| Drop::TooLarge)?;
         let count = size.saturating_sub(header_len).clamp(1, usize::from(u8::MAX)) as u8;
         let len = pad(room, header_len, count).map_err(|_| Drop::TooLarge)?;
         let sealed = sealer.seal_rtp(stream, self.next_rtx, room, header_len, len).map_err(Drop::from)?;
@@ -439,8 +480,9 @@ impl Sender {
 impl Placed {
     /// Whether the packet ends a picture as the subscriber gets it: with the highest spatial layer that it gets, or with one below if the publisher sends no more.
     fn marker(&self, packet: &Packet<'_>) -> bool {
-        let ends = packet.marker || packet.frame.ends && packet.frame.spatial == self.layer.spatial;
-        ends && self.layer.includes(packet.frame)
+        let frame = packet.frame;
+        let ends = packet.marker || frame.ends && frame.spatial == self.layer.spatial;
+        ends && self.layer.includes(frame)
     }
 }
 

@@ -13,6 +13,8 @@ use crate::{TrackKey, WorkerIndex};
 const PAUSE: Duration = Duration::from_secs(3);
 /// What nobody wants any more is told after this long: a glance elsewhere doesn't stop and start an encoder.
 const UNWANTED: Duration = Duration::from_millis(1_000);
+/// What is wanted is found out anew after this long, whatever was noticed: who has gone may have wanted it.
+const JUDGED: Duration = Duration::from_secs(1);
 /// What the largest encoding is taken for while no keyframe has said its size: a camera's usual.
 const USUAL: (u16, u16) = (1280, 720);
 
@@ -67,6 +69,10 @@ pub(crate) struct Track {
     pub(crate) count: u8,
     /// Whether there is another choice of encodings than the subscribers know.
     pub(crate) changed: bool,
+    /// Whether other encodings may be wanted than [`Track::wanted`] says.
+    pub(crate) stale: bool,
+    wanted: u8,
+    judged: Option<Instant>,
     heard: Option<Instant>,
     /// The encodings that were said to be wanted, and since when fewer are.
     told: Option<u8>,
@@ -88,6 +94,9 @@ impl Track {
             encodings: std::array::from_fn(|_| Encoding::new()),
             count: 1,
             changed: false,
+            stale: true,
+            wanted: 0,
+            judged: None,
             heard: None,
             told: None,
             fewer: None,
@@ -139,6 +148,21 @@ impl Track {
     pub(crate) fn size(&self, encoding: u8) -> (u16, u16) {
         let below = self.count.saturating_sub(1 + encoding);
         self.encodings[usize::from(encoding)].size.unwrap_or((USUAL.0 >> below, USUAL.1 >> below))
+    }
+
+    /// Whether it is to be found out anew which encodings are wanted, which takes a look at every subscriber; what was found is told by [`Track::judge`].
+    pub(crate) fn is_to_be_judged(&self, now: Instant) -> bool {
+        self.stale || self.judged.is_none_or(|judged| now.saturating_duration_since(judged) >= JUDGED)
+    }
+
+    /// The encodings that anyone wants, a bit for each, as was just found out.
+    pub(crate) fn judge(&mut self, now: Instant, wanted: u8) {
+        (self.wanted, self.judged, self.stale) = (wanted, Some(now), false);
+    }
+
+    /// The encodings that anyone wants: a bit for each.
+    pub(crate) fn wanted(&self) -> u8 {
+        self.wanted
     }
 
     /// Whether to say that `wanted` are, to who gathers what several want: at once.

@@ -227,6 +227,15 @@ fn consent_expires_30_seconds_after_the_last_authentic_check() {
     let _ = handle(&mut agent, start + Duration::from_secs(29), &path(1), &forged);
     assert_eq!(agent.expire(start + CONSENT), [path(1).remote]);
     assert_eq!(agent.egress(), None);
+    // Each path by its own checks.
+    let again = start + CONSENT * 2;
+    for (port, seconds) in [(2, 0), (3, 10), (2, 20), (3, 25)] {
+        handle(&mut agent, again + Duration::from_secs(seconds), &path(port), &Check::new(&ice).build()).0.unwrap();
+    }
+    assert!(agent.expire(again + Duration::from_secs(49)).is_empty());
+    assert_eq!(agent.expire(again + Duration::from_secs(50)), [path(2).remote]);
+    assert!(agent.expire(again + Duration::from_secs(54)).is_empty());
+    assert_eq!(agent.expire(again + Duration::from_secs(55)), [path(3).remote]);
 }
 
 #[test]

@@ -104,6 +104,7 @@ impl Forwarder {
                     && let Some(crossing) = self.tracks[index].trunks.iter_mut().find(|crossing| crossing.to == from)
                 {
                     crossing.wanted = encodings;
+                    self.tracks[index].stale = true;
                 }
             }
             Remote::Address { remote, owner: Some(owner) } => {
@@ -244,6 +245,7 @@ impl Forwarder {
     fn set_trunk(&mut self, now: Instant, key: TrackKey, to: WorkerIndex, on: bool, wire: &mut impl Wire) {
         let Some(&index) = self.track_keys.get(&key) else { return };
         let track = &mut self.tracks[index];
+        track.stale = true;
         track.trunks.retain(|crossing| crossing.to != to);
         if on && to != self.config.worker {
             let wanted = track.wish(Target::Largest);
@@ -274,6 +276,7 @@ impl Forwarder {
         }
         subscriber.routes[place] = Some(Route { track: key, target: Target::default(), pinned: false, share: Share::default() });
         self.tracks[track].subscribers.push(Subscriber { peer: index, sender });
+        self.tracks[track].stale = true;
         self.start_sender(now, index, sender, track);
         self.send_word(now, index, sender, track, wire);
     }
@@ -314,6 +317,7 @@ impl Forwarder {
         }
         if let Some(&track) = self.track_keys.get(&key) {
             self.tracks[track].subscribers.retain(|subscriber| *subscriber != Subscriber { peer: index, sender });
+            self.tracks[track].stale = true;
         }
     }
 
@@ -364,6 +368,7 @@ impl Forwarder {
         let Some(Some(Route { target, share, .. })) = peer.routes.get(usize::from(subscriber.sender)).copied() else { return };
         let Some(sender) = peer.sender_mut(subscriber.sender) else { return };
         let track = &mut self.tracks[index];
+        track.stale = true;
         let aim = share.target(target).and_then(|target| track.aim(target));
         sender.set_target(aim);
         if sender.config.nack && sender.config.kind == MediaKind::Video {

@@ -9,7 +9,7 @@ use crate::downlink::Waiting;
 use crate::drops::Drop;
 use crate::forwarder::{Forwarder, schedule};
 use crate::layers::{FrameInfo, Source};
-use crate::sender::{Packet, Passed};
+use crate::sender::Packet;
 use crate::{TrunkPacket, Wire};
 
 /// Packets of one batch are padded to the longest of their run if they lack at most this many bytes, so that the run can leave at once.
@@ -68,6 +68,7 @@ impl Forwarder {
                     self.drops.count(Drop::NoKeys);
                     continue;
                 };
+                let before = sender.layer();
                 let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_numbered());
                 for encoding in sender.wants() {
                     let source = Source { track: track.key, encoding };
@@ -107,6 +108,7 @@ impl Forwarder {
                 {
                     self.paced.add(subscriber.peer, &mut downlink.listed, due);
                 }
+                track.stale |= sender.layer() != before;
                 if sender.report_due {
                     self.reports.push((subscriber.peer, subscriber.sender));
                 }
@@ -181,12 +183,9 @@ pub(super) fn packet_of<'a>(
         index,
         codec,
         frame,
+        bytes,
         payload: bytes.get(header.payload(bytes.len())).unwrap_or_default(),
-        passed: Passed {
-            audio_level: extensions.audio_level.map(|level| [level]),
-            capture_time: extensions.abs_capture_time.as_ref().map(|time| time.as_bytes()),
-            dependency_descriptor: extensions.dependency_descriptor.and_then(|at| at.of(bytes)),
-        },
+        extensions,
         pad,
     }
 }

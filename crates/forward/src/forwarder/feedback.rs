@@ -296,7 +296,7 @@ impl Forwarder {
             }
             let Some(peer) = self.peers.get_mut(index) else { continue };
             let gone = peer.agent.expire(now);
-            if peer.was_heard && peer.agent.egress().is_none() {
+            if peer.was_heard && !peer.agent.has_egress() {
                 peer.was_heard = false;
                 wire.event(Event::Expired { peer: peer.key });
             }
@@ -312,7 +312,7 @@ impl Forwarder {
             if let Some((grade, figures)) = peer.quality.look(peer.round_trip) {
                 wire.event(Event::Quality { peer: peer.key, grade, figures });
             }
-            if !peer.has_keys() || peer.agent.egress().is_none() {
+            if !peer.has_keys() || !peer.agent.has_egress() {
                 continue;
             }
             let _ = peer.send_rtcp(&mut self.egress, wire, |peer, writer| {
@@ -347,8 +347,12 @@ impl Forwarder {
                 self.aim_all(index);
                 self.request_needed_keyframes(now, index);
             }
-            let wanted = self.in_use(index) | self.wished(index);
+            if self.tracks[index].is_to_be_judged(now) {
+                let wanted = self.in_use(index) | self.wished(index);
+                self.tracks[index].judge(now, wanted);
+            }
             let track = &mut self.tracks[index];
+            let wanted = track.wanted();
             match track.home {
                 Home::Remote(worker) => {
                     if track.tell_at_once(wanted) {

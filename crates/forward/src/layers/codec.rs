@@ -129,6 +129,9 @@ pub(crate) struct Sent {
 impl Numbers {
     /// Writes them into a copy of the payload they were read from.
     pub(crate) fn write(&self, payload: &mut [u8], shift: &Shift) {
+        if shift.picture | shift.base | shift.key == 0 {
+            return;
+        }
         for (number, by) in [(self.picture, shift.picture), (self.base, shift.base), (self.key, shift.key)] {
             if let Some(number) = number.filter(|_| by != 0) {
                 number.write(payload, number.value.wrapping_add(by));
@@ -166,11 +169,18 @@ impl Sent {
 
     /// These were sent.
     pub(crate) fn note(&mut self, numbers: &Numbers, shift: &Shift) {
-        let sum = |number: Option<Number>, by: u16, before: Option<u16>| number.map(|number| number.value.wrapping_add(by)).or(before);
-        self.picture = sum(numbers.picture, shift.picture, self.picture);
-        self.base = sum(numbers.base, shift.base, self.base);
-        self.key = sum(numbers.key, shift.key, self.key);
-        self.frame = numbers.frame.map(|frame| frame.wrapping_add(shift.frame)).or(self.frame);
+        for (sent, number, by) in [
+            (&mut self.picture, numbers.picture, shift.picture),
+            (&mut self.base, numbers.base, shift.base),
+            (&mut self.key, numbers.key, shift.key),
+        ] {
+            if let Some(number) = number {
+                *sent = Some(number.value.wrapping_add(by));
+            }
+        }
+        if let Some(frame) = numbers.frame {
+            self.frame = Some(frame.wrapping_add(shift.frame));
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use crate::TrackKey;
 
 /// Pieces remembered, each between two things left out: 2 s of 30 frames a second of which every second one is. What is asked for after that comes too late.
 const SEGMENTS: usize = 64;
-/// Pieces without layers: sources that a retransmission request may reach back over.
-const FEW: usize = 4;
+/// Pieces before the newest without layers: sources that a retransmission request may reach back over.
+const FEW: usize = 3;
 /// A jump of the publisher's larger than this is closed: receivers take such a gap for another stream.
 const MAX_JUMP: u64 = 2_000;
 /// By how much a picture that would come before the last one is sent after it: 1 ms of video's clock.
@@ -53,8 +53,10 @@ pub(crate) struct Placed {
 /// Renumbers one sender's packets.
 #[derive(Debug, Default)]
 pub(crate) struct Rewriter {
-    /// The newest last.
-    segments: VecDeque<Segment>,
+    /// The newest, here because every packet needs it.
+    current: Option<Segment>,
+    /// Those before, the newest last.
+    before: VecDeque<Segment>,
     run: u32,
     /// The next number to be given; it never goes back.
     next: u64,
@@ -73,7 +75,7 @@ pub(crate) struct Rewriter {
 impl Rewriter {
     /// The first number to be given is `next`.
     pub(crate) fn new(next: u64) -> Self {
-        Self { segments: VecDeque::with_capacity(FEW), next, ..Self::default() }
+        Self { next, ..Self::default() }
     }
 
     /// The next number to be given.
@@ -93,7 +95,13 @@ impl Rewriter {
 
     /// The source's numbers begin anew: none of before is one of these.
     pub(crate) fn forget(&mut self) {
-        self.segments.clear();
+        self.current = None;
+        self.before.clear();
+    }
+
+    /// The newest first.
+    fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.current.iter().chain(self.before.iter().rev())
     }
 
     /// The packet `index` begins another stretch, its times moved by `offset`. It takes the next number, and so do its codec's.
@@ -115,7 +123,7 @@ impl Rewriter {
     /// Where a packet goes that is late. `None`: it was left out, or it is too old.
     pub(crate) fn place_late(&mut self, index: u64) -> Option<Placed> {
         let mut after = u64::MAX;
-        for segment in self.segments.iter().rev().take_while(|segment| segment.run == self.run) {
+        for segment in self.segments().take_while(|segment| segment.run == self.run) {
             if segment.from <= index {
                 let to = segment.to + (index - segment.from);
                 return (to < after).then_some(Placed { index: to, shift: segment.shift, layer: segment.layer });
@@ -127,18 +135,12 @@ impl Rewriter {
 
     /// Where the newest packet goes; `layer` is what is being sent. `None`: nothing has begun.
     pub(crate) fn place(&mut self, index: u64, timestamp: u32, frame: &FrameInfo, layer: Layer) -> Option<Placed> {
-        let segment = *self.segments.back()?;
-        if segment.to + (index - segment.from) > self.next + MAX_JUMP {
-            let to = self.next;
-            self.push(Segment { from: index, to, ..segment });
+        let segment = self.current.as_ref()?;
+        let jumps = segment.to + (index - segment.from) > self.next + MAX_JUMP;
+        if jumps || segment.layer != layer || (self.floor && timestamp != self.newest) {
+            self.turn(index, timestamp, layer, jumps);
         }
-        if segment.layer != layer {
-            self.cut(index).layer = layer;
-        }
-        if self.floor && timestamp != self.newest {
-            self.lift(index, timestamp);
-        }
-        let segment = self.segments.back()?;
+        let segment = self.current.as_ref()?;
         let placed = Placed { index: segment.to + (index - segment.from), shift: segment.shift, layer };
         let sent = timestamp.wrapping_add(placed.shift.timestamp);
         if self.last_timestamp.is_none_or(|last| sequence::is_later(sent, last)) {
@@ -149,16 +151,33 @@ impl Rewriter {
         Some(placed)
     }
 
+    /// Another segment begins with `index`, or may do.
+    #[cold]
+    fn turn(&mut self, index: u64, timestamp: u32, layer: Layer, jumps: bool) {
+        let Some(segment) = self.current else { return };
+        if jumps {
+            let to = self.next;
+            self.push(Segment { from: index, to, ..segment });
+        }
+        if segment.layer != layer
+            && let Some(segment) = self.cut(index)
+        {
+            segment.layer = layer;
+        }
+        if self.floor && timestamp != self.newest {
+            self.lift(index, timestamp);
+        }
+    }
+
     /// The newest packet is left out on purpose: the next takes its number.
     pub(crate) fn skip(&mut self, index: u64, timestamp: u32, frame: &FrameInfo) {
         let is_whole = timestamp != self.newest;
         (self.head, self.newest) = (index + 1, timestamp);
-        if self.segments.capacity() < SEGMENTS {
-            self.segments.reserve_exact(SEGMENTS - self.segments.len());
+        if self.before.capacity() < SEGMENTS {
+            self.before.reserve_exact(SEGMENTS - self.before.len());
         }
-        let Some(to) = self.segments.back().map(|segment| segment.to + (index - segment.from)) else { return };
-        let segment = self.cut(index);
-        (segment.from, segment.to) = (index + 1, to);
+        let Some(segment) = self.cut(index) else { return };
+        (segment.from, segment.to) = (index + 1, segment.to + (index - segment.from));
         if is_whole && frame.numbers.dense {
             segment.shift.picture = segment.shift.picture.wrapping_sub(1);
         }
@@ -172,15 +191,20 @@ impl Rewriter {
     /// Which packet was sent as `sequence`, and how; `None` if it is too long ago.
     pub(crate) fn source(&self, sequence: u16) -> Option<(Source, u64, Placed)> {
         let index = sequence::nearest(self.next.checked_sub(1)?, sequence).filter(|&index| index < self.next)?;
-        let segment = self.segments.iter().rev().find(|segment| segment.to <= index)?;
+        let segment = self.segments().find(|segment| segment.to <= index)?;
         Some((segment.source, segment.from + (index - segment.to), Placed { index, shift: segment.shift, layer: segment.layer }))
     }
 
     /// The index after the last that was sent of a track, as far as is remembered.
     pub(crate) fn sent_of(&self, track: TrackKey) -> u64 {
-        let Some(at) = self.segments.iter().rposition(|segment| segment.source.track == track) else { return 0 };
-        let end = self.segments.get(at + 1).map_or(self.next, |next| next.to);
-        self.segments[at].from + end.saturating_sub(self.segments[at].to)
+        let mut end = self.next;
+        for segment in self.segments() {
+            if segment.source.track == track {
+                return segment.from + end.saturating_sub(segment.to);
+            }
+            end = segment.to;
+        }
+        0
     }
 
     /// A change of the source came with pictures from before: each is sent a moment after the last, until the source has caught up.
@@ -189,27 +213,28 @@ impl Rewriter {
         let aligned = timestamp.wrapping_add(self.offset);
         self.floor = !sequence::is_later(aligned, last);
         let shift = if self.floor { last.wrapping_add(STEP).wrapping_sub(timestamp) } else { self.offset };
-        if self.segments.back().is_some_and(|segment| segment.shift.timestamp != shift) {
-            self.cut(index).shift.timestamp = shift;
+        if let Some(segment) = self.current.filter(|segment| segment.shift.timestamp != shift).and_then(|_| self.cut(index)) {
+            segment.shift.timestamp = shift;
         }
     }
 
     /// The newest segment, made to begin at `index` at the latest number it can.
-    fn cut(&mut self, index: u64) -> &mut Segment {
-        let last = self.segments.len() - 1;
-        let segment = self.segments[last];
-        if segment.from >= index {
-            return &mut self.segments[last];
+    fn cut(&mut self, index: u64) -> Option<&mut Segment> {
+        let segment = self.current?;
+        if segment.from < index {
+            self.push(Segment { from: index, to: segment.to + (index - segment.from), ..segment });
         }
-        self.push(Segment { from: index, to: segment.to + (index - segment.from), ..segment });
-        let last = self.segments.len() - 1;
-        &mut self.segments[last]
+        self.current.as_mut()
     }
 
     fn push(&mut self, segment: Segment) {
-        if self.segments.len() == self.segments.capacity().min(SEGMENTS) {
-            self.segments.pop_front();
+        let Some(last) = self.current.replace(segment) else { return };
+        if self.before.capacity() < FEW {
+            self.before.reserve_exact(FEW);
         }
-        self.segments.push_back(segment);
+        if self.before.len() == self.before.capacity().min(SEGMENTS) {
+            self.before.pop_front();
+        }
+        self.before.push_back(last);
     }
 }

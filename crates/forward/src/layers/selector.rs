@@ -87,7 +87,7 @@ impl Selector {
         };
         match &mut self.current {
             Some(current) if current.encoding == encoding => {
-                if frame.starts && target.encoding == encoding {
+                if frame.starts && target.encoding == encoding && *current != target {
                     let decodable = frame.dependencies.is_some_and(|it| can_decode(self.newest, self.sent, &it));
                     settle(current, &target, frame, decodable);
                 }

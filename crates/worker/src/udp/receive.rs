@@ -33,6 +33,8 @@ pub(crate) struct Receiver {
     vectors: Box<[libc::iovec; MESSAGES]>,
     controls: Box<[Control; MESSAGES]>,
     headers: Box<[libc::mmsghdr; MESSAGES]>,
+    /// Messages of this turn's, whose bytes are still needed.
+    filled: usize,
     /// The kernel's count of drops so far.
     dropped: u32,
 }
@@ -62,15 +64,23 @@ impl Receiver {
             vectors: Box::new([vector; MESSAGES]),
             controls: Box::new([Control([0; CONTROL]); MESSAGES]),
             headers: Box::new([header; MESSAGES]),
+            filled: 0,
             dropped: 0,
         }
     }
 
-    /// Takes what `socket` has, as far as it fits, into `batch`. Whether there may be more.
+    /// Takes what `socket` has, as far as it fits, into `batch`, in place of what was there. Whether there may be more.
     pub(crate) fn receive(&mut self, socket: &Socket, batch: &mut Batch, tally: &Tally) -> bool {
+        self.filled = 0;
+        self.receive_more(socket, batch, tally)
+    }
+
+    /// Takes what has come since then as well, behind it. Whether there may be more.
+    pub(crate) fn receive_more(&mut self, socket: &Socket, batch: &mut Batch, tally: &Tally) -> bool {
+        let first = self.filled;
         let bytes = batch.bytes.as_mut_ptr();
         assert!(batch.bytes.len() >= BYTES);
-        for i in 0..MESSAGES {
+        for i in first..MESSAGES {
             // SAFETY: i × STRIDE + STRIDE ≤ BYTES, which `batch.bytes` has.
             self.vectors[i] = libc::iovec { iov_base: unsafe { bytes.add(i * STRIDE) }.cast::<c_void>(), iov_len: 64 << 10 };
             let header = &mut self.headers[i].msg_hdr;
@@ -83,18 +93,20 @@ impl Receiver {
             header.msg_flags = 0;
         }
         tally.receive_calls.add(1);
+        let free = &mut self.headers[first..];
         // SAFETY: the headers point into `self` and `batch.bytes`, both borrowed by this function and not touched during the call.
         let count = unsafe {
-            libc::recvmmsg(socket.fd.as_raw_fd(), self.headers.as_mut_ptr(), MESSAGES as _, libc::MSG_DONTWAIT as _, std::ptr::null_mut())
+            libc::recvmmsg(socket.fd.as_raw_fd(), free.as_mut_ptr(), free.len() as _, libc::MSG_DONTWAIT as _, std::ptr::null_mut())
         };
         let Ok(count) = usize::try_from(count) else {
             // EAGAIN: nothing there. EINTR and a pending error of an earlier send are over with this call: ask again.
             return io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock;
         };
-        for i in 0..count {
+        self.filled += count;
+        for i in first..self.filled {
             self.take(i, batch, tally);
         }
-        count == MESSAGES
+        self.filled == MESSAGES
     }
 
     /// Lists the datagrams of message `i`.

@@ -272,3 +272,30 @@ fn what_the_kernel_drops_is_counted() {
     assert_eq!(tally.datagrams_in.get() + tally.kernel_drops.get(), 101);
     assert!(tally.kernel_drops.get() > 0);
 }
+
+#[test]
+fn what_comes_later_in_a_turn_stands_behind_what_came_before() {
+    let mut bench = Bench::new(Ipv4Addr::LOCALHOST.into());
+    let (client, _) = client(Ipv4Addr::LOCALHOST);
+    let to = bench.at(Ipv4Addr::LOCALHOST);
+    client.send_to(b"one", to).unwrap();
+    client.send_to(b"two", to).unwrap();
+    let Bench { socket, receiver, batch, tally, .. } = &mut bench;
+    receiver.receive(socket, batch, tally);
+    let mut kept: Vec<_> = batch.received.drain(..).collect();
+    receiver.receive_more(socket, batch, tally);
+    assert!(batch.received.is_empty(), "nothing has come since");
+    client.send_to(b"three", to).unwrap();
+    receiver.receive_more(socket, batch, tally);
+    kept.append(&mut batch.received);
+    let bytes: Vec<_> = kept.iter().map(|received| &batch.bytes[received.start..received.start + received.len]).collect();
+    assert_eq!(bytes, [&b"one"[..], b"two", b"three"]);
+    // As many as one turn takes, and no more.
+    for _ in 0..receive::MESSAGES {
+        client.send_to(b"more", to).unwrap();
+    }
+    batch.received.clear();
+    assert!(receiver.receive_more(socket, batch, tally), "there is no room for all");
+    assert_eq!(batch.received.len(), receive::MESSAGES - 3);
+    assert!(receiver.receive_more(socket, batch, tally) && batch.received.len() == receive::MESSAGES - 3, "there is none at all");
+}

@@ -267,6 +267,24 @@ fn sound_and_picture_of_one_participant_are_reported_on_one_clock() {
 }
 
 #[test]
+fn who_begins_to_get_a_track_is_told_of_its_clock_at_once_and_again_with_the_others() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    let reports = |world: &World, client| rtcp_of(world, client, |packet| matches!(packet, Packet::SenderReport(_)));
+    world.send(0, &frame(1, 3, true));
+    assert_eq!(reports(&world, 1), 0, "nobody knows the clock");
+    world.send_rtcp(0, |writer| {
+        writer.sender_report(&SenderInfo { ssrc: SSRC, ntp: 1 << 40, rtp: 3_000, packets: 3, octets: 60 }, []).unwrap();
+    });
+    assert_eq!(reports(&world, 1), 1, "with the publisher's first report");
+    let late = world.join(0, Profile::AeadAes128Gcm);
+    subscribe(&mut world, late, CAMERA, true);
+    world.send(0, &frame(10, 3, true));
+    assert_eq!((reports(&world, 1), reports(&world, late)), (1, 1), "with its first picture");
+    world.send(0, &frame(20, 3, true));
+    assert_eq!((reports(&world, 1), reports(&world, late)), (1, 1), "not with each");
+}
+
+#[test]
 fn a_publisher_gets_transport_wide_feedback_and_receiver_reports() {
     let mut world = room(1, Profile::AeadAes128Gcm, true);
     for batch in 0..40 {
