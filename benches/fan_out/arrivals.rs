@@ -3,6 +3,9 @@
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
+/// Bytes of a datagram that are looked at: an RTP header with an extension of four bytes.
+pub const START: usize = 20;
+
 /// Nanoseconds of the system's clock, which the kernel stamps datagrams with.
 pub fn now() -> anyhow::Result<i64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -34,7 +37,12 @@ pub fn sleep_exactly() {
 
 /// The next media datagram that waits at `socket`, which doesn't block: its RTP sequence number, and when it arrived.
 pub fn next(socket: &UdpSocket) -> Option<(u16, i64)> {
-    let mut bytes = [0u8; 16];
+    next_start(socket).map(|(bytes, at)| (u16::from_be_bytes([bytes[2], bytes[3]]), at))
+}
+
+/// The same with its first bytes.
+pub fn next_start(socket: &UdpSocket) -> Option<([u8; START], i64)> {
+    let mut bytes = [0u8; START];
     loop {
         let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
         let mut control = Control([0; 64]);
@@ -57,7 +65,7 @@ pub fn next(socket: &UdpSocket) -> Option<(u16, i64)> {
             let found = libc::CMSG_FIRSTHDR(&raw const header).as_ref()?;
             if found.cmsg_type == libc::SCM_TIMESTAMPNS && found.cmsg_len >= libc::CMSG_LEN(size_of::<libc::timespec>() as _) as _ {
                 let at = libc::CMSG_DATA(found).cast::<libc::timespec>().read_unaligned();
-                return Some((u16::from_be_bytes([bytes[2], bytes[3]]), nanos(at)));
+                return Some((bytes, nanos(at)));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What forwarding a packet costs, beside the least it could cost on this machine in the same run.
 //!
-//! `cargo bench --bench fan_out` prints three sets of tables.
+//! `cargo bench --bench fan_out` prints four sets of tables.
 //!
 //! **Saturated.** One publisher in this process sends video frames the way Chromium cuts them (3 to 10 packets of about 1,130 bytes that
 //! differ by a byte) to the real worker: its thread, its socket, its forwarder with keyed peers that proved their paths. The floor is
@@ -10,6 +10,8 @@
 //! side pays for waking a reader. The floor does not receive; the worker does. CPU is the thread's own (user and system), by datagram that
 //! was read from a sink.
 //!
+//! **Full** ([`full`]). The same frames in real time to subscribers whose lines are measured and paced, of three encodings, beside subscribers who have none of that.
+//!
 //! **Spanning** ([`spanning`], [`paced`]). One to 200, saturated as above: everybody on one worker; two rooms of half the size on two workers, which
 //! says what this machine's cores take from each other; and one room over two workers. Then paced, so that the workers are busy half of the
 //! time: the latency from the publisher's system call to the kernel's stamp at a subscriber's socket, beside a bare loop's, and the time
@@ -18,12 +20,13 @@
 //! **Clients** ([`clients`]). The real program with real DTLS clients in another process: one to 50, ten all to all, one to 200. The floor is a bare
 //! loop in this process with the same pattern to sockets of another process. CPU is the whole server process's by packet that the clients counted.
 //!
-//! Arguments: `saturated`, `spanning` or `clients` for one of them; `--quick` for a short run.
+//! Arguments: `saturated`, `full`, `spanning` or `clients` for one of them; `--quick` for a short run.
 
 mod arrivals;
 mod clients;
 mod cpu;
 mod floor;
+mod full;
 mod paced;
 mod saturated;
 mod sinks;
@@ -63,6 +66,9 @@ fn main() -> anyhow::Result<()> {
     let only = arguments.iter().find(|argument| !argument.starts_with("--"));
     if only.is_none_or(|only| *only == "saturated") {
         saturated::run(scale)?;
+    }
+    if only.is_none_or(|only| *only == "full") {
+        full::run(scale)?;
     }
     if only.is_none_or(|only| *only == "spanning") {
         spanning::run(scale)?;

@@ -12,15 +12,21 @@ use rtc_stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_USE_CANDIDATE, ATTR_USERNA
 use rtc_stun::fingerprint::FINGERPRINT;
 use rtc_stun::integrity::MessageIntegrity;
 use rtc_stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter};
-use switchyard_forward::{Command, IceCredentials, PeerKey, ReceiverConfig, SenderConfig, Simulcast, TrackKey, WorkerIndex};
+use switchyard_forward::{Command, IceCredentials, PeerKey, ReceiverConfig, SenderConfig, Simulcast, Target, TrackKey, WorkerIndex};
 use switchyard_rtp::codec::{Codec, CodecTable, MediaKind, Payload, PayloadTypes};
+use switchyard_rtp::rtcp::{RtcpWriter, WriteError};
 use switchyard_rtp::rtp::{HeaderFields, write_header};
 use switchyard_rtp::srtp::{MasterKey, Opener, Profile, Sealer, SrtpKeys};
 use switchyard_rtp::{Extension, ExtensionMap, Header};
 use switchyard_worker::Workers;
 
-/// What a publisher's video is sent under.
+/// What a publisher's video is sent under; its second encoding under the next, and so on.
 pub const VIDEO: u32 = 0x1000;
+/// Encodings that [`Client::publish_encodings`] may have, and how large they are.
+pub const ENCODINGS: usize = 3;
+const SIZES: [(u16, u16); ENCODINGS] = [(320, 180), (640, 360), (1280, 720)];
+/// The byte before a transport-wide sequence number in a header of the one-byte form: id 3, two bytes.
+pub const NUMBER: u8 = 0x31;
 const VP8: u8 = 96;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two binding requests (RFC 8489 §6.2.1: at least half a second over a network; this is loopback).
@@ -120,6 +126,11 @@ impl Client {
 
     /// Publishes one video track.
     pub fn publish(&self, workers: &Workers, track: TrackKey) {
+        self.publish_encodings(workers, track, 1);
+    }
+
+    /// Publishes one video track of so many encodings.
+    pub fn publish_encodings(&self, workers: &Workers, track: TrackKey, encodings: usize) {
         let mut payloads = PayloadTypes::default();
         payloads.set(VP8, Payload::Media(Codec::Vp8));
         let receiver = ReceiverConfig {
@@ -127,8 +138,8 @@ impl Client {
             kind: MediaKind::Video,
             payloads,
             extensions: extensions(),
-            ssrcs: vec![(VIDEO, None)],
-            simulcast: Simulcast::Off,
+            ssrcs: (VIDEO..).take(encodings).map(|ssrc| (ssrc, None)).collect(),
+            simulcast: if encodings > 1 { Simulcast::Ssrcs } else { Simulcast::Off },
             nack: true,
             transport_cc: true,
         };
@@ -138,16 +149,33 @@ impl Client {
 
     /// Receives `track` in its first slot, with RTX as browsers negotiate it.
     pub fn subscribe(&self, workers: &Workers, track: TrackKey) {
+        self.subscribe_as(workers, track, slot_extensions());
+    }
+
+    /// The same with transport-wide sequence numbers, shown as large as that encoding is.
+    pub fn subscribe_numbered(&self, workers: &Workers, track: TrackKey, encoding: usize) {
+        self.subscribe_as(workers, track, extensions());
+        let (width, height) = SIZES[encoding];
+        let target = Target::Covering { width, height };
+        command(workers, self.worker, Command::SetTarget { peer: self.key, sender: 1, target, pinned: false });
+    }
+
+    /// What it gets media under.
+    pub fn ssrc(&self) -> u32 {
+        0x2000 + self.key.0 as u32 * 2
+    }
+
+    fn subscribe_as(&self, workers: &Workers, track: TrackKey, extensions: ExtensionMap) {
         let mut codecs = CodecTable::default();
         codecs.set(Payload::Media(Codec::Vp8), VP8);
         codecs.set(Payload::Rtx(Codec::Vp8), VP8 + 1);
         let sender = SenderConfig {
             codecs,
-            extensions: slot_extensions(),
+            extensions,
             mid: "1".into(),
             kind: MediaKind::Video,
-            ssrc: 0x2000 + self.key.0 as u32 * 2,
-            rtx_ssrc: Some(0x2001 + self.key.0 as u32 * 2),
+            ssrc: self.ssrc(),
+            rtx_ssrc: Some(self.ssrc() + 1),
             nack: true,
         };
         command(workers, self.worker, Command::SetSenders { peer: self.key, senders: vec![None, Some(sender)] });
@@ -171,6 +199,50 @@ impl Client {
         let len = self.sealer.seal_rtp(stream, index, &mut packet, header_len, len).expect("an index not used before");
         packet.truncate(len);
         packet
+    }
+
+    /// A sealed packet of `picture`, of one of the encodings, with what a browser writes into VP8's descriptor where there are several. `first` and `last` say
+    /// where in the picture it is.
+    pub fn seal_encoding(
+        &mut self,
+        encoding: usize,
+        index: u64,
+        picture: u32,
+        (first, last): (bool, bool),
+        key: bool,
+        len: usize,
+    ) -> Vec<u8> {
+        let mut packet = vec![0; 1600];
+        let ssrc = VIDEO + encoding as u32;
+        let fields = HeaderFields { marker: last, payload_type: VP8, sequence: index as u16, timestamp: picture * 3_600, ssrc };
+        let transport = (index as u16).to_be_bytes();
+        let values = [(3, transport.as_slice()), (4, b"0".as_slice())];
+        let header_len = write_header(&mut packet, &fields, values.into_iter()).expect("room for a header");
+        let len = header_len + len;
+        let payload = &mut packet[header_len..len];
+        let [high, low] = (picture as u16 | 0x8000).to_be_bytes();
+        let (width, height) = SIZES[encoding];
+        let [w0, w1] = width.to_le_bytes();
+        let [h0, h1] = height.to_le_bytes();
+        // Picture id, TL0PICIDX, temporal layer 0; then the frame's tag, start code and size (RFC 7741 §4.2, RFC 6386 §9.1).
+        let start =
+            [0x80 | u8::from(first) << 4, 0xe0, high, low, picture as u8, 0, u8::from(!key), 0, 0, 0x9d, 0x01, 0x2a, w0, w1, h0, h1];
+        payload[..start.len()].copy_from_slice(&start);
+        let stream = self.sealer.add_stream(ssrc).expect("a stream for each encoding");
+        let len = self.sealer.seal_rtp(stream, index, &mut packet, header_len, len).expect("an index not used before");
+        packet.truncate(len);
+        packet
+    }
+
+    /// Sends what `write` writes, and returns what that returns.
+    pub fn send_rtcp<T>(&mut self, write: impl FnOnce(&mut RtcpWriter<'_>) -> Result<T, WriteError>) -> T {
+        let mut packet = [0; 1_500];
+        let mut writer = RtcpWriter::new(&mut packet[..1_200]);
+        let written = write(&mut writer).expect("room for it");
+        let len = writer.len();
+        let len = self.sealer.seal_rtcp(&mut packet, len).expect("room for the tag");
+        self.send(&packet[..len]);
+        written
     }
 
     /// The next media packet: its header and what [`Client::seal`] called its index. RTCP is skipped.
