@@ -1,6 +1,6 @@
 // Lines that carry little: pictures follow what they carry, and who has a good line gets a good picture.
 import assert from "node:assert/strict";
-import { meeting } from "./lib/meeting.mjs";
+import { audience, meeting } from "./lib/meeting.mjs";
 import { describe, quality } from "./lib/quality.mjs";
 import { until } from "../browser/lib/tab.mjs";
 
@@ -29,7 +29,7 @@ async function becomes(at, of, expected, patience) {
 
 for (const who of ["Ada", "Eve"]) {
   const browser = who === "Ada" ? "Chromium" : "Firefox";
-  meeting(`${browser} on a line of 3 Mbit/s, then 500 kbit/s, then 3 again`, { fps: FPS, timeout: 120_000, who: [who], camera: CAMERA }, async (scene, { line, Ben, ...people }) => {
+  meeting(`${browser} on a line of 3 Mbit/s, then 500 kbit/s, then 3 again`, { fps: FPS, timeout: 120_000, who: [who], camera: CAMERA, conditions: "delay=20ms" }, async (scene, { line, Ben, ...people }) => {
     const person = people[who];
     const report = (result) => scene.report(describe(person, "Ben", result));
     await line.say("line delay=20ms,rate=3Mbit/s");
@@ -60,4 +60,49 @@ for (const who of ["Ada", "Eve"]) {
       report(await quality(person, ["Ben"], 4_000));
     });
   });
+}
+
+/** Of a camera with three encodings: how wide they are, the smallest first. */
+const WIDTHS = [240, 480, 960];
+/** Whose line carries what, and what they are to see of it. */
+const LINES = [
+  { who: "Ada", rate: "200kbit/s", width: WIDTHS[0], fps: 3 },
+  { who: "Eve", rate: "1Mbit/s", width: WIDTHS[1], fps: 12 },
+  { who: "Cai", rate: "5Mbit/s", width: WIDTHS[2], fps: 12 },
+];
+
+audience(
+  "three viewers on 200 kbit/s, 1 and 5 Mbit/s",
+  {
+    fps: 15,
+    timeout: 150_000,
+    lines: Object.fromEntries(LINES.map(({ who, rate }) => [who, rate])),
+    browser: { Ada: "chromium", Eve: "firefox", Cai: "chromium" },
+    windows: { Cai: { width: 1400, height: 900 } },
+    camera: { width: 960, height: 540 },
+  },
+  async (scene, { Ben, ...people }) => {
+    for (const { who, rate, width, fps } of LINES) {
+      await scene.step(`${rate}: ${width} pixels across, ${fps} frames a second and no freeze`, async () => {
+        const took = await becomes(people[who], "Ben", width, RECOVERS);
+        const result = await quality(people[who], ["Ben"], 8_000);
+        scene.report(`${width} pixels after ${took} ms; ${describe(people[who], "Ben", result)}`);
+        const { received } = result;
+        assert.ok(received.Ben.fps >= fps, `${received.Ben.fps} frames a second`);
+        assert.ok(received.Ben.frozen <= FROZEN, `frozen for ${received.Ben.frozen} s`);
+        assert.ok(received.Ben.concealed <= 0.03, `${received.Ben.concealed} of the sound concealed`);
+        assert.equal((await decoded(people[who], "Ben")).frameWidth, width);
+      });
+    }
+    await scene.step("and its publisher's encoder is not short of time", async () => {
+      const reasons = await Ben.evaluate(readReasons);
+      assert.ok(reasons.length === WIDTHS.length && !reasons.includes("cpu"), reasons.join(", "));
+    });
+  },
+);
+
+/** Runs in the page: why each encoding that is sent is not better than it is. */
+async function readReasons() {
+  const streams = [...(await window.switchyard.peerConnection.getStats()).values()];
+  return streams.filter(({ type, kind, active }) => type === "outbound-rtp" && kind === "video" && active).map((stream) => stream.qualityLimitationReason);
 }

@@ -42,6 +42,8 @@ const NEAR_PACKETS: f64 = 3.0;
 const NEAR_GROWTH: f64 = 0.35;
 /// After so long without congestion, in microseconds, the line carries more than it did.
 const NEAR_TIME: i64 = 3_000_000;
+/// Packets that make a rate.
+const COUNTED: f64 = 5.0;
 /// A packet, in bits.
 const PACKET: f64 = 9_600.0;
 /// What is sent has to be this part of the estimate before the estimate grows by itself: else nothing shows that the line carries it.
@@ -67,8 +69,25 @@ const WARY: i64 = 5_000_000;
 const OUTAGE: i64 = 500_000;
 /// How long the queue stands, cuts or not, until it is somebody else's, in microseconds.
 const STUBBORN: i64 = 3_000_000;
+/// A queue that is this part of what it was is emptying.
+const EMPTYING: f64 = 0.7;
+/// Whether it is somebody else's is doubted so much later, and then at intervals, in microseconds: for so long, beyond a round trip, only this part of
+/// the estimate is sent.
+const DOUBT_AFTER: i64 = 1_000_000;
+const DOUBT_INTERVAL: i64 = 20_000_000;
+const DOUBT_FOR: i64 = 600_000;
+/// A queue of ours is shorter by so many milliseconds then, or half as long.
+const DOUBT_EMPTIES: f64 = 150.0;
+/// So many times in a row it has to empty: others back off as well.
+const DOUBT_TIMES: u8 = 2;
+const DOUBT: f64 = 0.5;
 /// Beside who fills the queue each loss costs this part of the rate, as with TCP's cubic growth (RFC 9438 §4.6).
 const COMPETING_BACK_OFF: f64 = 0.7;
+/// On a slow line a packet waits for the one before it, so many milliseconds at most.
+const MOST_PACKET: f64 = 20.0;
+/// What leaves at once is this much more than the estimate, unless the queue is longer than this, in milliseconds.
+const BURSTS: f64 = 1.5;
+const FULL: f64 = 50.0;
 /// A queue below this, in milliseconds, is none.
 const NO_QUEUE: f64 = 20.0;
 
@@ -137,9 +156,9 @@ pub struct Estimator {
     /// The rate before a cut that is being tried because of loss.
     before_trial: Option<f64>,
     congested: Option<i64>,
-    /// Since when the queue stands although the rate was cut, and how often it was.
-    standing: Option<(i64, u32)>,
+    standing: Option<Standing>,
     competing: bool,
+    doubt: Doubt,
     wanted: f64,
     probe_at: i64,
     /// Bits in a second to be probed next, one probe after the other while the line carries them.
@@ -171,6 +190,7 @@ impl Estimator {
             congested: None,
             standing: None,
             competing: false,
+            doubt: Doubt::default(),
             wanted: f64::INFINITY,
             probe_at: 0,
             ramp: Some(FIRST_PROBE * config.start as f64),
@@ -181,7 +201,14 @@ impl Estimator {
 
     /// What the line carries, in bits a second, headers of IP and UDP included.
     pub const fn estimate(&self) -> u64 {
-        self.rate as u64
+        if self.doubt.ends.is_some() { (self.rate * DOUBT) as u64 } else { self.rate as u64 }
+    }
+
+    /// What may leave in a moment, in bits a second: more than the estimate, so that a picture that is larger than the mean leaves before the next comes; but while
+    /// packets wait on the line no more than it carries, so that the queue empties.
+    pub fn pace(&self) -> u64 {
+        let bursts = if self.settled && !self.competing && self.queue.delay() > FULL { 1.0 } else { BURSTS };
+        (self.estimate() as f64 * bursts) as u64
     }
 
     /// Whether the estimate means anything yet: the line's first probes are over, or something has shown that it carries no more.
@@ -366,15 +393,31 @@ impl Estimator {
 
     /// Whether somebody else keeps the queue full: then backing off for delay only makes room for them.
     fn look_for_competition(&mut self, now: i64) {
-        if !self.queue.is_standing() {
-            self.standing = None;
-            self.competing = false;
-            self.queue.keep_base(false);
+        if !self.queue.is_standing((PACKET / self.rate * 1e3).min(MOST_PACKET)) {
+            self.stop_competing();
             return;
         }
-        let (since, cuts) = *self.standing.get_or_insert((now, 0));
-        self.competing |= now - since >= STUBBORN && cuts >= 3;
+        let delay = self.queue.delay();
+        let standing = self.standing.get_or_insert(Standing { since: now, cuts: 0, delay });
+        if !self.competing && now - standing.since >= STUBBORN && standing.cuts >= 3 {
+            if delay < EMPTYING * standing.delay {
+                *standing = Standing { since: now, cuts: 0, delay };
+            } else {
+                self.competing = true;
+                self.doubt = Doubt { due: now + DOUBT_AFTER, ..Doubt::default() };
+            }
+        }
         self.queue.keep_base(self.competing);
+        if self.competing && self.doubt.look(now, self.queue.delay(), self.round_trip.unwrap_or(0)) {
+            self.stop_competing();
+        }
+    }
+
+    fn stop_competing(&mut self) {
+        self.standing = None;
+        self.competing = false;
+        self.doubt = Doubt::default();
+        self.queue.keep_base(false);
     }
 
     fn may_cut(&self, now: i64) -> bool {
@@ -390,7 +433,9 @@ impl Estimator {
     fn cut_for_delay(&mut self, now: i64) {
         // A long queue keeps the line busy: the shortest window tells its rate. A short one may come of a burst after a lull.
         let arriving = if self.queue.is_long() {
-            self.arriving.rate(SHORTEST, None)
+            // Some packets have to have come in it.
+            let some = (COUNTED * PACKET / self.rate * 1e6) as i64;
+            self.arriving.rate(some.clamp(SHORTEST, LONG), None)
         } else {
             self.arriving.rate(SHORT, None).into_iter().chain(self.arriving.rate(LONG, None)).reduce(f64::max)
         };
@@ -400,10 +445,10 @@ impl Estimator {
         }
         self.congested = Some(now);
         self.ramp = None;
-        if let Some((since, cuts)) = &mut self.standing {
+        if let Some(Standing { since, cuts, delay }) = &mut self.standing {
             // What stood before the first of them says nothing of what they do.
             if *cuts == 0 {
-                *since = now;
+                (*since, *delay) = (now, self.queue.delay());
             }
             *cuts += 1;
         }
@@ -485,6 +530,52 @@ impl Estimator {
             }
             Finding::Nothing if self.settled => self.probe_at = self.probe_at.min(now + AGAIN_INTERVAL),
             Finding::Nothing => self.ramp = Some(FIRST_PROBE * self.config.start as f64),
+        }
+    }
+}
+
+/// A queue that does not empty.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    /// Since when, although the rate was cut.
+    since: i64,
+    /// How often it was.
+    cuts: u32,
+    /// How long the queue was then, in milliseconds.
+    delay: f64,
+}
+
+/// Whether the queue is somebody else's after all: now and then much less is sent for a moment, and if the queue empties it was ours.
+#[derive(Clone, Copy, Debug, Default)]
+struct Doubt {
+    due: i64,
+    /// Until when less is sent.
+    ends: Option<i64>,
+    /// The queue before, and its least since, in milliseconds.
+    before: f64,
+    least: f64,
+    /// How often it has emptied in a row.
+    times: u8,
+}
+
+impl Doubt {
+    /// Whether it has turned out to be ours.
+    fn look(&mut self, now: i64, queue: f64, round_trip: i64) -> bool {
+        match self.ends {
+            None if now >= self.due => {
+                *self = Self { due: 0, times: self.times, ends: Some(now + round_trip + DOUBT_FOR), before: queue, least: queue };
+                false
+            }
+            None => false,
+            Some(ends) => {
+                self.least = self.least.min(queue);
+                let emptied = self.least < (0.5 * self.before).max(self.before - DOUBT_EMPTIES);
+                if emptied || now >= ends {
+                    let (due, times) = if emptied { (now + DOUBT_AFTER, self.times + 1) } else { (now + DOUBT_INTERVAL, 0) };
+                    *self = Self { due, times, ..Self::default() };
+                }
+                self.times >= DOUBT_TIMES
+            }
         }
     }
 }

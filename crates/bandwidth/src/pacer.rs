@@ -10,8 +10,6 @@ use crate::probe::{Cluster, Probe};
 
 /// What leaves at once: packets of up to this time at the paced rate. Longer bursts would show as delay on the line, shorter ones cost a system call each.
 const QUANTUM: Duration = Duration::from_millis(5);
-/// The paced rate above the estimate: a picture that is twice as large as the mean leaves before the next comes.
-const HEADROOM: f64 = 1.5;
 /// What waits at most, of each class: a key picture of 600 kB. Whoever holds the packets themselves keeps no more than twice as many.
 const MAX_WAITING: usize = 512;
 /// Bytes in a packet of padding at least: smaller ones measure the line's packets, not its bits.
@@ -65,15 +63,15 @@ struct Probing {
 
 impl<T> Pacer<T> {
     /// With nothing to send, at a rate in bits a second.
-    pub fn new(now: Instant, estimate: u64) -> Self {
+    pub fn new(now: Instant, rate: u64) -> Self {
         let mut pacer = Self { rate: 0.0, waiting: [VecDeque::new(), VecDeque::new()], busy_until: now, open: true, probe: None };
-        pacer.set_estimate(estimate);
+        pacer.set_rate(rate);
         pacer
     }
 
-    /// What the line carries, in bits a second.
-    pub fn set_estimate(&mut self, estimate: u64) {
-        self.rate = (estimate as f64 * HEADROOM).max(1_000.0);
+    /// What leaves, in bits a second: [`Estimator::pace`](crate::Estimator::pace).
+    pub fn set_rate(&mut self, rate: u64) {
+        self.rate = (rate as f64).max(1_000.0);
     }
 
     /// Sends a probe, of what waits and of padding, from now on.
@@ -186,7 +184,7 @@ mod tests {
     fn what_waits_leaves_in_quanta_at_one_and_a_half_times_the_estimate() {
         let start = Instant::now();
         // 1,200 bytes with headers take 2 ms.
-        let mut pacer = Pacer::new(start, 3_200_000);
+        let mut pacer = Pacer::new(start, 4_800_000);
         assert!(pacer.is_open(start, Class::Video));
         for token in 0..100 {
             pacer.push(Class::Video, 1_172, token).unwrap();
@@ -200,7 +198,7 @@ mod tests {
     #[test]
     fn audio_never_waits_and_retransmissions_go_before_the_rest() {
         let start = Instant::now();
-        let mut pacer = Pacer::new(start, 100_000);
+        let mut pacer = Pacer::new(start, 150_000);
         for token in 0..3 {
             pacer.push(Class::Video, 1_000, token).unwrap();
         }
@@ -215,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded() {
-        let mut pacer = Pacer::new(Instant::now(), 100_000);
+        let mut pacer = Pacer::new(Instant::now(), 150_000);
         let taken = (0..10_000).filter(|&token| pacer.push(Class::Video, 1, token).is_ok()).count();
         assert_eq!(taken, MAX_WAITING);
         pacer.retain(|&token| token >= 500);
@@ -225,7 +223,7 @@ mod tests {
     #[test]
     fn a_probe_is_sent_at_its_rate_with_padding_where_there_is_nothing_else() {
         let start = Instant::now();
-        let mut pacer = Pacer::new(start, 100_000);
+        let mut pacer = Pacer::new(start, 150_000);
         pacer.push(Class::Video, 1_000, 1).unwrap();
         let probe = crate::probe::Probes::default().begin(0, 4_000_000.0);
         pacer.begin_probe(start, probe);

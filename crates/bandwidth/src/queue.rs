@@ -8,7 +8,7 @@ const KEPT_BASE: i64 = 300_000_000;
 const LOWEST: i64 = 1_500_000;
 /// A queue this long, in milliseconds, that does not shrink counts as overuse whatever the trend says. Half of what conversations bear.
 const LONG: f64 = 60.0;
-/// A queue that never falls below this is somebody else's doing, if backing off did not help.
+/// A queue that never falls below this, and a packet's time, is somebody else's doing, if backing off did not help.
 const STANDING: f64 = 15.0;
 
 /// A queue whose lowest level stays within so many milliseconds …
@@ -115,9 +115,9 @@ impl Queue {
         self.delay > LONG && self.delay >= self.lagging
     }
 
-    /// Whether the queue has not been nearly empty for the last seconds.
-    pub(crate) fn is_standing(&self) -> bool {
-        self.lowest.get().is_some_and(|lowest| lowest > STANDING)
+    /// Whether the queue has not been nearly empty for the last seconds; a packet takes `packet` milliseconds on the line.
+    pub(crate) fn is_standing(&self, packet: f64) -> bool {
+        self.lowest.get().is_some_and(|lowest| lowest > STANDING + packet)
     }
 
     /// Forgets the delays so far: the path is another.
@@ -137,7 +137,7 @@ mod tests {
             for at in (from..until).step_by(10_000) {
                 queue.add(at, at + 7_000_000 + delay);
             }
-            (queue.delay().round(), queue.is_standing())
+            (queue.delay().round(), queue.is_standing(0.0))
         };
         assert_eq!(run(0, 5_000_000, 20_000), (0.0, false));
         assert_eq!(run(5_000_000, 6_000_000, 70_000), (50.0, false));
@@ -155,7 +155,7 @@ mod tests {
             // Up by 3 ms in a second, and down when something is lost.
             let filled = if at < 1_000_000 { 0 } else { 60_000 + at % 8_000_000 * 3 / 1_000 };
             queue.add(at, at + 7_000_000 + filled);
-            assert!(at < 5_000_000 || queue.is_standing() && queue.delay() > 55.0, "{} ms at {at}", queue.delay());
+            assert!(at < 5_000_000 || queue.is_standing(10.0) && queue.delay() > 55.0, "{} ms at {at}", queue.delay());
         }
     }
 }

@@ -40,6 +40,9 @@ impl Share {
     }
 }
 
+/// Estimates dip for less than so many allocations.
+const DIP: usize = 6;
+
 /// What was said of a subscription.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
@@ -60,20 +63,23 @@ pub(crate) struct Downlink {
     pub(crate) listed: bool,
     /// When what is wanted was last held against the estimate.
     pub(crate) allocated: Option<Instant>,
+    /// The estimates at the last allocations.
+    estimates: [u64; DIP],
     /// What was said last of what each sender carries.
     pub(crate) told: Vec<Option<Told>>,
 }
 
 impl Downlink {
     pub(crate) fn new(now: Instant) -> Self {
-        let config = Config::default();
-        Self {
-            estimator: Estimator::new(now, config),
-            pacer: Pacer::new(now, config.start),
-            listed: false,
-            allocated: None,
-            told: Vec::new(),
-        }
+        let estimator = Estimator::new(now, Config::default());
+        Self { pacer: Pacer::new(now, estimator.pace()), estimator, listed: false, allocated: None, estimates: [0; DIP], told: Vec::new() }
+    }
+
+    /// The highest of the last estimates, of which this is another.
+    pub(crate) fn lately(&mut self, estimate: u64) -> u64 {
+        self.estimates.rotate_left(1);
+        self.estimates[DIP - 1] = estimate;
+        self.estimates.into_iter().max().unwrap_or(0)
     }
 
     /// Whether what comes now may leave at once.

@@ -74,7 +74,7 @@ impl Call {
         estimator.set_wanted(begin, profile.wanted);
         Self {
             start,
-            pacer: Pacer::new(begin, estimator.estimate()),
+            pacer: Pacer::new(begin, estimator.pace()),
             estimator,
             video: Video::new(begin, seed, profile.most),
             next_audio: begin,
@@ -192,7 +192,7 @@ impl Flow for Call {
         match message {
             Message::Feedback(statuses) => {
                 self.estimator.handle_feedback(now, statuses);
-                self.pacer.set_estimate(self.estimator.estimate());
+                self.pacer.set_rate(self.estimator.pace());
             }
             Message::Nack(numbers) => {
                 for media in numbers.into_iter().filter_map(|number| self.history.get(&number).copied()) {

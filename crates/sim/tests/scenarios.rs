@@ -221,6 +221,21 @@ fn a_line_that_narrows_and_widens_is_followed() {
 }
 
 #[test]
+fn a_line_that_falls_to_a_fifteenth_is_not_taken_for_somebody_elses_queue() {
+    for line in ["delay=25ms,rate=3Mbit/s,rate@20s=200kbit/s", "delay=60ms,rate=3Mbit/s,queue=1s,rate@20s=200kbit/s"] {
+        for seed in SEEDS {
+            let (_, mut world) = calls(line, seed, &[0]);
+            world.run_until(seconds(60));
+            let trace = world.trace(0);
+            let queue = trace.queue(25.0, 60.0, 95);
+            assert!(queue < MAX_QUEUE * 3 / 2, "{line}, seed {seed}: packets wait {queue:?}");
+            let left = trace.estimate(25.0, 60.0) / 200_000.0;
+            assert!((0.6..=1.05).contains(&left), "{line}, seed {seed}: {left:.2} of the line");
+        }
+    }
+}
+
+#[test]
 fn what_a_subscriber_does_not_want_is_not_looked_for() {
     let (start, line) = (Instant::now(), "delay=25ms,rate=10Mbit/s");
     let mut world = Network::new(start, &line.parse::<Config>().expect("a line"), 1).expect("a line");

@@ -20,10 +20,10 @@ const ARGUMENTS = [
 /**
  * A fresh Chromium with a profile of its own. `window()` opens another window, which shares nothing with the others.
  * `within(program)` resolves with a program that runs another one somewhere else; `secure` is an origin without TLS that counts as secure.
- * `voice` is a WAV file for the microphone, which otherwise beeps; `film` a Y4M file for the camera.
+ * `voice` is a WAV file for the microphone, which otherwise beeps; `film` a Y4M file for the camera. `size`: the windows'.
  * The camera's usual size and rate are less than a real one's: that leaves two cores enough for three windows that encode and decode in software.
  */
-export async function launchChromium({ within, secure, voice, fps = 15, camera = { width: 320, height: 240 }, film } = {}) {
+export async function launchChromium({ within, secure, voice, fps = 15, camera = { width: 320, height: 240 }, film, size = { width: 960, height: 600 } } = {}) {
   const args = [...ARGUMENTS, `--use-fake-device-for-media-stream=fps=${fps}`];
   if (secure) args.push(`--unsafely-treat-insecure-origin-as-secure=${secure}`);
   if (voice) args.push(`--use-file-for-fake-audio-capture=${voice}`);
@@ -34,7 +34,7 @@ export async function launchChromium({ within, secure, voice, fps = 15, camera =
     name: "Chromium",
     version: browser.version(),
     async window(script) {
-      const context = await browser.newContext({ viewport: { width: 960, height: 600 } });
+      const context = await browser.newContext({ viewport: size });
       await context.addInitScript(plainCamera, camera);
       if (script) await context.addInitScript(script);
       return new ChromiumTab(await context.newPage(), context);

@@ -7,13 +7,15 @@ import { writeVoice } from "./voice.mjs";
 /**
  * Defines a test: Ada (Chromium) and Eve (Firefox) behind a line, Ben (Chromium) beside the server, all in one room; `play` gets the scene, the line and them.
  * The scene also has what `scene` gives it. `camera`: the size of Chromium's cameras, which then show something that takes bits.
+ * `conditions`: the line's from the beginning.
  */
-export function meeting(name, { fps, timeout, who = ["Ada", "Eve"], camera }, play) {
+export function meeting(name, { fps, timeout, who = ["Ada", "Eve"], camera, conditions }, play) {
   scene(
     name,
     async (scene) => {
       const line = await Line.start();
       scene.last(() => line.stop());
+      if (conditions) await line.say(`line ${conditions}`);
       const server = await scene.server("--http", `${line.far}:0`, "--advertise", line.far);
       const voice = line.file("voice.wav");
       await writeVoice(voice);
@@ -31,6 +33,54 @@ export function meeting(name, { fps, timeout, who = ["Ada", "Eve"], camera }, pl
       const all = Object.values(people);
       await Promise.all(all.map((person) => person.receives(...all.filter((other) => other !== person))));
       await play(scene, { line, server, ...people, behind: who.map((person) => people[person]) });
+    },
+    timeout,
+  );
+}
+
+/** Of every line of an audience. */
+const DELAY = "delay=20ms";
+
+/**
+ * Defines a test: everybody of `lines` (their rates) behind a line of their own (`browser`: whose), and Ben (Chromium), whom they watch, beside the server. `windows`: sizes that
+ * aren't the usual. Only Ben has camera and microphone on.
+ */
+export function audience(name, { fps, timeout, lines, browser, windows = {}, camera }, play) {
+  scene(
+    name,
+    async (scene) => {
+      const ends = {};
+      for (const person of Object.keys(lines)) {
+        ends[person] = await Line.start();
+        scene.last(() => ends[person].stop());
+        // Nobody's path becomes longer while they are there.
+        await ends[person].say(`line ${DELAY}`);
+      }
+      const [line] = Object.values(ends);
+      const server = await scene.server("--http", "0.0.0.0:0", ...Object.values(ends).flatMap(({ far }) => ["--advertise", far]));
+      const port = new URL(server.origin).port;
+      const voice = line.file("voice.wav");
+      await writeVoice(voice);
+      const film = line.file("camera.y4m");
+      await writeCamera(film, { ...camera, fps });
+      const people = {};
+      const enter = async (person, end) => {
+        const origin = `http://${(end ?? line).far}:${port}`;
+        const options = { secure: origin, fps, size: windows[person] };
+        if (end) options.within = (program) => end.within(program);
+        else Object.assign(options, { voice, film, camera });
+        const launched = end && browser[person] === "firefox" ? await scene.firefox({ ...options, port: await end.relay() }) : await scene.chromium(options);
+        people[person] = await scene.join(launched, { origin }, "demo", person);
+      };
+      await enter("Ben");
+      for (const [person, end] of Object.entries(ends)) {
+        await enter(person, end);
+        await people[person].tab.click("Camera off");
+        await people[person].tab.click("Mute");
+        await people[person].sees("Ben");
+        await end.say(`line ${DELAY},rate=${lines[person]}`);
+      }
+      await play(scene, { server, ...people });
     },
     timeout,
   );

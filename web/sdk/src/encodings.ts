@@ -22,6 +22,9 @@ export interface Sending {
 /** What holds until the server says something else: somebody takes it as large as it gets. */
 export const EVERYTHING: Wanted = { width: 65_535, height: 65_535 };
 
+/** What is wanted of a track that has no picture. */
+export const NOTHING: Wanted = { width: 0, height: 0 };
+
 /** A camera's encodings, the smallest first: browsers leave out the last ones where a picture is too small for all of them. */
 const CAMERA_RIDS = ["q", "h", "f"];
 /** Pixels that a camera's picture has at least for so many encodings: browsers send no more of one that is smaller. */

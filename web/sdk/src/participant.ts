@@ -1,4 +1,4 @@
-import { EVERYTHING, type Sending, sendEncodings, sending, type Wanted } from "./encodings.js";
+import { EVERYTHING, NOTHING, type Sending, sendEncodings, sending, type Wanted } from "./encodings.js";
 import { SwitchyardError } from "./errors.js";
 import { LocalTrack } from "./local.js";
 import type { ParticipantId, Source, TrackId } from "./protocol.js";
@@ -292,7 +292,9 @@ export class LocalParticipant {
       if (!transceiver || id === undefined || track.kind !== "video") return;
       const parameters = transceiver.sender.getParameters();
       const capture = track.mediaStreamTrack?.getSettings() ?? {};
-      const changes = sending(track.source, parameters.encodings.length, capture, this.#wanted.get(id) ?? EVERYTHING);
+      // Without a picture Firefox goes on with black ones, and with as much padding as the encodings would take.
+      const wanted = track.mediaStreamTrack ? (this.#wanted.get(id) ?? EVERYTHING) : NOTHING;
+      const changes = sending(track.source, parameters.encodings.length, capture, wanted);
       const same = (encoding: RTCRtpEncodingParameters, change: Sending) =>
         encoding.active === change.active &&
         encoding.maxBitrate === change.maxBitrate &&

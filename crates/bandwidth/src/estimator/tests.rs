@@ -97,3 +97,19 @@ fn malicious_feedback_is_harmless() {
         assert!((Config::default().least..=Config::default().most).contains(&estimate));
     }
 }
+
+#[test]
+fn a_queue_that_empties_when_less_is_sent_is_ours_and_one_that_does_not_is_not() {
+    let trip = 50_000;
+    for (ours, expected) in [(true, true), (false, false)] {
+        let mut doubt = Doubt { due: DOUBT_AFTER, ..Doubt::default() };
+        let mut queue: f64 = 200.0;
+        let found = (0..60_000_000).step_by(50_000).find(|&now| {
+            // In a tenth of a second 30 ms less, or more.
+            queue = if ours && doubt.ends.is_some() { queue - 15.0 } else { queue + 15.0 }.clamp(0.0, 200.0);
+            doubt.look(now, queue, trip)
+        });
+        assert_eq!(found.is_some(), expected, "{found:?}");
+        assert!(found.is_none_or(|at| at < 6_000_000), "{found:?}");
+    }
+}

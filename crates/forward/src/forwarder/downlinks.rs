@@ -21,9 +21,11 @@ const ALLOCATION: Duration = Duration::from_millis(200);
 const RESIZED: Duration = Duration::from_secs(1);
 /// What has to wait longer than this for its turn is dropped: a picture that much later than its sound disturbs more than a gap.
 const LATE: Duration = Duration::from_millis(400);
-/// Bits a second that each sound is taken for, headers included, …
-const AUDIO: [Rung; 1] = [Rung { layer: Rank { spatial: 0, temporal: 0 }, bitrate: 50_000, width: 0, height: 0, rate: 0 }];
-/// … of so many: that more people speak at once is rare, and short.
+/// Bits a second that are left for a voice, headers included, also while nobody speaks.
+const VOICE: u64 = 50_000;
+/// Headers of UDP and IP, and what is added to RTP, in bits, 50 times a second; while there is any sound.
+const SOUND_HEADERS: u64 = 20_000;
+/// So many sounds count: that more people speak at once is rare, and short.
 const VOICES: usize = 3;
 /// What the estimate has to be above what everything takes for all of it to be sent, in percent.
 const SPARE: u64 = 120;
@@ -60,7 +62,7 @@ impl Forwarder {
     pub(super) fn handle_arrivals(&mut self, now: Instant, index: usize, feedback: &TransportFeedback<'_>, wire: &mut impl Wire) {
         let Some(downlink) = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut()) else { return };
         downlink.estimator.handle_feedback(now, feedback.statuses());
-        downlink.pacer.set_estimate(downlink.estimator.estimate());
+        downlink.pacer.set_rate(downlink.estimator.pace());
         self.send_waiting(now, index, wire);
     }
 
@@ -190,10 +192,11 @@ impl Forwarder {
                 continue;
             }
             let kind = sender.config.kind;
-            voices += usize::from(kind == MediaKind::Audio);
-            if kind == MediaKind::Video || voices <= VOICES {
-                let ladder = Ladder::new(&self.tracks[track], route, sender.layer());
-                ladders.push((place, track, kind, ladder));
+            if kind == MediaKind::Video {
+                ladders.push((place, track, kind, Ladder::new(&self.tracks[track], route, sender.layer())));
+            } else if voices < VOICES {
+                ladders.push((place, track, kind, Ladder::sound(&self.tracks[track], voices == 0)));
+                voices += 1;
             }
         }
         let demands: Vec<Demand<'_>> = ladders.iter().map(|(_, _, kind, ladder)| ladder.demand(*kind)).collect();
@@ -201,6 +204,21 @@ impl Forwarder {
         let mut grants: Vec<Grant> = Vec::with_capacity(demands.len());
         let estimate = if downlink.estimator.is_settled() { downlink.estimator.estimate() } else { u64::MAX / 200 };
         let all = allocate(estimate, &demands, &mut grants);
+        bear_dips(downlink.lately(estimate), &demands, &mut grants);
+        {
+            let f = downlink.estimator.figures();
+            eprintln!(
+                "GRANT {:p} est {estimate} all {all} {:?} rungs {:?} waiting {:?} loss {:.2}",
+                &downlink.estimator,
+                grants.iter().map(|g| (g.layer.map(|l| (l.spatial, l.temporal)), g.bitrate, g.outcome)).collect::<Vec<_>>(),
+                demands
+                    .iter()
+                    .map(|d| d.rungs.iter().map(|r| (r.layer.spatial, r.layer.temporal, r.bitrate, r.width)).collect::<Vec<_>>())
+                    .collect::<Vec<_>>(),
+                downlink.pacer.waiting(),
+                f.loss
+            );
+        }
         downlink.estimator.set_wanted(now, all * SPARE / 100);
         for ((place, track, _, ladder), grant) in ladders.iter().zip(&grants).filter(|((_, _, kind, _), _)| *kind == MediaKind::Video) {
             let share = match grant.outcome {
@@ -256,6 +274,19 @@ impl Forwarder {
     }
 }
 
+/// Pictures that are sent go on, as small as can be, for as long as the line carried them lately: an estimate dips, and a picture that stands still for a
+/// moment disturbs more than one that comes a little late.
+fn bear_dips(lately: u64, demands: &[Demand<'_>], grants: &mut [Grant]) {
+    let mut left = lately.saturating_sub(grants.iter().map(|grant| grant.bitrate).sum());
+    for (demand, grant) in demands.iter().zip(grants).filter(|(demand, grant)| grant.outcome == Outcome::Paused && demand.current.is_some())
+    {
+        if let Some(least) = demand.rungs.iter().min_by_key(|rung| rung.layer).filter(|least| least.bitrate <= left) {
+            left -= least.bitrate;
+            *grant = Grant { layer: Some(least.layer), bitrate: least.bitrate, outcome: Outcome::Reduced };
+        }
+    }
+}
+
 /// What there is of a track to choose from, smallest first.
 struct Ladder {
     rungs: Vec<Rung>,
@@ -268,6 +299,17 @@ struct Ladder {
 }
 
 impl Ladder {
+    /// A sound is all or nothing; the first of them is taken for a voice.
+    fn sound(track: &Track, first: bool) -> Self {
+        let measured = match track.encodings[0].rates.up_to(u8::MAX, u8::MAX) {
+            0 => 0,
+            bits => bits + SOUND_HEADERS,
+        };
+        let bitrate = measured.max(if first { VOICE } else { 1 });
+        let rung = Rung { layer: Rank { spatial: 0, temporal: 0 }, bitrate, width: 0, height: 0, rate: 0 };
+        Self { rungs: vec![rung], order: vec![0], wanted: (0, 0), current: None, standing: track.standing, pinned: false }
+    }
+
     fn new(track: &Track, route: &Route, current: Option<Layer>) -> Self {
         let target = route.target;
         let encodings = (0..track.count).filter(|&encoding| track.encodings[usize::from(encoding)].is_live());
@@ -316,13 +358,13 @@ impl Ladder {
     }
 
     fn demand(&self, kind: MediaKind) -> Demand<'_> {
-        let (source, rungs) = match (kind, self.standing) {
-            (MediaKind::Audio, _) => (Shown::Audio, &AUDIO[..]),
-            (MediaKind::Video, Standing::Screen) => (Shown::Screen, &self.rungs[..]),
-            (MediaKind::Video, _) => (Shown::Camera, &self.rungs[..]),
+        let source = match (kind, self.standing) {
+            (MediaKind::Audio, _) => Shown::Audio,
+            (MediaKind::Video, Standing::Screen) => Shown::Screen,
+            (MediaKind::Video, _) => Shown::Camera,
         };
         let speaker = self.standing == Standing::Speaker;
-        Demand { source, speaker, priority: u8::from(self.pinned), wanted: self.wanted, current: self.current, rungs }
+        Demand { source, speaker, priority: u8::from(self.pinned), wanted: self.wanted, current: self.current, rungs: &self.rungs }
     }
 
     /// What a rung stands for.
@@ -335,6 +377,34 @@ impl Ladder {
             encoding,
             spatial: if spatial == 7 { 7 } else { spatial % SPATIAL as u8 },
             temporal: top(|rung| rung.layer.temporal, rank.temporal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_goes_on_through_a_dip_as_far_as_the_line_carried_it() {
+        let at = |spatial, temporal, bitrate| Rung { layer: Rank { spatial, temporal }, bitrate, width: 320, height: 180, rate: 30 };
+        let rungs = [at(0, 2, 150_000), at(0, 0, 60_000), at(0, 1, 90_000)];
+        let current = Some(Rank { spatial: 0, temporal: 2 });
+        let demand = Demand { source: Shown::Camera, speaker: false, priority: 0, wanted: (320, 180), current, rungs: &rungs };
+        let fresh = Demand { current: None, ..demand };
+        let paused = Grant { layer: None, bitrate: 0, outcome: Outcome::Paused };
+        let full = Grant { layer: current, bitrate: 150_000, outcome: Outcome::Full };
+        for (lately, demands, before, after) in [
+            (60_000, vec![demand], vec![paused], vec![60_000]),
+            (59_999, vec![demand], vec![paused], vec![0]),
+            (300_000, vec![fresh], vec![paused], vec![0]),
+            (120_000, vec![demand; 3], vec![paused; 3], vec![60_000, 60_000, 0]),
+            (209_999, vec![demand; 2], vec![full, paused], vec![150_000, 0]),
+            (210_000, vec![demand; 2], vec![full, paused], vec![150_000, 60_000]),
+        ] {
+            let mut grants = before.clone();
+            bear_dips(lately, &demands, &mut grants);
+            assert_eq!(grants.iter().map(|grant| grant.bitrate).collect::<Vec<_>>(), after, "{lately}, {before:?}");
         }
     }
 }
