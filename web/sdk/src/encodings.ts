@@ -39,8 +39,8 @@ const HD = { width: 1280, height: 720 };
 const HD_BITRATE = 1_700_000;
 /** Of a screen there is one encoding, in bits per second: its text is no good any smaller. */
 const SCREEN_BITRATE = 2_500_000;
-/** An encoding may be smaller than what is wanted by this factor: nobody sees the difference. */
-const CLOSE_ENOUGH = 0.9;
+/** An encoding may be smaller than what is wanted by this factor: nobody sees the difference. The server says the same. */
+const CLOSE_ENOUGH = 8 / 9;
 
 /** What an m-line of a source is to be negotiated with; undefined for sound. */
 export function sendEncodings(source: Source): RTCRtpEncodingParameters[] | undefined {
@@ -62,9 +62,9 @@ export function sending(source: Source, count: number, capture: Capture, wanted:
   const most = CAMERA_ENCODINGS.find(([pixels]) => width * height >= pixels)?.[1] ?? 1;
   const used = source === "camera" ? Math.min(count, most) : count;
   const shown = wanted.width > 0 && wanted.height > 0;
-  // The picture fills its tile in the direction in which it is larger for it.
+  // As the server has it: in one direction is enough, because the picture is cropped in the other or has bars beside it.
   const covers = (scale: number) =>
-    Math.min(width / scale / wanted.width, height / scale / wanted.height) >= CLOSE_ENOUGH &&
+    Math.max(width / scale / wanted.width, height / scale / wanted.height) >= CLOSE_ENOUGH &&
     capture.width !== undefined;
   return Array.from({ length: count }, (_, at) => {
     const scale = 2 ** Math.max(used - 1 - at, 0);

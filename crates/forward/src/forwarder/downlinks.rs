@@ -205,20 +205,6 @@ impl Forwarder {
         let estimate = if downlink.estimator.is_settled() { downlink.estimator.estimate() } else { u64::MAX / 200 };
         let all = allocate(estimate, &demands, &mut grants);
         bear_dips(downlink.lately(estimate), &demands, &mut grants);
-        {
-            let f = downlink.estimator.figures();
-            eprintln!(
-                "GRANT {:p} est {estimate} all {all} {:?} rungs {:?} waiting {:?} loss {:.2}",
-                &downlink.estimator,
-                grants.iter().map(|g| (g.layer.map(|l| (l.spatial, l.temporal)), g.bitrate, g.outcome)).collect::<Vec<_>>(),
-                demands
-                    .iter()
-                    .map(|d| d.rungs.iter().map(|r| (r.layer.spatial, r.layer.temporal, r.bitrate, r.width)).collect::<Vec<_>>())
-                    .collect::<Vec<_>>(),
-                downlink.pacer.waiting(),
-                f.loss
-            );
-        }
         downlink.estimator.set_wanted(now, all * SPARE / 100);
         for ((place, track, _, ladder), grant) in ladders.iter().zip(&grants).filter(|((_, _, kind, _), _)| *kind == MediaKind::Video) {
             let share = match grant.outcome {

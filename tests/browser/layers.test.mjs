@@ -1,0 +1,65 @@
+// A camera in several encodings: who shows it small gets a small one, and what nobody shows is not sent.
+import assert from "node:assert/strict";
+import { setTimeout as pause } from "node:timers/promises";
+import { scene } from "./lib/scene.mjs";
+import { until } from "./lib/tab.mjs";
+
+const CAMERA = { width: 640, height: 360 };
+/** Widths of its encodings. */
+const [SMALL, LARGE] = [320, 640];
+/** Milliseconds until a tile's new size shows in what is decoded, and until an encoding that nobody wants is no longer sent. */
+const FOLLOWS = 2_000;
+/** Milliseconds that two cores which encode and decode for three windows may take on top. */
+const BUSY = 1_500;
+
+/** Runs in the page: shows everybody so many pixels across at most. */
+function shrink(width) {
+  const { style } = document.querySelector(".meeting-main");
+  style.maxWidth = style.maxHeight = width ? `${width}px` : "";
+}
+
+/** Runs in the page: bytes sent of each encoding of the camera, by its width. */
+async function readSent() {
+  const streams = [...(await window.switchyard.peerConnection.getStats()).values()];
+  const video = streams.filter(({ type, kind, frameWidth }) => type === "outbound-rtp" && kind === "video" && frameWidth);
+  return Object.fromEntries(video.map(({ frameWidth, bytesSent }) => [frameWidth, bytesSent]));
+}
+
+/** Milliseconds until `at` decodes `of` at `width` pixels across. */
+async function becomes(at, of, width, patience = FOLLOWS + BUSY) {
+  const from = performance.now();
+  await until(`${at.name} decodes ${of.name} ${width} pixels wide`, async () => (await at.received())[of.name]?.camera?.frameWidth === width, patience);
+  return Math.round(performance.now() - from);
+}
+
+scene("what is decoded follows the tile, and an encoding that nobody shows is not sent", async (scene) => {
+  const server = await scene.server();
+  const chromium = await scene.chromium({ camera: CAMERA });
+  const people = [];
+  for (const name of ["Ada", "Ben", "Cai"]) people.push(await scene.join(chromium, server, "demo", name));
+  const [sender, ...viewers] = people;
+  for (const viewer of viewers) await becomes(viewer, sender, LARGE, 15_000);
+
+  await viewers[0].evaluate(shrink, 300);
+  scene.report(`smaller after ${await becomes(viewers[0], sender, SMALL)} ms`);
+  const before = await sender.evaluate(readSent);
+  await pause(FOLLOWS);
+  const meanwhile = await sender.evaluate(readSent);
+  assert.ok(meanwhile[LARGE] > before[LARGE], "one viewer is enough");
+
+  await viewers[1].evaluate(shrink, 300);
+  await becomes(viewers[1], sender, SMALL);
+  await pause(FOLLOWS);
+  const stopped = await sender.evaluate(readSent);
+  await pause(FOLLOWS);
+  const later = await sender.evaluate(readSent);
+  assert.equal(later[LARGE], stopped[LARGE], "nobody shows it large");
+  assert.ok(later[SMALL] > stopped[SMALL], "the small one goes on");
+
+  const shown = performance.now();
+  await viewers[0].evaluate(shrink, 0);
+  await until("the large one is sent again", async () => (await sender.evaluate(readSent))[LARGE] > later[LARGE], FOLLOWS);
+  scene.report(`sent again ${Math.round(performance.now() - shown)} ms after it is shown`);
+  await becomes(viewers[0], sender, LARGE);
+  scene.report(`large again after ${Math.round(performance.now() - shown)} ms`);
+});
