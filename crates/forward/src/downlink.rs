@@ -65,6 +65,8 @@ pub(crate) struct Downlink {
     pub(crate) allocated: Option<Instant>,
     /// The estimates at the last allocations.
     estimates: [u64; DIP],
+    /// Bits a second that everything takes that is wanted, and something to spare.
+    wanted: u64,
     /// What was said last of what each sender carries.
     pub(crate) told: Vec<Option<Told>>,
 }
@@ -72,7 +74,15 @@ pub(crate) struct Downlink {
 impl Downlink {
     pub(crate) fn new(now: Instant) -> Self {
         let estimator = Estimator::new(now, Config::default());
-        Self { pacer: Pacer::new(now, estimator.pace()), estimator, listed: false, allocated: None, estimates: [0; DIP], told: Vec::new() }
+        Self {
+            pacer: Pacer::new(now, estimator.pace()),
+            estimator,
+            listed: false,
+            allocated: None,
+            estimates: [0; DIP],
+            wanted: u64::MAX,
+            told: Vec::new(),
+        }
     }
 
     /// The highest of the last estimates, of which this is another.
@@ -80,6 +90,21 @@ impl Downlink {
         self.estimates.rotate_left(1);
         self.estimates[DIP - 1] = estimate;
         self.estimates.into_iter().max().unwrap_or(0)
+    }
+
+    /// How many bits a second there is use for.
+    pub(crate) fn set_wanted(&mut self, now: Instant, bits: u64) {
+        self.wanted = bits;
+        self.estimator.set_wanted(now, bits);
+        self.follow_estimate();
+    }
+
+    /// The estimate may be another.
+    pub(crate) fn follow_estimate(&mut self) {
+        let (estimate, pace) = (self.estimator.estimate(), self.estimator.pace());
+        self.pacer.set_rate(pace);
+        // With a pace of the estimate a queue is to become empty.
+        self.pacer.set_room(estimate >= self.wanted && pace > estimate);
     }
 
     /// Whether what comes now may leave at once.
@@ -114,5 +139,33 @@ impl Downlink {
     /// When something that waits may leave.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.pacer.poll_timeout()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn more_leaves_at_once_while_the_line_has_room_for_more_than_everything() {
+        let start = Instant::now();
+        let mut downlink = Downlink::new(start);
+        // What is wanted and what the line carries, second by second, and how many packets of 1,200 bytes leave at once then.
+        for (second, wanted, estimate, packets) in
+            [(1, 3_200_001, 3_200_000, 3), (2, 3_200_000, 3_200_000, 15), (3, 9_000_000, 3_200_000, 3), (4, 8_000_000, 8_000_000, 38)]
+        {
+            let now = start + Duration::from_secs(second);
+            downlink.set_wanted(now, wanted);
+            downlink.estimator.handle_remb(estimate);
+            downlink.follow_estimate();
+            let mut left = 0;
+            while downlink.is_open(now, MediaKind::Video) {
+                downlink.sent(now, 1_172);
+                left += 1;
+            }
+            assert_eq!(left, packets, "{wanted} of {estimate}");
+        }
     }
 }

@@ -62,7 +62,7 @@ impl Forwarder {
     pub(super) fn handle_arrivals(&mut self, now: Instant, index: usize, feedback: &TransportFeedback<'_>, wire: &mut impl Wire) {
         let Some(downlink) = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut()) else { return };
         downlink.estimator.handle_feedback(now, feedback.statuses());
-        downlink.pacer.set_rate(downlink.estimator.pace());
+        downlink.follow_estimate();
         self.send_waiting(now, index, wire);
     }
 
@@ -205,7 +205,7 @@ impl Forwarder {
         let estimate = if downlink.estimator.is_settled() { downlink.estimator.estimate() } else { u64::MAX / 200 };
         let all = allocate(estimate, &demands, &mut grants);
         bear_dips(downlink.lately(estimate), &demands, &mut grants);
-        downlink.estimator.set_wanted(now, all * SPARE / 100);
+        downlink.set_wanted(now, all * SPARE / 100);
         for ((place, track, _, ladder), grant) in ladders.iter().zip(&grants).filter(|((_, _, kind, _), _)| *kind == MediaKind::Video) {
             let share = match grant.outcome {
                 Outcome::Paused => Share::Paused,
