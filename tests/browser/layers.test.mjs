@@ -25,6 +25,17 @@ async function readSent() {
   return Object.fromEntries(video.map(({ frameWidth, bytesSent }) => [frameWidth, bytesSent]));
 }
 
+/** Runs in the page: the codecs of what is sent of the camera, and why it isn't better. */
+async function readSending() {
+  const report = await window.switchyard.peerConnection.getStats();
+  const video = [...report.values()].filter(({ type, kind, frameWidth }) => type === "outbound-rtp" && kind === "video" && frameWidth);
+  return {
+    codecs: [...new Set(video.map(({ codecId }) => report.get(codecId)?.mimeType.split("/")[1]))],
+    reasons: [...new Set(video.map(({ qualityLimitationReason }) => qualityLimitationReason))],
+    streams: video.map(({ rid, frameWidth, scalabilityMode }) => `${rid ?? "-"} ${frameWidth} ${scalabilityMode ?? ""}`),
+  };
+}
+
 /** Milliseconds until `at` decodes `of` at `width` pixels across. */
 async function becomes(at, of, width, patience = FOLLOWS + BUSY) {
   const from = performance.now();
@@ -63,3 +74,25 @@ scene("what is decoded follows the tile, and an encoding that nobody shows is no
   await becomes(viewers[0], sender, LARGE);
   scene.report(`large again after ${Math.round(performance.now() - shown)} ms`);
 });
+
+for (const [browser, codecs] of Object.entries({ chromium: ["VP8", "VP9", "H264", "AV1"], firefox: ["VP8", "VP9", "AV1"] })) {
+  for (const codec of codecs) {
+    scene(`${codec} of ${browser}: what is decoded follows the tile`, async (scene) => {
+      const server = await scene.server();
+      const sender = await scene.join(await scene[browser]({ camera: CAMERA, codec }), server, "demo", "Ada");
+      const viewer = await scene.join(await scene.chromium(), server, "demo", "Ben");
+      await becomes(viewer, sender, LARGE, 10_000).catch(async (error) => {
+        throw new Error(`${error.message}; sent: ${JSON.stringify(await sender.evaluate(readSending))}`);
+      });
+      const { codecs, reasons, streams } = await sender.evaluate(readSending);
+      scene.report(`${streams.join(", ")}; limited by ${reasons}`);
+      assert.deepEqual(codecs, [codec]);
+      assert.ok(!reasons.includes("cpu"), reasons.join(", "));
+      await viewer.evaluate(shrink, 300);
+      scene.report(`smaller after ${await becomes(viewer, sender, SMALL)} ms`);
+      await viewer.evaluate(shrink, 0);
+      scene.report(`larger after ${await becomes(viewer, sender, LARGE)} ms`);
+      await viewer.sees("Ada");
+    });
+  }
+}

@@ -1,7 +1,7 @@
 // Chromium with a fake camera and microphone, by playwright-core.
 import { chromium } from "playwright-core";
 import { findProgram } from "./programs.mjs";
-import { Tab } from "./tab.mjs";
+import { onlyCodec, Tab } from "./tab.mjs";
 
 const PROGRAM = findProgram("CHROMIUM", ["chromium", "chromium-browser", "google-chrome"]);
 const ARGUMENTS = [
@@ -20,10 +20,10 @@ const ARGUMENTS = [
 /**
  * A fresh Chromium with a profile of its own. `window()` opens another window, which shares nothing with the others.
  * `within(program)` resolves with a program that runs another one somewhere else; `secure` is an origin without TLS that counts as secure.
- * `voice` is a WAV file for the microphone, which otherwise beeps; `film` a Y4M file for the camera. `size`: the windows'.
+ * `voice` is a WAV file for the microphone, which otherwise beeps; `film` a Y4M file for the camera. `size`: the windows'. `codec`: the only one that video is sent in.
  * The camera's usual size and rate are less than a real one's: that leaves two cores enough for three windows that encode and decode in software.
  */
-export async function launchChromium({ within, secure, voice, fps = 15, camera = { width: 320, height: 240 }, film, size = { width: 960, height: 600 } } = {}) {
+export async function launchChromium({ within, secure, voice, fps = 15, camera = { width: 320, height: 240 }, film, codec, size = { width: 960, height: 600 } } = {}) {
   const args = [...ARGUMENTS, `--use-fake-device-for-media-stream=fps=${fps}`];
   if (secure) args.push(`--unsafely-treat-insecure-origin-as-secure=${secure}`);
   if (voice) args.push(`--use-file-for-fake-audio-capture=${voice}`);
@@ -36,6 +36,7 @@ export async function launchChromium({ within, secure, voice, fps = 15, camera =
     async window(script) {
       const context = await browser.newContext({ viewport: size });
       await context.addInitScript(plainCamera, camera);
+      if (codec) await context.addInitScript(onlyCodec, codec);
       if (script) await context.addInitScript(script);
       return new ChromiumTab(await context.newPage(), context);
     },

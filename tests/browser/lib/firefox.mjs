@@ -1,15 +1,15 @@
 // Firefox with a fake camera and microphone, by puppeteer-core over WebDriver BiDi.
 import puppeteer from "puppeteer-core";
 import { findProgram } from "./programs.mjs";
-import { Tab } from "./tab.mjs";
+import { onlyCodec, Tab } from "./tab.mjs";
 
 const PROGRAM = findProgram("FIREFOX", ["firefox-esr", "firefox"]);
 
 /**
  * A fresh Firefox with a profile of its own. `window()` opens another window, which shares nothing with the others.
- * `within`, `secure` and `fps` as for Chromium; `port` is where to reach it then.
+ * `within`, `secure`, `fps` and `codec` as for Chromium; `port` is where to reach it then.
  */
-export async function launchFirefox({ within, port, secure, fps = 15 } = {}) {
+export async function launchFirefox({ within, port, secure, fps = 15, codec } = {}) {
   const browser = await puppeteer.launch({
     browser: "firefox",
     executablePath: within ? await within(PROGRAM) : PROGRAM,
@@ -34,6 +34,7 @@ export async function launchFirefox({ within, port, secure, fps = 15 } = {}) {
       const context = await browser.createBrowserContext();
       const page = await context.newPage();
       await page.setViewport({ width: 960, height: 600 });
+      if (codec) await page.evaluateOnNewDocument(onlyCodec, codec);
       if (script) await page.evaluateOnNewDocument(script);
       return new FirefoxTab(page, context);
     },

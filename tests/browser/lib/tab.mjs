@@ -49,3 +49,18 @@ export async function until(what, look, deadline = DEADLINE) {
     await pause(INTERVAL);
   }
 }
+
+/** Runs in a page before anything else: video is sent in this codec (`VP8`) or not at all. */
+export function onlyCodec(codec) {
+  const { prototype } = RTCPeerConnection;
+  const { addTransceiver } = prototype;
+  prototype.addTransceiver = function (kind, options) {
+    const transceiver = addTransceiver.call(this, kind, options);
+    if (kind === "video" && options?.direction === "sendonly") {
+      const wanted = ["rtx", codec.toLowerCase()].map((name) => `video/${name}`);
+      const codecs = RTCRtpSender.getCapabilities("video").codecs.filter(({ mimeType }) => wanted.includes(mimeType.toLowerCase()));
+      transceiver.setCodecPreferences(codecs);
+    }
+    return transceiver;
+  };
+}

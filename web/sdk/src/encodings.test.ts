@@ -39,7 +39,7 @@ test("the bitrate follows the size", () => {
 });
 
 test("a screen has one encoding in its own size, sound has none", () => {
-  expect(sendEncodings("screen")).toEqual([{ maxBitrate: 2_500_000 }]);
+  expect(sendEncodings("screen")).toEqual([{ maxBitrate: 2_500_000, scalabilityMode: "L1T3" }]);
   expect(sending("screen", 1, { width: 200, height: 100 }, EVERYTHING)).toEqual([
     { active: true, scaleResolutionDownBy: 1, maxBitrate: 2_500_000 },
   ]);

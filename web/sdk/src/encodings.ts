@@ -33,6 +33,11 @@ const CAMERA_ENCODINGS: readonly (readonly [pixels: number, encodings: number])[
   [480 * 270, 2],
   [0, 1],
 ];
+/**
+ * Of every encoding (W3C webrtc-svc, which TypeScript's types don't have yet): three temporal layers, of which a line may
+ * carry fewer. Without this Chromium takes the encodings of VP9 and AV1 for layers of one.
+ */
+const SCALABILITY: object = { scalabilityMode: "L1T3" };
 /** What a camera's picture is taken for until its size is known. */
 const HD = { width: 1280, height: 720 };
 /** Bits per second of a camera at {@link HD}. Others have as many more or fewer as experience with video codecs has it: pixels to the power of 0.75. */
@@ -44,10 +49,11 @@ const CLOSE_ENOUGH = 8 / 9;
 
 /** What an m-line of a source is to be negotiated with; undefined for sound. */
 export function sendEncodings(source: Source): RTCRtpEncodingParameters[] | undefined {
-  if (source === "screen") return [{ maxBitrate: SCREEN_BITRATE }];
+  if (source === "screen") return [{ maxBitrate: SCREEN_BITRATE, ...SCALABILITY }];
   if (source !== "camera") return undefined;
   return sending("camera", CAMERA_RIDS.length, {}, EVERYTHING).map((encoding, at) => ({
     rid: CAMERA_RIDS[at]!,
+    ...SCALABILITY,
     ...encoding,
   }));
 }
