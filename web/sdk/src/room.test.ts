@@ -96,6 +96,35 @@ describe("what is shown", () => {
   });
 });
 
+test("what the line leaves of a track is told, until another m-line carries it", async () => {
+  await joined([GRACE]);
+  const [track] = [...(room.participants.get(GRACE.id)?.tracks.values() ?? [])];
+  expect(track?.reception).toBe("full");
+  const told: unknown[] = [];
+  room.on("trackReceptionChanged", ({ reception }) => told.push(reception));
+  for (const reception of ["paused", "paused", "reduced", "full"]) {
+    socket.event({ kind: "reception", track: track!.id, reception, width: 320, height: 180 } as never);
+  }
+  socket.event({ kind: "reception", track: 99, reception: "paused", width: 0, height: 0 });
+  expect(told).toEqual(["paused", "reduced", "full"]);
+});
+
+test("how good connections are is told, one's own as well", async () => {
+  await joined([GRACE]);
+  const told: unknown[] = [];
+  room.on("connectionQualityChanged", ({ id, connection }) =>
+    told.push([id, connection.quality, connection.roundTrip]),
+  );
+  const figures = { loss: 12, round_trip: 90, jitter: 4 };
+  socket.event({ kind: "quality", participant: GRACE.id, quality: "poor", ...figures });
+  socket.event({ kind: "quality", participant: room.localParticipant.id!, quality: "fair", ...figures });
+  socket.event({ kind: "quality", participant: 99, quality: "lost", ...figures });
+  expect(told).toEqual([
+    [GRACE.id, "poor", 90],
+    [room.localParticipant.id, "fair", 90],
+  ]);
+});
+
 test("who speaks is told until the room is joined anew", async () => {
   await joined([GRACE]);
   const heard: number[][] = [];
