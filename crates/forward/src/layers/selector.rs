@@ -30,6 +30,8 @@ pub(crate) struct Selector {
     /// The frames sent, by the dependency descriptor's numbers: the newest, and a bit for each of those up to it, the lowest for itself.
     newest: u16,
     sent: u128,
+    /// The highest spatial layer that its encoding has.
+    top: u8,
 }
 
 impl Selector {
@@ -87,9 +89,10 @@ impl Selector {
         };
         match &mut self.current {
             Some(current) if current.encoding == encoding => {
+                self.top = self.top.max(frame.spatial);
                 if frame.starts && target.encoding == encoding && *current != target {
                     let decodable = frame.dependencies.is_some_and(|it| can_decode(self.newest, self.sent, &it));
-                    settle(current, &target, frame, decodable);
+                    settle(current, &target, frame, self.top, decodable);
                 }
                 if !current.includes(frame) {
                     return Choice::Skip;
@@ -107,7 +110,7 @@ impl Selector {
                 }
                 let layer = if encoding == target.encoding { target } else { Layer::all_of(encoding) };
                 *current = Some(layer);
-                self.sent = 0;
+                (self.sent, self.top) = (0, frame.spatial);
                 self.note(frame);
                 Choice::Begin
             }
@@ -126,8 +129,8 @@ fn can_decode(newest: u16, sent: u128, frame: &Dependencies) -> bool {
     }
 }
 
-/// Moves towards the target where `frame` allows it; `decodable`: all that its descriptor says it needs was sent.
-fn settle(current: &mut Layer, target: &Layer, frame: &FrameInfo, decodable: bool) {
+/// Moves towards the target where `frame` allows it; `top`: the highest spatial layer there is; `decodable`: all that its descriptor says it needs was sent.
+fn settle(current: &mut Layer, target: &Layer, frame: &FrameInfo, top: u8, decodable: bool) {
     // A picture that has begun goes on as it was.
     if frame.spatial == 0 {
         current.spatial = current.spatial.min(target.spatial);
@@ -139,7 +142,7 @@ fn settle(current: &mut Layer, target: &Layer, frame: &FrameInfo, decodable: boo
     }
     if let Some(dependencies) = &frame.dependencies {
         if decodable {
-            switch(current, target, dependencies.switches);
+            switch(current, target, top, dependencies.switches);
         }
         return;
     }
@@ -155,12 +158,12 @@ fn settle(current: &mut Layer, target: &Layer, frame: &FrameInfo, decodable: boo
     }
 }
 
-/// The highest of the layers that `switches` allows, up to the target, if it is above what there is.
-fn switch(current: &mut Layer, target: &Layer, switches: u32) {
-    for spatial in (current.spatial..=target.spatial.min(3)).rev() {
+/// The highest of the layers that `switches` allows, up to the target, if it is above what there is. Layers may be called higher than there are any.
+fn switch(current: &mut Layer, target: &Layer, top: u8, switches: u32) {
+    for spatial in (current.spatial.min(top)..=target.spatial.min(top).min(3)).rev() {
         for temporal in (current.temporal..=target.temporal.min(7)).rev() {
             if switches >> (spatial * 8 + temporal) & 1 == 1 {
-                (current.spatial, current.temporal) = (spatial, temporal);
+                (current.spatial, current.temporal) = (current.spatial.max(spatial), temporal);
                 return;
             }
         }

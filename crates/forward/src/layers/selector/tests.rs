@@ -241,7 +241,8 @@ proptest! {
         syncs in prop::collection::vec(any::<bool>(), 1..9),
         intras in prop::collection::vec(any::<bool>(), 1..9),
         (always, vp9) in any::<(bool, bool)>(),
-        targets in prop::collection::vec((0usize..48, 0u8..2, 0u8..3), 0..12),
+        // 7 stands for all there are.
+        targets in prop::collection::vec((0usize..48, prop_oneof![0u8..2, Just(7)], prop_oneof![0u8..3, Just(7)]), 0..12),
     ) {
         let frames = publish_layered(&keyframes, &syncs, &intras, always, 48);
         let mut selector = Selector::default();
@@ -263,6 +264,28 @@ proptest! {
                 prop_assert!(false, "keyframes are for all");
             }
         }
+    }
+}
+
+#[test]
+fn who_gets_all_spatial_layers_gets_more_pictures_where_the_descriptor_allows_it() {
+    for spatials in 1..=2 {
+        let frames = publish_layered(&[], &[true], &[false], true, 16);
+        let mut selector = Selector::default();
+        selector.set_target(Some((Layer { encoding: 0, spatial: 7, temporal: 0 }, 1)));
+        let mut sent = Vec::new();
+        for place in (0..frames.len()).filter(|place| place % 2 < spatials) {
+            if place == 8 {
+                selector.set_target(Some((Layer::all_of(0), 1)));
+            }
+            if selector.choose(0, &described(&frames, place)) != Choice::Skip {
+                sent.push((place / 2, frames[place].spatial));
+            }
+        }
+        let expected = [0, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+        let expected: Vec<_> =
+            expected.into_iter().flat_map(|picture| (0..spatials as u8).map(move |spatial| (picture, spatial))).collect();
+        assert_eq!(sent, expected, "{spatials} spatial layers");
     }
 }
 
