@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { type Heard, LONGEST, LOOK_INTERVAL, Playout, Playouts, QUIET, readHeard } from "./playout.js";
+import { type Received, LONGEST, LOOK_INTERVAL, Playout, Playouts, QUIET, readReceived } from "./playout.js";
 
 /** What happens to the 50 packets of a second: how many never come, and how many are made up. */
 interface Second {
@@ -10,14 +10,15 @@ interface Second {
   wait?: number;
 }
 
-const NOTHING: Heard = { samples: 0, concealed: 0, received: 0, lost: 0, waited: 0, emitted: 0 };
+const NOTHING: Received = { due: 0, missed: 0, received: 0, lost: 0, asked: undefined, waited: 0, emitted: 0 };
 
-function after(heard: Heard, { lost = 0, madeUp = 0, wait = 60 }: Second): Heard {
+function after(heard: Received, { lost = 0, madeUp = 0, wait = 60 }: Second): Received {
   return {
-    samples: heard.samples + 48_000,
-    concealed: heard.concealed + madeUp * 960,
+    due: heard.due + 48_000,
+    missed: heard.missed + madeUp * 960,
     received: heard.received + 50 - lost,
     lost: heard.lost + lost,
+    asked: undefined,
     waited: heard.waited + (48_000 * wait) / 1_000,
     emitted: heard.emitted + 48_000,
   };
@@ -97,33 +98,48 @@ test("a stream that begins anew, or that pauses, says nothing", () => {
   }
   expect(playout.target).toBeNull();
   restart();
-  playout.look({ ...NOTHING, samples: 48_000, concealed: 48_000 });
-  playout.look({ ...NOTHING, samples: 96_000, concealed: 96_000 });
+  playout.look({ ...NOTHING, due: 48_000, missed: 48_000 });
+  playout.look({ ...NOTHING, due: 96_000, missed: 96_000 });
   expect(playout.target, "nothing comes").toBeNull();
 });
 
 test("made-up silence is not counted, and of several streams the latest counts", () => {
-  const stream = {
-    type: "inbound-rtp",
-    kind: "audio",
-    totalSamplesReceived: 48_000,
-    packetsReceived: 50,
-    packetsLost: 1,
+  const read = (...streams: object[]) =>
+    readReceived(
+      new Map(
+        streams.map((stream, at) => [String(at), { type: "inbound-rtp", ...stream }]),
+      ) as unknown as RTCStatsReport,
+    );
+  const sound = { kind: "audio", totalSamplesReceived: 48_000, packetsReceived: 50, packetsLost: 1 };
+  expect(
+    read(
+      { ...sound, concealedSamples: 9_000, lastPacketReceivedTimestamp: 1 },
+      { ...sound, concealedSamples: 900, silentConcealedSamples: 600, lastPacketReceivedTimestamp: 2 },
+      { ...sound, type: "remote-outbound-rtp", lastPacketReceivedTimestamp: 3 },
+    ),
+  ).toEqual({ ...NOTHING, due: 48_000, missed: 300, received: 50, lost: 1 });
+  const picture = {
+    kind: "video",
+    framesDecoded: 27,
+    framesDropped: 3,
+    packetsReceived: 60,
+    packetsLost: 5,
+    nackCount: 4,
   };
-  const report = new Map<string, object>([
-    ["a", { ...stream, concealedSamples: 9_000, lastPacketReceivedTimestamp: 1 }],
-    ["b", { ...stream, concealedSamples: 900, silentConcealedSamples: 600, lastPacketReceivedTimestamp: 2 }],
-    ["c", { ...stream, kind: "video", lastPacketReceivedTimestamp: 3 }],
-  ]);
-  expect(readHeard(report as unknown as RTCStatsReport)).toEqual({
-    samples: 48_000,
-    concealed: 300,
-    received: 50,
-    lost: 1,
-    waited: 0,
-    emitted: 0,
-  });
-  expect(readHeard(new Map() as unknown as RTCStatsReport)).toBeNull();
+  expect(read(picture)).toEqual({ ...NOTHING, due: 30, missed: 3, received: 60, asked: 4 });
+  expect(read({ kind: "audio" })).toBeNull();
+  expect(read()).toBeNull();
+});
+
+test("pictures that are left out wait longer if packets are asked for, not for want of a processor", () => {
+  for (const asks of [true, false]) {
+    const playout = new Playout();
+    for (let second = 0; second < 10; second += 1) {
+      const pictures = { due: 30 * second, missed: 3 * second, received: 60 * second, asked: asks ? 5 * second : 5 };
+      playout.look({ ...NOTHING, ...pictures, waited: 3 * second, emitted: 30 * second });
+    }
+    expect(playout.target).toBe(asks ? LONGEST : null);
+  }
 });
 
 beforeEach(() => void vi.useFakeTimers());
@@ -138,8 +154,8 @@ test("receivers are looked at every second, each by itself, and those that can't
       getStats: async () => {
         looks += 1;
         heard = after(heard, { madeUp: late ? 1 : 0 });
-        const { samples, concealed, received, waited, emitted } = heard;
-        const stream = { totalSamplesReceived: samples, concealedSamples: concealed, packetsReceived: received };
+        const { due, missed, received, waited, emitted } = heard;
+        const stream = { totalSamplesReceived: due, concealedSamples: missed, packetsReceived: received };
         return new Map([
           [
             "A",

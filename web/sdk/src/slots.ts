@@ -1,4 +1,4 @@
-import type { Kind, SlotAssignment, TrackId } from "./protocol.js";
+import type { SlotAssignment, TrackId } from "./protocol.js";
 
 /** One receiving m-line as the peer connection has it. */
 export interface ReceivingLine {
@@ -56,11 +56,11 @@ export class Slots {
     return (mid !== undefined && this.#receivers.get(mid)) || null;
   }
 
-  /** What receives the tracks of a kind that are in slots. */
-  receivers(kind: Kind): RTCRtpReceiver[] {
-    return [...this.#trackByMid.keys()]
+  /** What receives the tracks that are in slots. */
+  receivers(): RTCRtpReceiver[] {
+    return this.mids()
       .map((mid) => this.#receivers.get(mid))
-      .filter((receiver) => receiver?.track?.kind === kind) as RTCRtpReceiver[];
+      .filter((receiver) => receiver !== undefined);
   }
 
   /** The m-lines that carry something, negotiated or not. */

@@ -98,7 +98,7 @@ export class Transport extends Emitter<TransportEvents> {
       expecting,
       (silent) => this.#recovery.setSilent(silent),
     );
-    this.#playouts = new Playouts(() => this.slots.receivers("audio"));
+    this.#playouts = new Playouts(() => this.slots.receivers());
     connection.addEventListener("negotiationneeded", () => this.#negotiator.negotiate());
     connection.addEventListener("icecandidate", ({ candidate }) => this.#sendCandidate(candidate));
     connection.addEventListener("connectionstatechange", () => {
