@@ -1,5 +1,6 @@
 //! What is missing of a published encoding: retransmission requests (RFC 4585 §6.2.1) and reception statistics (RFC 3550 §6.4.1).
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use switchyard_rtp::MediaKind;
@@ -19,6 +20,8 @@ const RETRY: Duration = Duration::from_millis(60);
 const MAX_TRIES: u8 = 8;
 /// The same for audio, twice in a round trip.
 const MAX_TRIES_AUDIO: u8 = 16;
+/// After nothing came of an encoding for this long, it is taken to have stopped, and nothing of it to be on its way.
+const STOPPED: Duration = Duration::from_secs(3);
 /// A packet that has not come after this long would be shown too late.
 const GIVE_UP: Duration = Duration::from_millis(1_000);
 /// The same for audio, whose receivers wait for less: their buffers grow to some round trips and rarely to more than this.
@@ -30,6 +33,9 @@ struct Missing {
     since: Instant,
     due: Instant,
     tries: u8,
+    /// Among everything the publisher sends it comes between these two, if they were numbered so.
+    after: u64,
+    before: u64,
 }
 
 /// How a packet relates to those before it.
@@ -61,6 +67,9 @@ pub(crate) struct Reception {
     jitter: f64,
     /// Arrival minus media time of the last packet, in RTP units.
     transit: Option<i64>,
+    /// When the packet with the highest index came, and its number among everything the publisher sends.
+    heard: Option<Instant>,
+    transport: Option<u64>,
 }
 
 /// The figures of a report block.
@@ -92,11 +101,13 @@ impl Reception {
             give_up,
             jitter: 0.0,
             transit: None,
+            heard: None,
+            transport: None,
         }
     }
 
-    /// Takes note of a packet. `retransmitted` packets don't count for jitter.
-    pub(crate) fn handle_packet(&mut self, now: Instant, index: u64, media_time: Option<i64>) -> Arrival {
+    /// Takes note of a packet. Those without a media time were sent again and don't count for jitter. `transport`: its number among everything the publisher sends.
+    pub(crate) fn handle_packet(&mut self, now: Instant, index: u64, media_time: Option<i64>, transport: Option<u64>) -> Arrival {
         let highest = self.seen.highest();
         if self.seen.insert(index).is_err() {
             return Arrival::Duplicate;
@@ -108,13 +119,17 @@ impl Reception {
         }
         self.received += 1;
         match highest {
-            Some(highest) if index > highest => self.note_gap(now, highest + 1, index),
+            Some(highest) if index > highest => self.note_gap(now, highest + 1..index, transport),
             Some(_) => {
                 if let Ok(position) = self.missing.binary_search_by_key(&index, |missing| missing.index) {
                     self.repaired += u64::from(self.missing.remove(position).tries > 0);
                 }
             }
             None => {}
+        }
+        // Of one that was sent again, the number says nothing of when it was sent first.
+        if media_time.is_some() && highest.is_none_or(|highest| index > highest) {
+            (self.heard, self.transport) = (Some(now), transport);
         }
         if let Some(transit) = media_time {
             // RFC 3550 §6.4.1: J += (|D| − J) / 16.
@@ -125,16 +140,29 @@ impl Reception {
         Arrival::Fresh
     }
 
-    fn note_gap(&mut self, now: Instant, from: u64, to: u64) {
-        if self.max_missing == 0 || to - from > MAX_GAP {
+    fn note_gap(&mut self, now: Instant, gap: Range<u64>, transport: Option<u64>) {
+        if self.max_missing == 0 || gap.end - gap.start > MAX_GAP {
             return;
         }
-        for index in from..to {
+        let (after, before) = (self.transport.unwrap_or(0), transport.unwrap_or(u64::MAX));
+        for index in gap {
             if self.missing.len() == self.max_missing {
                 self.missing.remove(0);
             }
-            self.missing.push(Missing { index, since: now, due: now + PATIENCE, tries: 0 });
+            self.missing.push(Missing { index, since: now, due: now + PATIENCE, tries: 0, after, before });
         }
+    }
+
+    /// Whether any of these numbers, among everything the publisher sends, may be of a packet that is missing and still asked for, or will be.
+    pub(crate) fn may_lack(&self, now: Instant, numbers: &Range<u64>) -> bool {
+        if self.max_missing == 0 {
+            return false;
+        }
+        let goes_on = self.heard.is_some_and(|heard| now.saturating_duration_since(heard) < STOPPED);
+        // The packets behind the last one are not known to be missing before the next one comes.
+        goes_on && self.transport.is_none_or(|transport| transport < numbers.end)
+            // What was asked for may also be missing as it was sent again.
+            || self.missing.iter().any(|missing| missing.after < numbers.end && (missing.before > numbers.start || missing.tries > 0))
     }
 
     /// The extended sequence number a 16-bit one most likely stands for.
@@ -214,13 +242,13 @@ mod tests {
         let start = Instant::now();
         let mut reception = Reception::new(MediaKind::Video, true);
         for index in [1, 2, 5] {
-            assert_eq!(reception.handle_packet(start, index, None), Arrival::Fresh);
+            assert_eq!(reception.handle_packet(start, index, None, None), Arrival::Fresh);
         }
         assert!(asked(&mut reception, start).is_empty(), "it may just be late");
         let soon = start + PATIENCE;
         assert_eq!(asked(&mut reception, soon), [3, 4]);
         assert!(asked(&mut reception, soon + RETRY / 2).is_empty());
-        assert_eq!(reception.handle_packet(soon, 3, None), Arrival::Fresh);
+        assert_eq!(reception.handle_packet(soon, 3, None, None), Arrival::Fresh);
         assert_eq!(asked(&mut reception, soon + RETRY * 2), [4]);
         assert!(asked(&mut reception, soon + GIVE_UP * 2).is_empty());
         assert!(!reception.is_missing());
@@ -231,24 +259,44 @@ mod tests {
         let start = Instant::now();
         let mut reception = Reception::new(MediaKind::Audio, true);
         for index in [1, 3] {
-            reception.handle_packet(start, index, None);
+            reception.handle_packet(start, index, None, None);
         }
         let asked: usize = (0..100).map(|tick| asked(&mut reception, start + Duration::from_millis(10) * tick).len()).sum();
         assert_eq!(asked, 14, "after 10 ms, then every 30 for 400");
         assert!(!reception.is_missing());
-        reception.handle_packet(start, 300, None);
+        reception.handle_packet(start, 300, None, None);
         assert_eq!(reception.missing.len(), MAX_MISSING_AUDIO);
+    }
+
+    #[test]
+    fn a_hole_among_everything_may_be_what_is_missing_or_was_sent_again_until_it_is_mended() {
+        let start = Instant::now();
+        let mut reception = Reception::new(MediaKind::Video, true);
+        let may_lack = |reception: &Reception, number: u64| reception.may_lack(start + PATIENCE, &(number..number + 1));
+        reception.handle_packet(start, 1, Some(0), Some(100));
+        assert_eq!([98, 99, 100, 105].map(|number| may_lack(&reception, number)), [false, false, true, true], "more may follow");
+        reception.handle_packet(start, 3, Some(0), Some(110));
+        assert_eq!([99, 101, 109].map(|number| may_lack(&reception, number)), [false, true, true]);
+        reception.handle_packet(start, 4, Some(0), Some(120));
+        assert!(!may_lack(&reception, 112), "it was sent between 100 and 110");
+        assert_eq!(asked(&mut reception, start + PATIENCE), [2]);
+        assert!(may_lack(&reception, 112), "it may have been sent again, and lost again");
+        reception.handle_packet(start, 2, None, None);
+        assert_eq!([101, 112].map(|number| may_lack(&reception, number)), [false, false]);
+        assert!(may_lack(&reception, 121));
+        assert!(!reception.may_lack(start + STOPPED, &(121..122)), "nothing comes any more");
+        assert!(!Reception::new(MediaKind::Audio, false).may_lack(start, &(0..500)), "nobody asks");
     }
 
     #[test]
     fn the_second_copy_of_a_packet_is_a_duplicate() {
         let now = Instant::now();
         let mut reception = Reception::new(MediaKind::Video, true);
-        assert_eq!(reception.handle_packet(now, 7, None), Arrival::Fresh);
-        assert_eq!(reception.handle_packet(now, 9, None), Arrival::Fresh);
-        assert_eq!(reception.handle_packet(now, 7, None), Arrival::Duplicate);
-        assert_eq!(reception.handle_packet(now, 8, None), Arrival::Fresh);
-        assert_eq!(reception.handle_packet(now, 8, None), Arrival::Duplicate);
+        assert_eq!(reception.handle_packet(now, 7, None, None), Arrival::Fresh);
+        assert_eq!(reception.handle_packet(now, 9, None, None), Arrival::Fresh);
+        assert_eq!(reception.handle_packet(now, 7, None, None), Arrival::Duplicate);
+        assert_eq!(reception.handle_packet(now, 8, None, None), Arrival::Fresh);
+        assert_eq!(reception.handle_packet(now, 8, None, None), Arrival::Duplicate);
     }
 
     #[test]
@@ -258,10 +306,10 @@ mod tests {
             let mut reception = Reception::new(kind, true);
             for index in (1..400u64).filter(|index| index % 4 != 2) {
                 let now = start + Duration::from_millis(20) * index as u32;
-                reception.handle_packet(now, index, None);
+                reception.handle_packet(now, index, None, None);
                 if index % 4 == 3 {
                     assert_eq!(asked(&mut reception, now + PATIENCE), [index as u16 - 1]);
-                    reception.handle_packet(now + PATIENCE, index - 1, None);
+                    reception.handle_packet(now + PATIENCE, index - 1, None, None);
                 }
             }
             let statistics = reception.poll_statistics().unwrap();
@@ -274,7 +322,7 @@ mod tests {
         let now = Instant::now();
         let mut reception = Reception::new(MediaKind::Video, false);
         for index in (0..400u64).filter(|index| index % 4 != 1) {
-            reception.handle_packet(now, index, None);
+            reception.handle_packet(now, index, None, None);
         }
         let statistics = reception.poll_statistics().unwrap();
         assert_eq!((statistics.fraction_lost, statistics.cumulative_lost, statistics.highest), (64, 100, 399));

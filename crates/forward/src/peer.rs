@@ -297,10 +297,10 @@ impl Peer {
         let receiver = &mut self.receivers[place];
         let incoming = receiver.encodings.get_mut(usize::from(encoding)).ok_or(Drop::UnknownSsrc)?;
         let extensions = receiver.config.extensions.parse(&header, packet);
-        if receiver.config.transport_cc
-            && let Some(sequence) = extensions.transport_sequence
-        {
-            self.arrivals.record(sequence, header.ssrc, since_epoch);
+        let number = extensions.transport_sequence.filter(|_| receiver.config.transport_cc);
+        let number = number.and_then(|sequence| self.arrivals.record(sequence, header.ssrc, since_epoch));
+        if let Some(number) = number.filter(|_| receiver.config.kind == MediaKind::Audio && !receiver.config.nack) {
+            self.arrivals.record_sound(number, header.ssrc, opened.index);
         }
         let payload_len = header.payload(packet.len()).len();
         let payload = receiver.config.payloads.get(header.payload_type).ok_or(Drop::UnknownPayloadType)?;
@@ -330,7 +330,7 @@ impl Peer {
             }
             (true, Payload::Media(_)) => return Err(Drop::UnknownPayloadType),
         };
-        if incoming.reception.handle_packet(now, index, transit) == Arrival::Duplicate {
+        if incoming.reception.handle_packet(now, index, transit, number) == Arrival::Duplicate {
             return Err(Drop::Duplicate);
         }
         if payload_len == skip {
@@ -451,6 +451,14 @@ impl Peer {
         let sealed = self.sealer.as_mut().ok_or(Drop::NoKeys)?.seal_rtcp(room, len).map_err(Drop::from)?;
         egress.commit(&path, sealed);
         Ok(())
+    }
+
+    /// Writes when what was not reported yet arrived.
+    pub(crate) fn write_arrivals(&mut self, now: Instant, since_epoch: Duration, writer: &mut RtcpWriter<'_>) {
+        let reporter = self.reporter();
+        let incoming = || self.receivers.iter().flat_map(|receiver| &receiver.encodings);
+        let may_lack = |numbers: &_| incoming().any(|incoming| incoming.reception.may_lack(now, numbers));
+        self.arrivals.report((now, since_epoch), reporter, may_lack, writer);
     }
 
     /// What RTCP is sent under where no stream of one's own is meant.

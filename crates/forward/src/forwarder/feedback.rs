@@ -202,14 +202,14 @@ impl Forwarder {
 
     /// Transport-wide feedback to publishers.
     fn report_arrivals(&mut self, now: Instant, wire: &mut impl Wire) {
+        let since_epoch = now.saturating_duration_since(self.config.epoch);
         let (peers, egress, drops) = (&mut self.peers, &mut self.egress, &mut self.drops);
         self.arrivals.retain(|&index| {
             let Some(peer) = peers.get_mut(index) else { return false };
             if !peer.arrivals.is_due(now) {
                 return peer.arrivals.is_pending();
             }
-            let sender = peer.reporter();
-            let sent = peer.send_rtcp(egress, wire, |peer, writer| peer.arrivals.report(now, sender, writer));
+            let sent = peer.send_rtcp(egress, wire, |peer, writer| peer.write_arrivals(now, since_epoch, writer));
             if let Err(drop) = sent {
                 drops.count(drop);
                 return false;
