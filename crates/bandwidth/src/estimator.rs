@@ -309,7 +309,7 @@ impl Estimator {
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         let now = self.micros(now);
         self.end_probe(now);
-        if !self.has_feedback || self.probes.is_active() || self.loss.is_trying() {
+        if !self.has_feedback || self.probes.is_active() || self.loss.is_trying(now) {
             return None;
         }
         if self.wanted <= self.rate {
@@ -494,7 +494,7 @@ impl Estimator {
 
     fn grow(&mut self, now: i64, elapsed: f64) {
         let Some(arriving) = self.arriving.rate(LONG, None) else { return };
-        if !self.is_used(now) || self.loss.is_trying() {
+        if !self.is_used(now) || self.loss.is_trying(now) {
             return;
         }
         if self.capacity.is_some_and(|capacity| arriving > (1.0 + NEAR) * capacity) {

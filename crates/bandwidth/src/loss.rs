@@ -5,15 +5,19 @@
 //! much is borne from then on and the rate is what it was before.
 
 /// Packets that a judgement takes at least: fewer say little.
-const LEAST_PACKETS: u32 = 20;
+const LEAST_PACKETS: u32 = 30;
+/// The same of whether a cut helped, which is remembered.
+const LEAST_TRIED: u32 = 60;
 /// The shortest time for a judgement, in microseconds: some feedback messages.
 const LEAST_TIME: i64 = 200_000;
+/// After so long a trial is over for want of packets, in microseconds: where nothing is sent any more only a probe brings some.
+const LONGEST_TRIAL: i64 = 2_000_000;
 /// What is lost beyond the expected before it means anything: one packet in fifty is neither heard nor seen, when it can be sent again.
 const TOLERANCE: f64 = 0.02;
 /// More than this is borne from no line: a picture can't be kept up by retransmissions.
-const MOST_INHERENT: f64 = 0.2;
+const MOST_INHERENT: f64 = 0.4;
 /// Of what was lost before a cut, the part that is still lost if the loss is the line's own.
-const PERSISTING: f64 = 0.5;
+const PERSISTING: f64 = 0.3;
 
 /// What is to be done because of loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +39,8 @@ pub(crate) struct Loss {
     /// Packets sent before this say nothing: they were sent at another rate.
     since: i64,
     inherent: f64,
+    /// What cuts have shown it to lose: chance may hide some of it for a while, and bring it back, but no more than that.
+    proven: f64,
     /// The loss before the cut that is being tried.
     trial: Option<f64>,
     ratio: f64,
@@ -58,19 +64,27 @@ impl Loss {
 
     /// The rate has been changed at `now`: what was sent before says nothing of it. With `trial` the next judgement says whether it helped.
     pub(crate) fn cut(&mut self, now: i64, trial: bool) {
-        *self = Self { since: now, inherent: self.inherent, trial: trial.then_some(self.ratio), ratio: self.ratio, ..Self::default() };
+        *self = Self {
+            since: now,
+            inherent: self.inherent,
+            proven: self.proven,
+            trial: trial.then_some(self.ratio),
+            ratio: self.ratio,
+            ..Self::default()
+        };
     }
 
     /// Whether a cut is being tried.
-    pub(crate) const fn is_trying(&self) -> bool {
-        self.trial.is_some()
+    pub(crate) const fn is_trying(&self, now: i64) -> bool {
+        self.trial.is_some() && now - self.since < LONGEST_TRIAL
     }
 
     /// Judges what was reported, if it is enough. `queued`: whether packets wait, so that loss may come of somebody else's sending.
     pub(crate) fn judge(&mut self, now: i64, round_trip: i64, queued: bool) -> Verdict {
         let begun = *self.begun.get_or_insert(now);
         let packets = self.arrived + self.missing;
-        if packets < LEAST_PACKETS || now - begun < round_trip.max(LEAST_TIME) {
+        let least = if self.is_trying(now) { LEAST_TRIED } else { LEAST_PACKETS };
+        if packets < least || now - begun < round_trip.max(LEAST_TIME) {
             return Verdict::Fine;
         }
         let count = f64::from(packets);
@@ -82,6 +96,7 @@ impl Loss {
             && ratio > PERSISTING * before
         {
             self.inherent = self.inherent.max(ratio.min(before)).min(MOST_INHERENT);
+            self.proven = self.proven.max(self.inherent);
             return Verdict::Inherent;
         }
         // Two standard deviations of what is drawn by chance.
@@ -91,9 +106,8 @@ impl Loss {
         if excess > tolerance {
             return Verdict::Congested(excess);
         }
-        if excess < 0.0 {
-            self.inherent += 0.1 * excess;
-        }
+        self.inherent = (self.inherent + 0.1 * excess).min(self.proven);
+        self.proven += 0.01 * (self.inherent - self.proven);
         Verdict::Fine
     }
 
@@ -129,6 +143,28 @@ mod tests {
             judged(&mut loss, at, 0, false);
         }
         assert!(matches!(judged(&mut loss, 60, 6, false), Verdict::Congested(_)), "the line has long been clean");
+    }
+
+    #[test]
+    fn what_a_line_was_shown_to_lose_is_borne_as_chance_has_it_and_no_more() {
+        for (lost, least, most) in [(6, 2, 10), (30, 22, 38)] {
+            let mut loss = Loss::default();
+            assert!(matches!(judged(&mut loss, 1, lost, false), Verdict::Congested(_)));
+            loss.cut(2_000_000, true);
+            assert_eq!(judged(&mut loss, 2, lost, false), Verdict::Inherent);
+            for at in 3..60 {
+                assert_eq!(judged(&mut loss, at, if at % 2 == 0 { least } else { most }, false), Verdict::Fine, "{lost} at {at}");
+            }
+            let creeping = (60..120).map(|at| judged(&mut loss, at, lost + (at as u32 - 60) / 2, false));
+            assert!(creeping.into_iter().any(|verdict| verdict != Verdict::Fine), "no more than was shown");
+        }
+    }
+
+    #[test]
+    fn a_trial_for_which_nothing_is_sent_ends() {
+        let mut loss = Loss::default();
+        loss.cut(1_000_000, true);
+        assert!(loss.is_trying(1_000_000 + LONGEST_TRIAL - 1) && !loss.is_trying(1_000_000 + LONGEST_TRIAL));
     }
 
     #[test]
