@@ -5,7 +5,7 @@
 //! much is borne from then on and the rate is what it was before.
 
 /// Packets that a judgement takes at least: fewer say little.
-const LEAST_PACKETS: u32 = 30;
+const LEAST_PACKETS: u32 = 20;
 /// The same of whether a cut helped, which is remembered.
 const LEAST_TRIED: u32 = 60;
 /// The shortest time for a judgement, in microseconds: some feedback messages.

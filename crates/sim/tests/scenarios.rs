@@ -156,9 +156,13 @@ fn after_a_download_the_queue_is_short_again() {
 
 #[test]
 fn random_loss_does_not_keep_the_estimate_down() {
-    for (line, wanted) in
-        [("delay=25ms,loss=5%", 2_400_000), ("delay=50ms,loss=5%,rate=3Mbit/s", 2_400_000), ("delay=25ms,loss=10%", 2_400_000)]
-    {
+    let lines = [
+        ("delay=25ms,loss=5%", 2_400_000),
+        ("delay=50ms,loss=5%,rate=3Mbit/s", 2_400_000),
+        ("delay=25ms,loss=10%", 2_400_000),
+        ("delay=30ms,loss=30%", 400_000),
+    ];
+    for (line, wanted) in lines {
         for seed in SEEDS {
             let config: Config = line.parse().expect("a line");
             let start = Instant::now();
