@@ -216,6 +216,11 @@ impl Estimator {
         self.settled
     }
 
+    /// Whether the subscriber has said anything of its line.
+    pub const fn has_reports(&self) -> bool {
+        self.has_feedback || self.settled
+    }
+
     /// The transport-wide sequence number of the next packet.
     pub const fn sequence(&self) -> u16 {
         self.sent.sequence()

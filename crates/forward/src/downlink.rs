@@ -131,6 +131,10 @@ impl Downlink {
 
     /// A datagram of `len` bytes was sent under [`Downlink::number`].
     pub(crate) fn sent(&mut self, now: Instant, len: usize) {
+        // Of a line of which nothing is said nothing is asked either: no probe, no pace.
+        if !self.estimator.has_reports() {
+            return self.estimator.sent(now, len, None);
+        }
         let cluster = self.pacer.cluster();
         self.estimator.sent(now, len, cluster);
         self.pacer.sent(now, len);
@@ -138,7 +142,7 @@ impl Downlink {
 
     /// When something that waits may leave.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.pacer.poll_timeout()
+        if self.estimator.has_reports() { self.pacer.poll_timeout() } else { None }
     }
 }
 

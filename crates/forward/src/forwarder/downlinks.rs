@@ -61,8 +61,13 @@ impl Forwarder {
     /// A subscriber reports when packets arrived.
     pub(super) fn handle_arrivals(&mut self, now: Instant, index: usize, feedback: &TransportFeedback<'_>, wire: &mut impl Wire) {
         let Some(downlink) = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut()) else { return };
+        let is_first = !downlink.estimator.has_reports();
         downlink.estimator.handle_feedback(now, feedback.statuses());
         downlink.follow_estimate();
+        if is_first {
+            // Probes look for no more than is wanted.
+            self.allocate(now, index, wire);
+        }
         self.send_waiting(now, index, wire);
     }
 
@@ -155,10 +160,11 @@ impl Forwarder {
         Ok(())
     }
 
-    /// Holds what every subscriber wants against what its line carries.
+    /// Holds what every subscriber wants against what its line carries, where anything is known of that.
     pub(super) fn allocate_all(&mut self, now: Instant, wire: &mut impl Wire) {
         for index in 0..self.peers.capacity() {
-            let Some(downlink) = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut()) else { continue };
+            let downlink = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut());
+            let Some(downlink) = downlink.filter(|downlink| downlink.estimator.has_reports()) else { continue };
             if downlink.allocated.is_none_or(|allocated| now.saturating_duration_since(allocated) >= ALLOCATION) {
                 downlink.allocated = Some(now);
                 self.leave_out_what_is_late(index);

@@ -10,7 +10,7 @@ use switchyard_rtp::srtp::Profile;
 
 use super::media::{CAMERA, subscribe};
 use super::world::*;
-use crate::{Command, Event, ReceiverConfig, Simulcast};
+use crate::{Command, Event, ReceiverConfig, Simulcast, Target};
 
 const RIDS: [&str; 3] = ["q", "h", "f"];
 const SIZES: [(u16, u16); 3] = [(320, 180), (640, 360), (1280, 720)];
@@ -31,6 +31,8 @@ struct Lines {
     /// When each packet came that says which of which encoding it is.
     got: Vec<Vec<(Instant, u8)>>,
     waits: Vec<Vec<Duration>>,
+    /// Packets under the numbers of retransmissions: nobody asks for any, so they are padding.
+    padding: usize,
 }
 
 impl Lines {
@@ -63,6 +65,7 @@ impl Lines {
             silent: false,
             got: vec![Vec::new(); count],
             waits: vec![Vec::new(); count],
+            padding: 0,
         }
     }
 
@@ -118,6 +121,7 @@ impl Lines {
         let now = self.world.now;
         for (place, got) in self.got.iter_mut().enumerate() {
             let media = 100 * (place as u32 + 1) + 20;
+            self.padding += self.world.clients[place + 1].rtp.iter().filter(|(header, _)| header.ssrc == media + 1).count();
             let rtp = self.world.clients[place + 1].rtp.drain(..);
             got.extend(rtp.filter(|(header, payload)| header.ssrc == media && payload.len() > 28).map(|(_, payload)| (now, payload[28])));
         }
@@ -208,4 +212,22 @@ fn who_reports_no_arrivals_gets_everything_as_it_comes() {
     lines.run(5);
     let shares = lines.shares(0, 3);
     assert!(shares[2] >= 89 * 7 && shares[2] == shares.iter().sum::<usize>(), "{shares:?}");
+}
+
+#[test]
+fn who_begins_to_report_late_is_probed_for_what_it_wants_and_no_more() {
+    let mut lines = Lines::new(8, &["delay=20ms"]);
+    let peer = lines.world.clients[1].key;
+    let show = |lines: &mut Lines, (width, height): (u16, u16)| {
+        lines.world.command(0, Command::SetTarget { peer, sender: 1, target: Target::Covering { width, height }, pinned: false });
+    };
+    show(&mut lines, SIZES[0]);
+    lines.silent = true;
+    lines.run(3);
+    lines.silent = false;
+    lines.run(3);
+    assert_eq!(lines.padding, 0, "a line of 300 kbit/s, which nobody doubts, carries 100");
+    show(&mut lines, SIZES[2]);
+    lines.run(3);
+    assert!(lines.padding > 0, "1,700 are looked for");
 }
