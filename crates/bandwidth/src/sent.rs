@@ -2,8 +2,12 @@
 
 use crate::probe::Cluster;
 
-/// Packets remembered: two seconds of 10 Mbit/s. Feedback comes within a round trip and 100 ms; 16 bytes each.
+/// Packets remembered at most: two seconds of 10 Mbit/s. Feedback comes within a round trip and 100 ms; 16 bytes each.
 pub(crate) const REMEMBERED: usize = 2_048;
+/// Packets remembered at least. Where sound is all that is sent that is one second.
+const FIRST: usize = 64;
+/// A packet is not forgotten sooner than this, in microseconds, unless there are too many.
+const KEPT: i64 = 2_000_000;
 
 /// What is known of a sent packet's arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +31,15 @@ pub(crate) struct Packet {
     pub(crate) fate: Fate,
 }
 
+const NONE: Packet = Packet { at: 0, size: 0, cluster: None, fate: Fate::Unknown };
+
 /// A ring of sent packets.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
-    /// Made with the first packet: who only publishes needs none.
+    /// A power of two, made with the first packet, because who only publishes needs none, and doubled while too little time fits in.
     ring: Vec<Packet>,
+    /// How many of the latest packets are in there.
+    known: usize,
     /// Packets so far, whose low 16 bits are the next sequence number.
     next: u64,
 }
@@ -43,26 +51,34 @@ impl Sent {
     }
 
     pub(crate) fn record(&mut self, at: i64, size: u16, cluster: Option<Cluster>) {
-        let packet = Packet { at, size, cluster, fate: Fate::Unknown };
-        if self.ring.is_empty() {
-            self.ring.reserve_exact(REMEMBERED);
+        let places = self.ring.len();
+        if self.known == places && places < REMEMBERED && (places == 0 || at - self.ring[self.next as usize % places].at < KEPT) {
+            self.grow();
         }
-        let place = self.next as usize % REMEMBERED;
-        if place < self.ring.len() {
-            self.ring[place] = packet;
-        } else {
-            self.ring.push(packet);
-        }
+        let place = self.next as usize % self.ring.len();
+        self.ring[place] = Packet { at, size, cluster, fate: Fate::Unknown };
         self.next += 1;
+        self.known = (self.known + 1).min(self.ring.len());
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let mut ring = vec![NONE; (self.ring.len() * 2).max(FIRST)];
+        for number in self.next - self.known as u64..self.next {
+            let place = number as usize % ring.len();
+            ring[place] = self.ring[number as usize % self.ring.len()];
+        }
+        self.ring = ring;
     }
 
     /// The latest packet of that number, if it is remembered.
     pub(crate) fn get_mut(&mut self, sequence: u16) -> Option<&mut Packet> {
         let back = 1 + u64::from((self.next as u16).wrapping_sub(1).wrapping_sub(sequence));
-        if back > REMEMBERED as u64 || back > self.next {
+        if back > self.known as u64 {
             return None;
         }
-        self.ring.get_mut((self.next - back) as usize % REMEMBERED)
+        let place = (self.next - back) as usize % self.ring.len();
+        self.ring.get_mut(place)
     }
 }
 
@@ -81,6 +97,20 @@ mod tests {
                 let found = sent.get_mut((at - back) as u16).map(|packet| packet.at);
                 assert_eq!(found, (back < REMEMBERED as i64 && back <= at).then_some(at - back), "{back} before {at}");
             }
+        }
+    }
+
+    #[test]
+    fn two_seconds_are_remembered_in_as_little_room_as_they_take() {
+        for (rate, places) in [(10, 64), (50, 128), (250, 512), (1_000, 2_048), (5_000, 2_048)] {
+            let mut sent = Sent::default();
+            for number in 0..rate * 20 {
+                sent.record(number * 1_000_000 / rate, 1, None);
+                let back = (rate * 2 - 1).min(places - 1).min(number);
+                let found = sent.get_mut((number - back) as u16).map(|packet| packet.at);
+                assert_eq!(found, Some((number - back) * 1_000_000 / rate), "{back} before {number}, {rate} a second");
+            }
+            assert_eq!(sent.ring.len(), places as usize, "{rate} a second");
         }
     }
 }
