@@ -124,6 +124,13 @@ impl Downlink {
         self.pacer.retain(|waiting| !matches!(waiting, Waiting::Media { sender, .. } if *sender == of));
     }
 
+    /// The line was interrupted, or is another: what waits is out of date, and the delays so far say nothing.
+    pub(crate) fn begin_anew(&mut self, now: Instant) {
+        self.pacer.retain(|_| false);
+        self.estimator.handle_path_change(now);
+        self.follow_estimate();
+    }
+
     /// The transport-wide sequence number of the next packet.
     pub(crate) fn number(&self) -> u16 {
         self.estimator.sequence()

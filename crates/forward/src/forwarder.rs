@@ -429,7 +429,10 @@ impl Forwarder {
 
     /// A participant's packets were lost both ways: what it is shown and what it shows begin anew.
     fn refresh(&mut self, now: Instant, index: usize) {
-        let peer = &self.peers[index];
+        let peer = &mut self.peers[index];
+        if let Some(downlink) = &mut peer.downlink {
+            downlink.begin_anew(now);
+        }
         let keys = peer.routes.iter().flatten().map(|route| &route.track).chain(peer.published.iter().map(|(_, track)| track));
         let tracks: Vec<usize> = keys.filter_map(|key| self.track_keys.get(key).copied()).collect();
         for track in tracks {
