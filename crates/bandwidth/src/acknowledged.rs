@@ -53,10 +53,13 @@ impl Throughput {
             return None;
         }
         let oldest = latest - BUCKETS as i64 + 1;
-        let bytes: u64 = (end - count..end)
-            .filter(|bucket| (oldest..=latest).contains(bucket))
-            .map(|bucket| u64::from(self.buckets[place(bucket)]))
-            .sum();
+        let (from, to) = ((end - count).max(oldest), end.min(latest + 1));
+        let sum = |buckets: &[u32]| buckets.iter().map(|&bytes| u64::from(bytes)).sum::<u64>();
+        let bytes = match (place(from), place(to)) {
+            _ if from >= to => 0,
+            (from, to) if from < to => sum(&self.buckets[from..to]),
+            (from, to) => sum(&self.buckets[from..]) + sum(&self.buckets[..to]),
+        };
         Some(bytes as f64 * 8e6 / (count * BUCKET) as f64)
     }
 }
@@ -89,5 +92,20 @@ mod tests {
         throughput.add(3_000_000, 60_000);
         throughput.add(8_005_000, 1_250);
         assert_eq!(throughput.rate(500_000, None), Some(0.0), "what is long past is forgotten, what is not complete doesn't count");
+    }
+
+    #[test]
+    fn every_window_holds_what_passed_in_it_wherever_the_ring_begins() {
+        for shift in [0, 37, 99] {
+            let (mut throughput, start) = (Throughput::default(), shift * BUCKET);
+            for bucket in 0..250i64 {
+                throughput.add(start + bucket * BUCKET, (bucket % 7) as u16 * 100);
+            }
+            for (window, until) in [(10, 249), (50, 249), (100, 249), (50, 200), (50, 260), (50, 400), (50, 140)] {
+                let passed = (until - window..until).filter(|bucket| (150..250).contains(bucket)).map(|bucket| (bucket % 7) * 100);
+                let expected = passed.sum::<i64>() as f64 * 8e6 / (window * BUCKET) as f64;
+                assert_eq!(throughput.rate(window * BUCKET, Some(start + until * BUCKET)), Some(expected), "{window} before {until}");
+            }
+        }
     }
 }
