@@ -7,7 +7,7 @@
 /// Packets that a judgement takes at least: fewer say little.
 const LEAST_PACKETS: u32 = 20;
 /// The same of whether a cut helped, which is remembered.
-const LEAST_TRIED: u32 = 60;
+const LEAST_TRIED: u32 = 30;
 /// The shortest time for a judgement, in microseconds: some feedback messages.
 const LEAST_TIME: i64 = 200_000;
 /// After so long a trial is over for want of packets, in microseconds: where nothing is sent any more only a probe brings some.
