@@ -78,6 +78,8 @@ drops! {
     ResentJustNow = "resent_just_now",
     /// A retransmission of what is no longer kept.
     Forgotten = "forgotten",
+    /// A retransmission of what nobody wants to see any more.
+    TooOld = "too_old",
     /// A retransmission without RTX.
     NoRtx = "no_rtx",
 }

@@ -34,12 +34,19 @@ pub(crate) struct History {
     depth: Depth,
     bytes: Box<[u8]>,
     written: u64,
+    latest: u64,
     entries: Box<[Option<Entry>]>,
 }
 
 impl History {
     pub(crate) fn new(depth: Depth) -> Self {
-        Self { depth, bytes: vec![0; depth.bytes].into_boxed_slice(), written: 0, entries: vec![None; depth.packets].into_boxed_slice() }
+        Self {
+            depth,
+            bytes: vec![0; depth.bytes].into_boxed_slice(),
+            written: 0,
+            latest: 0,
+            entries: vec![None; depth.packets].into_boxed_slice(),
+        }
     }
 
     /// Keeps a packet, header and all.
@@ -54,6 +61,12 @@ impl History {
         self.bytes[start..start + packet.len()].copy_from_slice(packet);
         self.entries[index as usize % packets] = Some(Entry { index, position: self.written, len, codec });
         self.written += u64::from(len);
+        self.latest = index;
+    }
+
+    /// What was kept last.
+    pub(crate) fn latest(&self) -> Option<&[u8]> {
+        self.get(self.latest).map(|(_, packet)| packet)
     }
 
     /// A packet, if it is still there.

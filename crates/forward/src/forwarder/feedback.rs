@@ -23,6 +23,9 @@ pub(super) const SCAN: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(10);
 /// Retransmissions that one RTCP packet may ask for: what a compound of 1,200 bytes with 17 per entry can't exceed usefully.
 const MAX_RESENT: usize = 128;
+/// What was captured so long before the latest, in units of 90 kHz, is not sent again: two seconds. After an interruption browsers ask for all that they missed, and
+/// would get to see it, late, in place of what is new.
+const OLDEST_RESENT: i32 = 180_000;
 
 impl Forwarder {
     pub(super) fn handle_rtcp(&mut self, now: Instant, index: usize, bytes: &mut [u8], wire: &mut impl Wire) -> Result<(), Drop> {
@@ -123,6 +126,10 @@ impl Forwarder {
         let (history, map) = encoding.history.as_ref().zip(encoding.extensions).ok_or(Drop::Forgotten)?;
         let (codec, bytes) = history.get(original).ok_or(Drop::Forgotten)?;
         let header = Header::parse(bytes).map_err(|_| Drop::Malformed)?;
+        let latest = history.latest().and_then(|latest| Header::parse(latest).ok()).map_or(header.timestamp, |latest| latest.timestamp);
+        if latest.wrapping_sub(header.timestamp).cast_signed() > OLDEST_RESENT {
+            return Err(Drop::TooOld);
+        }
         let extensions = map.parse(&header, bytes);
         let descriptor = extensions.dependency_descriptor.and_then(|at| at.of(bytes));
         let frame =

@@ -137,6 +137,22 @@ fn a_packet_lost_on_the_way_to_a_subscriber_comes_again_by_rtx() {
 }
 
 #[test]
+fn what_is_two_seconds_old_is_not_sent_again() {
+    for (later, expected) in [(180_000, 1), (180_001, 0)] {
+        let mut world = room(1, Profile::AeadAes128Gcm, true);
+        let first = frame(1, 6, true);
+        world.send(0, &first);
+        let lost = world.clients[1].rtp[3].0;
+        let mut next = frame(7, 1, false);
+        next[0].3 = first[0].3.wrapping_add(later);
+        world.send(0, &next);
+        world.clients[1].rtp.clear();
+        world.send_rtcp(1, |writer| writer.nack(1, lost.ssrc, [lost.sequence]).unwrap());
+        assert_eq!(world.clients[1].rtp.len(), expected, "{later} ticks later");
+    }
+}
+
+#[test]
 fn a_packet_is_not_sent_again_while_its_last_copy_can_be_under_way() {
     let mut world = room(1, Profile::AeadAes128Gcm, true);
     world.pass(Duration::from_secs(1));
