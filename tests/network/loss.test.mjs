@@ -21,7 +21,7 @@ const LOSSES = [
 /** What is known to fail at times, and why. */
 const LATE = "Firefox leaves out pictures of upper temporal layers whose packets have to be sent again: 20 to 27 come of 30";
 const PICTURE = {
-  Ada: { 30: "Chromium's estimate of such a line falls to what leaves 30 kbit/s for the picture in one run of seven: 4 come of 30 then" },
+  Ada: { 30: "Chromium's estimate of such a line falls to what leaves 30 kbit/s for the picture in two runs of eight: 3 to 4 come of 30 then" },
   Eve: { 5: LATE, 10: LATE },
 };
 
