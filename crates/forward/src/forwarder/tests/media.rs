@@ -144,7 +144,7 @@ fn what_is_two_seconds_old_is_not_sent_again() {
         world.send(0, &first);
         let lost = world.clients[1].rtp[3].0;
         let mut next = frame(7, 1, false);
-        next[0].3 = first[0].3.wrapping_add(later);
+        next[0].3 = first[3].3.wrapping_add(later);
         world.send(0, &next);
         world.clients[1].rtp.clear();
         world.send_rtcp(1, |writer| writer.nack(1, lost.ssrc, [lost.sequence]).unwrap());
