@@ -88,6 +88,8 @@ const MOST_PACKET: f64 = 20.0;
 /// What leaves at once is this much more than the estimate, unless the queue is longer than this, in milliseconds.
 const BURSTS: f64 = 1.5;
 const FULL: f64 = 50.0;
+/// Where delays vary too much to tell anything, a queue of so many milliseconds does.
+const VERY_LONG: f64 = 300.0;
 /// A queue below this, in milliseconds, is none.
 const NO_QUEUE: f64 = 20.0;
 
@@ -388,9 +390,10 @@ impl Estimator {
         }
         let usage = self.trend.take_usage();
         let over = usage == Usage::Over && self.queue.is_more_than_noise() || self.queue.is_long();
-        if over && !self.competing {
+        let unsteady = self.queue.is_unsteady() && self.queue.delay() < VERY_LONG;
+        if over && !self.competing && !unsteady {
             self.cut_for_delay(now);
-        } else if usage == Usage::Normal || self.competing {
+        } else if usage == Usage::Normal || self.competing || unsteady {
             self.grow(now, elapsed);
         }
         self.rate = self.rate.clamp(self.config.least as f64, self.config.most as f64);
@@ -528,7 +531,7 @@ impl Estimator {
                 self.ramp = Some(PROBE_STEP * rate);
             }
             Finding::Full(rate) => {
-                let wary = self.congested.is_some_and(|congested| now - congested < WARY);
+                let wary = self.queue.is_unsteady() || self.congested.is_some_and(|congested| now - congested < WARY);
                 if !wary && !self.competing {
                     self.rate = self.rate.max(UTILIZATION * rate);
                 }
