@@ -25,7 +25,11 @@ const PICTURE = {
   Eve: { 5: LATE, 10: LATE },
 };
 
-/** Measures at both ends what crosses the line, and that nobody lost the connection. */
+const SOUND = { Eve: { 5: "Firefox has 0.0 to 1.1 % made up, in a run of twelve more than 1" } };
+/** Milliseconds in which signaling, which TCP carries, is back where it stalled. */
+const RESUMED = 15_000;
+
+/** Measures at both ends what crosses the line, and that nobody lost the connection or is somebody else than before. */
 async function measure(scene, Ben, behind) {
   await pause(SETTLE);
   const names = behind.map(({ name }) => name);
@@ -34,7 +38,10 @@ async function measure(scene, Ben, behind) {
   for (const [at, name, result] of results) {
     scene.report(describe(at, name, result));
     assert.equal(result.connection, "connected");
-    assert.equal(result.room, "connected");
+  }
+  for (const person of [Ben, ...behind]) {
+    await person.tab.until(`${person.name} is in the room`, () => window.switchyard.state === "connected", undefined, RESUMED);
+    assert.equal(await person.evaluate(() => window.switchyard.localParticipant.id), person.id, `${person.name} never left`);
   }
   return results.map(([at, name, { received }]) => ({ what: `${name} at ${at.name}`, ...received[name] }));
 }
@@ -54,11 +61,15 @@ for (const who of ["Ada", "Eve"]) {
         PICTURE[who]?.[loss],
       );
       for (const what of [`${who} at Ben`, `Ben at ${who}`]) {
-        await scene.step(`${loss} % lost each way: at most ${concealed * 100} % of the sound of ${what} concealed`, () => {
-          const result = results.find((result) => result.what === what);
-          assert.ok(result, "measured");
-          assert.ok(result.concealed <= concealed, `${(result.concealed * 100).toFixed(1)} % of the sound concealed`);
-        });
+        await scene.step(
+          `${loss} % lost each way: at most ${concealed * 100} % of the sound of ${what} concealed`,
+          () => {
+            const result = results.find((result) => result.what === what);
+            assert.ok(result, "measured");
+            assert.ok(result.concealed <= concealed, `${(result.concealed * 100).toFixed(1)} % of the sound concealed`);
+          },
+          SOUND[who]?.[loss],
+        );
       }
     }
     await scene.step("200 ms of jitter, 5 % reordered: retransmissions are less than 10 %", async () => {

@@ -107,9 +107,9 @@ impl Queue {
         self.delay > NOISE.0 + NOISE.1 * self.deviation
     }
 
-    /// Whether delays vary so much by themselves that nothing else can be read from them.
-    pub(crate) fn is_unsteady(&self) -> bool {
-        self.deviation > UNSTEADY && self.lowest.get().is_some_and(|lowest| lowest < self.deviation)
+    /// Whether delays vary so much by themselves that nothing else can be read from them; a packet takes `packet` milliseconds on the line.
+    pub(crate) fn is_unsteady(&self, packet: f64) -> bool {
+        self.deviation > UNSTEADY + 0.5 * packet && self.lowest.get().is_some_and(|lowest| lowest < self.deviation)
     }
 
     /// Whether the least delay is to be remembered for longer.
