@@ -26,8 +26,16 @@ const PICTURE = {
 };
 
 const SOUND = { Eve: { 5: "Firefox has 0.0 to 1.1 % made up, in a run of twelve more than 1" } };
-/** Milliseconds in which signaling, which TCP carries, is back where it stalled. */
+/**
+ * Milliseconds in which signaling, which TCP carries, is back where it stalled; and in which Firefox, which at 30 % calls itself disconnected whenever a few checks in
+ * a row were lost, though media goes on, calls itself connected again.
+ */
 const RESUMED = 15_000;
+
+/** Runs in the page. */
+function isConnected() {
+  return window.switchyard.state === "connected" && window.switchyard.peerConnection.connectionState === "connected";
+}
 
 /** Measures at both ends what crosses the line, and that nobody lost the connection or is somebody else than before. */
 async function measure(scene, Ben, behind) {
@@ -36,11 +44,11 @@ async function measure(scene, Ben, behind) {
   const [atBen, ...others] = await Promise.all([quality(Ben, names, MEASURED), ...behind.map((person) => quality(person, ["Ben"], MEASURED))]);
   const results = [...names.map((name) => [Ben, name, atBen]), ...behind.map((person, index) => [person, "Ben", others[index]])];
   for (const [at, name, result] of results) {
-    scene.report(describe(at, name, result));
-    assert.equal(result.connection, "connected");
+    scene.report(`${describe(at, name, result)}; ${at.name} is ${result.connection}`);
+    assert.ok(!["failed", "closed"].includes(result.connection), result.connection);
   }
   for (const person of [Ben, ...behind]) {
-    await person.tab.until(`${person.name} is in the room`, () => window.switchyard.state === "connected", undefined, RESUMED);
+    await person.tab.until(`${person.name} is in the room and connected`, isConnected, undefined, RESUMED);
     assert.equal(await person.evaluate(() => window.switchyard.localParticipant.id), person.id, `${person.name} never left`);
   }
   return results.map(([at, name, { received }]) => ({ what: `${name} at ${at.name}`, ...received[name] }));

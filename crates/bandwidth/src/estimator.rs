@@ -88,8 +88,6 @@ const MOST_PACKET: f64 = 20.0;
 /// What leaves at once is this much more than the estimate, unless the queue is longer than this, in milliseconds.
 const BURSTS: f64 = 1.5;
 const FULL: f64 = 50.0;
-/// Where delays vary too much to tell anything, a queue of so many milliseconds does.
-const VERY_LONG: f64 = 150.0;
 /// A queue below this, in milliseconds, is none.
 const NO_QUEUE: f64 = 20.0;
 
@@ -390,10 +388,9 @@ impl Estimator {
         }
         let usage = self.trend.take_usage();
         let over = usage == Usage::Over && self.queue.is_more_than_noise() || self.queue.is_long();
-        let unsteady = self.is_unsteady() && self.queue.delay() < VERY_LONG;
-        if over && !self.competing && !unsteady {
+        if over && !self.competing {
             self.cut_for_delay(now);
-        } else if usage == Usage::Normal || self.competing || unsteady {
+        } else if usage == Usage::Normal || self.competing {
             self.grow(now, elapsed);
         }
         self.rate = self.rate.clamp(self.config.least as f64, self.config.most as f64);
@@ -401,7 +398,7 @@ impl Estimator {
 
     /// Whether somebody else keeps the queue full: then backing off for delay only makes room for them.
     fn look_for_competition(&mut self, now: i64) {
-        if !self.queue.is_standing(self.packet()) {
+        if !self.queue.is_standing((PACKET / self.rate * 1e3).min(MOST_PACKET)) {
             self.stop_competing();
             return;
         }
@@ -419,15 +416,6 @@ impl Estimator {
         if self.competing && self.doubt.look(now, self.queue.delay(), self.round_trip.unwrap_or(0)) {
             self.stop_competing();
         }
-    }
-
-    /// How long a packet takes on the line, in milliseconds; no more than counts.
-    fn packet(&self) -> f64 {
-        (PACKET / self.rate * 1e3).min(MOST_PACKET)
-    }
-
-    fn is_unsteady(&self) -> bool {
-        self.queue.is_unsteady(self.packet())
     }
 
     fn stop_competing(&mut self) {
@@ -540,7 +528,7 @@ impl Estimator {
                 self.ramp = Some(PROBE_STEP * rate);
             }
             Finding::Full(rate) => {
-                let wary = self.is_unsteady() || self.congested.is_some_and(|congested| now - congested < WARY);
+                let wary = self.congested.is_some_and(|congested| now - congested < WARY);
                 if !wary && !self.competing {
                     self.rate = self.rate.max(UTILIZATION * rate);
                 }

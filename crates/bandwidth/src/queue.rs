@@ -16,12 +16,10 @@ const LEVEL: f64 = 4.0;
 /// … for so long, in microseconds, is no queue but a path that has become longer: what others fill goes up and down.
 const SETTLED: i64 = 5_000_000;
 
-/// A queue has to be so many milliseconds long, and this many times longer than the delay varies by itself, before its growth means anything.
+/// A queue has to be so many milliseconds long, and this many times longer than the delay varies by itself, before its growth means anything; …
 const NOISE: (f64, f64) = (10.0, 2.0);
-/// Delays that vary by so many milliseconds and more, though some packets come without any, tell nothing of a queue but for a very long one.
-const UNSTEADY: f64 = 30.0;
-/// Delays that vary by so many milliseconds vary because pictures are sent in pieces.
-const STEADY: f64 = 10.0;
+/// … but no longer than this.
+const MOST_NOISE: f64 = 40.0;
 
 /// The least of a value over a time between one and two windows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,19 +95,14 @@ impl Queue {
         (self.delay, self.lagging) = (self.delay - by, self.lagging - by);
     }
 
-    /// How long packets wait, in milliseconds, beyond what the delay varies by itself.
-    pub(crate) fn delay(&self) -> f64 {
-        (self.delay - 2.0 * (self.deviation - STEADY).max(0.0)).max(0.0)
+    /// How long packets wait, in milliseconds.
+    pub(crate) const fn delay(&self) -> f64 {
+        self.delay
     }
 
     /// Whether the queue is longer than the delay varies by itself.
     pub(crate) fn is_more_than_noise(&self) -> bool {
-        self.delay > NOISE.0 + NOISE.1 * self.deviation
-    }
-
-    /// Whether delays vary so much by themselves that nothing else can be read from them; a packet takes `packet` milliseconds on the line.
-    pub(crate) fn is_unsteady(&self, packet: f64) -> bool {
-        self.deviation > UNSTEADY + 0.5 * packet && self.lowest.get().is_some_and(|lowest| lowest < self.deviation)
+        self.delay > (NOISE.0 + NOISE.1 * self.deviation).min(MOST_NOISE)
     }
 
     /// Whether the least delay is to be remembered for longer.
@@ -119,7 +112,7 @@ impl Queue {
 
     /// Whether the queue is long and does not get shorter.
     pub(crate) fn is_long(&self) -> bool {
-        self.delay() > LONG && self.delay >= self.lagging
+        self.delay > LONG && self.delay >= self.lagging
     }
 
     /// Whether the queue has not been nearly empty for the last seconds; a packet takes `packet` milliseconds on the line.
