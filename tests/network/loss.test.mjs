@@ -18,13 +18,12 @@ const LOSSES = [
   { loss: 10, fps: 20, concealed: 0.03 },
   { loss: 30, fps: 5, concealed: 0.15 },
 ];
-/** What is known to fail at times, and why. */
+/** What is known to fail at times, and why: pictures and sound, by who is behind the line and what it loses. */
 const LATE = "Firefox leaves out pictures of upper temporal layers whose packets have to be sent again: 20 to 27 come of 30";
 const PICTURE = {
   Ada: { 30: "Chromium's estimate of such a line falls to what leaves 30 kbit/s for the picture in two runs of eight: 3 to 4 come of 30 then" },
   Eve: { 5: LATE, 10: LATE },
 };
-
 const SOUND = { Eve: { 5: "Firefox has 0.0 to 1.1 % made up, in a run of twelve more than 1" } };
 /**
  * Milliseconds in which signaling, which TCP carries, is back where it stalled; and in which Firefox, which at 30 % calls itself disconnected whenever a few checks in

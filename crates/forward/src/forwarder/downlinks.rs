@@ -241,7 +241,7 @@ impl Forwarder {
         now: Instant,
         index: usize,
         (place, track): (usize, usize),
-        grant: Outcome,
+        outcome: Outcome,
         size: (u16, u16),
         wire: &mut impl Wire,
     ) {
@@ -255,13 +255,13 @@ impl Forwarder {
         let before = told.filter(|told| told.track == track);
         let is_known = match before {
             // All of it, or not measured yet: that is what holds until something is said.
-            None => matches!(grant, Outcome::Full | Outcome::Absent),
-            Some(told) if told.outcome == grant => told.size == size || now.saturating_duration_since(told.at) < RESIZED,
+            None => matches!(outcome, Outcome::Full | Outcome::Absent),
+            Some(told) if told.outcome == outcome => told.size == size || now.saturating_duration_since(told.at) < RESIZED,
             Some(_) => false,
         };
         if !is_known {
-            *told = Some(Told { at: now, track, outcome: grant, size });
-            wire.event(Event::Allocated { peer: peer.key, track, outcome: grant, size });
+            *told = Some(Told { at: now, track, outcome, size });
+            wire.event(Event::Allocated { peer: peer.key, track, outcome, size });
         }
     }
 }
