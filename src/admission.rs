@@ -7,7 +7,7 @@
 mod gauge;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use switchyard_forward::WorkerIndex;
@@ -36,8 +36,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 
 /// Decides who may come in.
 pub struct Admission {
-    /// `None`: as many as come.
-    max_load: Option<f64>,
+    /// In percent of the time; 0: as many as come.
+    max_load: AtomicU8,
     /// How many peers each worker may have for now.
     ceilings: Box<[AtomicU32]>,
     /// The control plane has been late for a while.
@@ -65,7 +65,7 @@ impl Admission {
         let queue = (f64::from(rate.per_second) * patience.as_secs_f64()) as usize;
         let start = Instant::now();
         Self {
-            max_load: (max_load > 0).then(|| f64::from(max_load) / 100.0),
+            max_load: AtomicU8::new(max_load),
             ceilings: (0..workers).map(|_| AtomicU32::new(u32::MAX)).collect(),
             lagging: AtomicBool::new(false),
             start,
@@ -75,6 +75,17 @@ impl Admission {
             patience,
             queue: Semaphore::new(queue),
         }
+    }
+
+    /// From now on a worker is full when it is busy for so many percent of the time; 0: never.
+    pub fn set_max_load(&self, percent: u8) {
+        self.max_load.store(percent, Ordering::Relaxed);
+    }
+
+    /// The share of the time, if there is a limit.
+    fn max_load(&self) -> Option<f64> {
+        let percent = self.max_load.load(Ordering::Relaxed);
+        (percent > 0).then(|| f64::from(percent) / 100.0)
     }
 
     /// Waits for a newcomer's turn.
@@ -129,7 +140,7 @@ impl Admission {
     pub async fn watch(self: Arc<Self>, workers: Workers, stop: watch::Receiver<bool>) {
         let stopped = stopped(stop);
         tokio::pin!(stopped);
-        let mut busy: Vec<Busy> = (0..workers.count()).map(|_| Busy::new(self.max_load.unwrap_or(f64::INFINITY))).collect();
+        let mut busy: Vec<Busy> = (0..workers.count()).map(|_| Busy::new(f64::INFINITY)).collect();
         let mut awake: Vec<Duration> = (0..workers.count()).map(|worker| workers.awake(WorkerIndex(worker))).collect();
         let mut lag = Lag::default();
         let mut looked = Instant::now();
@@ -146,7 +157,8 @@ impl Admission {
             self.late.store(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
             let was_lagging = lag.is_high();
             let lagging = lag.update(passed, late);
-            self.lagging.store(lagging && self.max_load.is_some(), Ordering::Relaxed);
+            let max_load = self.max_load();
+            self.lagging.store(lagging && max_load.is_some(), Ordering::Relaxed);
             match (was_lagging, lagging) {
                 (false, true) => tracing::warn!(lag_ms = lag.smoothed().as_millis(), "the control plane is too late for newcomers"),
                 (true, false) => tracing::info!("the control plane has caught up"),
@@ -157,6 +169,7 @@ impl Admission {
                 let share = (awake.saturating_sub(*before)).as_secs_f64() / passed.as_secs_f64();
                 *before = awake;
                 let was_full = busy.is_full();
+                busy.set_limit(max_load.unwrap_or(f64::INFINITY));
                 let ceiling = busy.update(passed, share, workers.load(worker));
                 self.ceilings[usize::from(worker.0)].store(ceiling, Ordering::Relaxed);
                 let percent = (busy.smoothed() * 100.0).round();

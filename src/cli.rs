@@ -1,9 +1,10 @@
-//! The command line.
+//! The command line. The options of `serve` are the keys of a configuration file and environment variables as well: `config` makes them so.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use switchyard_room::Limits;
 
@@ -21,56 +22,87 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server until it is interrupted (Ctrl-C or SIGTERM).
-    Serve(Serve),
+    Serve(Box<Serve>),
+    /// Check a configuration file, or print one to begin with.
+    #[command(subcommand)]
+    Config(Config),
     /// Load a server with synthetic participants and measure what arrives.
     #[command(subcommand)]
-    Bench(bench::Command),
+    Bench(Box<bench::Command>),
 }
 
-/// How to run the server.
+/// What to do with configuration files.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Say everything that is wrong with a configuration file; exit code 2 if anything is.
+    Check {
+        /// The file (TOML).
+        #[arg(value_name = "FILE", env = "SWITCHYARD_CONFIG")]
+        file: PathBuf,
+    },
+    /// Print a commented configuration file with every key at its default.
+    Example,
+    /// Print docs/configure.md, the table of every option.
+    #[command(hide = true)]
+    Reference,
+}
+
+/// How to run the server. Every option is an environment variable and a key of the configuration file, too; what the command line says comes first, then
+/// the environment, then the file.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Development: no configuration, no access control. Listens on loopback and on the machine's own addresses; anyone who can reach it
-    /// may join any room.
-    #[arg(long)]
+    /// A configuration file (TOML). `switchyard config example` prints one.
+    #[arg(long, value_name = "FILE", env = "SWITCHYARD_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Development: no access control. Anyone who can reach the server may join any room.
+    #[arg(long, env = "SWITCHYARD_DEV")]
     pub dev: bool,
 
     /// Where HTTP and WebSocket listen: ADDRESS:PORT; port 0 takes any free one. The default takes every address, IPv4 and IPv6.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)))]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SWITCHYARD_HTTP", default_value_t = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)))]
+    #[arg(help_heading = "Addresses")]
     pub http: SocketAddr,
 
     /// The UDP port for all media; 0 takes any free one.
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    #[arg(long, value_name = "PORT", env = "SWITCHYARD_MEDIA_PORT", default_value_t = 8080, help_heading = "Addresses")]
     pub media_port: u16,
 
-    /// Media threads. Default: one for each core.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=128))]
-    pub workers: Option<u8>,
-
     /// An address to offer to clients for media, instead of the machine's own: behind a NAT, its public address. May be repeated.
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", env = "SWITCHYARD_ADVERTISE", value_delimiter = ',', help_heading = "Addresses")]
     pub advertise: Vec<IpAddr>,
+
+    /// Media threads. Default: one for each core.
+    #[arg(long, value_name = "N", env = "SWITCHYARD_WORKERS", value_parser = clap::value_parser!(u8).range(1..=128), help_heading = "Limits")]
+    pub workers: Option<u8>,
 
     /// How busy a media thread may be, in percent of the time, before it takes no more participants: newcomers go to others, or are told to try
     /// again later, so that those who are there don't suffer. 0: there is no limit.
-    #[arg(long, value_name = "PERCENT", default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "PERCENT", env = "SWITCHYARD_MAX_LOAD", default_value_t = 85)]
+    #[arg(value_parser = clap::value_parser!(u8).range(0..=100), help_heading = "Limits")]
     pub max_load: u8,
 
     /// Spread the participants of every room over all media threads, however few they are (for tests; large rooms are spread anyway).
-    #[arg(long)]
+    #[arg(long, env = "SWITCHYARD_SPAN_ROOMS", help_heading = "Rooms")]
     pub span_rooms: bool,
 
     /// How many sources of sound are forwarded at a time in a room: those who speak.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=56))]
+    #[arg(long, value_name = "N", env = "SWITCHYARD_HEARD", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=56), help_heading = "Rooms")]
     pub heard: u8,
 
     /// How many videos a client is sent that doesn't say what it shows: screens, and those who spoke last.
-    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u8).range(1..=56))]
+    #[arg(long, value_name = "N", env = "SWITCHYARD_SHOWN", default_value_t = 9)]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=56), help_heading = "Rooms")]
     pub shown: u8,
 
     /// What to log: a level (error, warn, info, debug, trace) or `tracing` directives such as `info,switchyard=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "SWITCHYARD_LOG")]
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "SWITCHYARD_LOG", value_parser = filter, help_heading = "Operation")]
     pub log: String,
+
+    /// How a line of the log looks.
+    #[arg(long, value_name = "FORMAT", default_value = "text", env = "SWITCHYARD_LOG_FORMAT", help_heading = "Operation")]
+    pub log_format: LogFormat,
 
     /// How long a request may stay unanswered, the server's own offers included.
     #[arg(long, value_name = "MS", default_value = "30000", value_parser = milliseconds, hide = true)]
@@ -89,6 +121,15 @@ pub struct Serve {
     pub resume_within_ms: Duration,
 }
 
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object (JSON), for programs.
+    Json,
+}
+
 impl Serve {
     /// The bounds of every room.
     pub fn room_limits(&self) -> Limits {
@@ -98,6 +139,11 @@ impl Serve {
 
 fn milliseconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
     text.parse().map(Duration::from_millis)
+}
+
+/// A filter as it is written, if it is one.
+fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
+    tracing_subscriber::EnvFilter::builder().parse(text).map(|_| text.to_owned())
 }
 
 #[cfg(test)]
@@ -110,19 +156,22 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    fn serve(arguments: &[&str]) -> Box<Serve> {
+        match Cli::parse_from([&["switchyard", "serve"], arguments].concat()).command {
+            Command::Serve(options) => options,
+            _ => panic!("not serve"),
+        }
+    }
+
     #[test]
     fn rooms_are_as_large_as_their_crate_says_unless_told_otherwise() {
-        let limits = |arguments: &[&str]| match Cli::parse_from([&["switchyard", "serve"], arguments].concat()).command {
-            Command::Serve(options) => options.room_limits(),
-            Command::Bench(_) => panic!("not serve"),
-        };
-        assert_eq!(limits(&[]), Limits::default());
-        assert_eq!(limits(&["--heard", "3", "--shown", "20"]), Limits { heard: 3, shown: 20, ..Limits::default() });
+        assert_eq!(serve(&[]).room_limits(), Limits::default());
+        assert_eq!(serve(&["--heard", "3", "--shown", "20"]).room_limits(), Limits { heard: 3, shown: 20, ..Limits::default() });
     }
 
     #[test]
     fn serve_dev_needs_nothing_else() {
-        let Command::Serve(options) = Cli::parse_from(["switchyard", "serve", "--dev"]).command else { panic!("not serve") };
+        let options = serve(&["--dev"]);
         assert!(options.dev && options.http.port() == 8080 && options.media_port == 8080 && options.workers.is_none());
     }
 }

@@ -3,7 +3,8 @@
 //! This package is the program: it puts the pure crates, the media workers and the sockets of HTTP and WebSocket together. `server`
 //! starts and stops everything; `http` accepts connections; `signaling` are sessions over WebSockets (`websocket`), `whip` those without; `participant` is who is behind either, and
 //! `transport` their end of the peer connection; `admission` decides who may come in; `rooms` runs one task for each room; `peers` brings what
-//! workers report to participants. `bench` is the load bench's command line.
+//! workers report to participants. `config` reads the configuration and `reload` reads it
+//! again. `bench` is the load bench's command line.
 
 #![forbid(unsafe_code)]
 
@@ -12,11 +13,14 @@ mod admission;
 mod assets;
 mod bench;
 mod cli;
+mod config;
 mod delivery;
 mod http;
+mod logging;
 mod outbox;
 mod participant;
 mod peers;
+mod reload;
 mod rooms;
 mod server;
 mod signaling;
@@ -24,42 +28,63 @@ mod transport;
 mod websocket;
 mod whip;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::FilterFn;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-
-use crate::cli::{Cli, Command};
+use crate::cli::{Command, Config, Serve};
+use crate::config::{Failure, Written};
+use crate::logging::Log;
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Serve(options) => {
-            if let Err(error) = start_logging(&options.log) {
-                eprintln!("error: --log {:?}: {error}", options.log);
-                return ExitCode::from(2);
-            }
-            match server::run(options) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("error: {error:#}");
-                    ExitCode::FAILURE
-                }
-            }
-        }
-        Command::Bench(command) => bench::main(command),
+    let (command, written) = match config::load(std::env::args_os()) {
+        Ok(loaded) => loaded,
+        Err(failure) => return refuse(failure),
+    };
+    match command {
+        Command::Serve(options) => serve(*options, written),
+        Command::Config(Config::Check { file }) => match config::check(&file) {
+            Ok(()) => print(&format!("{}: nothing is wrong with it\n", file.display())),
+            Err(failure) => refuse(failure),
+        },
+        Command::Config(Config::Example) => print(&config::example()),
+        Command::Config(Config::Reference) => print(&config::reference()),
+        Command::Bench(command) => bench::main(*command),
     }
 }
 
-/// Logs go to stderr; stdout says where the server listens. No log at any level holds a session description, a password, a client's address or
-/// what people say: that is why only the server's own crates log, whatever the filter asks for.
-fn start_logging(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = tracing_subscriber::EnvFilter::builder().parse(filter)?;
-    let own = FilterFn::new(|metadata| metadata.target().starts_with("switchyard"));
-    let format = tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(format.with_filter(own).with_filter(filter)).init();
-    Ok(())
+fn serve(options: Serve, written: Written) -> ExitCode {
+    let log = match Log::start(&options.log, options.log_format) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("error: log {:?}: {error}", options.log);
+            return ExitCode::from(2);
+        }
+    };
+    match server::run(options, written, log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+    // Whoever reads it may have read enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn refuse(failure: Failure) -> ExitCode {
+    match failure {
+        // Help and version are a success, and go to stdout.
+        Failure::Usage(error) => {
+            let _ = error.print();
+            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+        Failure::File(wrong) => {
+            wrong.iter().for_each(|wrong| eprintln!("error: {wrong}"));
+            ExitCode::from(2)
+        }
+    }
 }

@@ -4,8 +4,8 @@ mod announcements;
 mod room_task;
 mod trunks;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use switchyard_forward::{Activity, Command, Figures, Grade, Outcome, PeerKey, TrackKey, WorkerIndex};
@@ -68,7 +68,8 @@ pub struct Rooms {
     peers: Arc<Peers>,
     admission: Arc<Admission>,
     span: bool,
-    limits: Limits,
+    /// Of rooms that open from now on.
+    limits: Mutex<Limits>,
     last_generation: AtomicU64,
     last_track: AtomicU64,
 }
@@ -77,7 +78,17 @@ impl Rooms {
     /// No rooms yet. `span`: participants go to the workers in turn, also in small rooms.
     pub fn new(workers: Workers, peers: Arc<Peers>, admission: Arc<Admission>, span: bool, limits: Limits) -> Arc<Self> {
         let (last_generation, last_track) = (AtomicU64::new(0), AtomicU64::new(0));
+        let limits = Mutex::new(limits);
         Arc::new(Self { rooms: DashMap::new(), workers, peers, admission, span, limits, last_generation, last_track })
+    }
+
+    /// Rooms that open from now on have these bounds.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    fn limits(&self) -> Limits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters the room called `id`, when it is the newcomer's turn and there is room for them. The room is made if it isn't there; but not for a viewer

@@ -18,7 +18,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::admission::Admission;
 use crate::cli::Serve;
+use crate::config::Written;
+use crate::logging::Log;
 use crate::peers::Peers;
+use crate::reload::Reload;
 use crate::rooms::Rooms;
 use crate::signaling::Sessions;
 use crate::transport::no_randomness;
@@ -74,8 +77,8 @@ pub fn secret() -> Result<String, ProtocolError> {
     Ok(format!("{:032x}", u128::from_be_bytes(random)))
 }
 
-/// Serves until SIGINT or SIGTERM.
-pub fn run(options: Serve) -> anyhow::Result<()> {
+/// Serves until SIGINT or SIGTERM. SIGHUP has the configuration read again.
+pub fn run(options: Serve, written: Written, log: Log) -> anyhow::Result<()> {
     if !options.dev {
         bail!(
             "only development mode exists yet: run `switchyard serve --dev`. It has no access control: anyone who reaches the server may join any room"
@@ -88,10 +91,10 @@ pub fn run(options: Serve) -> anyhow::Result<()> {
         .on_thread_start(switchyard_worker::yield_to_media)
         .build()
         .context("can't start the runtime")?;
-    runtime.block_on(serve(options))
+    runtime.block_on(serve(options, written, log))
 }
 
-async fn serve(options: Serve) -> anyhow::Result<()> {
+async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()> {
     let listener = listen(options.http).await?;
     let http = listener.local_addr().context("can't tell where HTTP listens")?;
     let count = options.workers.unwrap_or_else(|| u8::try_from(cores().min(128)).unwrap_or(128));
@@ -117,22 +120,27 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         sessions,
     });
     tokio::spawn(peers.dispatch(events));
-    tokio::spawn(admission.watch(workers.clone(), stop.clone()));
+    tokio::spawn(Arc::clone(&admission).watch(workers.clone(), stop.clone()));
+    let mut reload = Reload { written, log, admission, rooms: Arc::clone(&server.rooms) };
     // Before anybody is told that the server is there: from here on it must go down cleanly.
     let mut interrupt = signal(SignalKind::interrupt()).context("can't listen to SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't listen to SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("can't listen to SIGHUP")?;
     let accepting =
         tokio::spawn(http::accept(listener, http::router(Arc::clone(&server), options.debug_http), options.silence_timeout_ms, stop));
     announce(http, media);
 
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => reload.reload(),
+        }
     }
     tracing::info!("going down");
     let _ = stopping.send(true);
     let _ = accepting.await;
-    drop(server);
+    drop((server, reload));
     // Connections that are still open hold the server; a client that does not listen is not waited for.
     let _ = tokio::time::timeout(FAREWELL, sessions_gone.recv()).await;
     workers.shutdown();

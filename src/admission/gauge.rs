@@ -48,6 +48,11 @@ impl Busy {
         Self { limit, busy: Smoothed::new(SMOOTHING), settled: Smoothed::new(SETTLING), full: false }
     }
 
+    /// From now on it is full when it is busy for a share of `limit` of the time.
+    pub fn set_limit(&mut self, limit: f64) {
+        self.limit = limit;
+    }
+
     /// The worker was busy for a share of `busy` of the time `passed`, and has `peers` now: how many it may have until the next update.
     pub fn update(&mut self, passed: Duration, busy: f64, peers: u32) -> u32 {
         self.busy.update(passed, busy.clamp(0.0, 1.0));

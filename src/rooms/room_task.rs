@@ -71,7 +71,7 @@ impl RoomTask {
         let home = rooms.workers.place();
         let (sensed, senses) = mpsc::channel(MAX_SENSED);
         Self {
-            room: Room::new(rooms.limits),
+            room: Room::new(rooms.limits()),
             rooms,
             id,
             generation,

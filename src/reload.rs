@@ -1,0 +1,48 @@
+//! The configuration is read again while the server runs.
+
+use std::sync::Arc;
+
+use crate::admission::Admission;
+use crate::cli::{Command, Serve};
+use crate::config::{self, Failure, LIVE, Written};
+use crate::logging::Log;
+use crate::rooms::Rooms;
+
+/// What can change while the server runs, and what was written when it last did.
+pub struct Reload {
+    pub written: Written,
+    pub log: Log,
+    pub admission: Arc<Admission>,
+    pub rooms: Arc<Rooms>,
+}
+
+impl Reload {
+    /// Reads everything again. What is wrong leaves all as it is.
+    pub fn reload(&mut self) {
+        match config::load(std::env::args_os()) {
+            Ok((Command::Serve(options), written)) => self.apply(&options, written),
+            Ok(_) => {}
+            Err(Failure::Usage(error)) => tracing::error!(%error, "the configuration can't be read again; all stays as it was"),
+            Err(Failure::File(wrong)) => {
+                for wrong in wrong {
+                    tracing::error!(%wrong, "the configuration is wrong; all stays as it was");
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, options: &Serve, written: Written) {
+        // The parser has seen that it is one.
+        if let Err(error) = self.log.set(&options.log) {
+            tracing::error!(%error, "what is to be logged");
+        }
+        self.admission.set_max_load(options.max_load);
+        self.rooms.set_limits(options.room_limits());
+        let (live, fixed): (Vec<&str>, Vec<&str>) = written.changed(&self.written).partition(|key| LIVE.contains(key));
+        tracing::info!(changed = %live.join(" "), "the configuration was read again");
+        if !fixed.is_empty() {
+            tracing::warn!(keys = %fixed.join(" "), "these need a restart, and stay as they were until then");
+        }
+        self.written = written;
+    }
+}
