@@ -113,7 +113,8 @@ impl Admission {
         Some(fewest).filter(open).or_else(|| others.filter(open).min_by_key(|worker| workers.load(*worker))).ok_or_else(full)
     }
 
-    fn check(&self, workers: &Workers) -> Result<(), ProtocolError> {
+    /// Whether somebody who came now would be let in.
+    pub fn check(&self, workers: &Workers) -> Result<(), ProtocolError> {
         if self.lagging.load(Ordering::Relaxed) { Err(full()) } else { self.place(workers).map(drop) }
     }
 

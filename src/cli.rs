@@ -96,6 +96,16 @@ pub struct Serve {
     #[arg(value_parser = clap::value_parser!(u8).range(1..=56), help_heading = "Rooms")]
     pub shown: u8,
 
+    /// Where operators' HTTP listens, ADDRESS:PORT: metrics, readiness, the log's filter, going down. Whoever reaches it may do all of that, so nobody else
+    /// should. Default: nowhere.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SWITCHYARD_ADMIN", help_heading = "Operation")]
+    pub admin: Option<SocketAddr>,
+
+    /// How long SIGTERM waits for rooms to become empty: no new ones open meanwhile, and everybody is told. A second SIGTERM, or Ctrl-C, waits for nothing. With 0s
+    /// SIGTERM doesn't either. A supervisor has to be as patient (Docker's `stop_grace_period`, systemd's `TimeoutStopSec`).
+    #[arg(long, value_name = "TIME", default_value = "0s", env = "SWITCHYARD_DRAIN", value_parser = humantime::parse_duration, help_heading = "Operation")]
+    pub drain: Duration,
+
     /// What to log: a level (error, warn, info, debug, trace) or `tracing` directives such as `info,switchyard=debug`.
     #[arg(long, value_name = "FILTER", default_value = "info", env = "SWITCHYARD_LOG", value_parser = filter, help_heading = "Operation")]
     pub log: String,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::Response;
@@ -17,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::server::Server;
 use crate::signaling::stopped;
-use crate::{assets, signaling, whip};
+use crate::{admin, assets, signaling, whip};
 
 /// Connections that have not become WebSockets. Each holds a descriptor and some 20 KiB for at most a few header timeouts.
 const MAX_CONNECTIONS: usize = 8192;
@@ -35,7 +36,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub fn router(server: Arc<Server>, debug: bool) -> Router {
     let debugging = if debug { Router::new().route("/debug/tasks", get(tasks)) } else { Router::new() };
     debugging
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(admin::health))
+        .route("/readyz", get(|State(server): State<Arc<Server>>| async move { admin::ready(&server) }))
         .route("/v1/ws", get(signaling::upgrade))
         .merge(whip::routes())
         .route("/", get(assets::page))

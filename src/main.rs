@@ -9,14 +9,17 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod admin;
 mod admission;
 mod assets;
 mod bench;
 mod cli;
 mod config;
 mod delivery;
+mod drain;
 mod http;
 mod logging;
+mod metrics;
 mod outbox;
 mod participant;
 mod peers;

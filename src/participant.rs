@@ -91,6 +91,8 @@ pub struct Participant {
     seat: Seat,
     inbox: Inbox,
     transport: Transport,
+    /// How they join and since when, until their media is secure.
+    joining: Option<(Mode, Instant)>,
     request_timeout: Duration,
     /// When the session ends unless the client is heard again.
     expiry: Option<Instant>,
@@ -104,16 +106,20 @@ pub struct Participant {
 impl Participant {
     /// Takes a seat in a room.
     pub async fn enter(server: &Arc<Server>, room: &str, entrant: Entrant, mode: Mode) -> Result<Self, ProtocolError> {
+        let asked = Instant::now();
         let (mailbox, inbox) = crate::peers::mailbox(mode == Mode::Meeting);
         let seat = tokio::time::timeout(server.request_timeout, server.rooms.join(room, entrant, mailbox))
             .await
-            .unwrap_or_else(|_| Err(timeout()))?;
+            .unwrap_or_else(|_| Err(timeout()));
+        server.metrics.joined(mode, seat.as_ref().err());
+        let seat = seat?;
         let transport = Transport::open(server, &seat, mode).await?;
         Ok(Self {
             server: Arc::clone(server),
             seat,
             inbox,
             transport,
+            joining: Some((mode, asked)),
             request_timeout: server.request_timeout,
             expiry: None,
             restart: None,
@@ -204,6 +210,11 @@ impl Participant {
         }
         if let Some(offer) = self.transport.drive(Instant::now(), &self.seat).await? {
             link.send(&ServerMessage::Event { event: Event::Offer { revision: offer.revision, sdp: offer.sdp } });
+        }
+        if self.transport.was_secure()
+            && let Some((mode, asked)) = self.joining.take()
+        {
+            self.server.metrics.connected(mode, asked);
         }
         if self.transport.poll_renewal() {
             link.send(&ServerMessage::Event { event: Event::Renew });

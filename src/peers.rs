@@ -192,6 +192,11 @@ impl Peers {
         self.mailboxes.remove(&peer);
     }
 
+    /// Tells everybody who has a WebSocket.
+    pub fn broadcast(&self, broadcast: &Arc<Broadcast>) {
+        self.mailboxes.iter().for_each(|entry| entry.value().0.notify(Notice::Event(Arc::clone(broadcast))));
+    }
+
     /// Hands events over until the workers are gone.
     pub async fn dispatch(self: Arc<Self>, mut events: mpsc::Receiver<(WorkerIndex, Event)>) {
         while let Some((_, event)) = events.recv().await {

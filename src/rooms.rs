@@ -4,6 +4,7 @@ mod announcements;
 mod room_task;
 mod trunks;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,9 +13,10 @@ use switchyard_forward::{Activity, Command, Figures, Grade, Outcome, PeerKey, Tr
 use switchyard_protocol::{ErrorCode, LeaveReason, Participant, ParticipantId, ProtocolError, Reply, Request};
 use switchyard_room::{Limits, SlotMids};
 use switchyard_worker::Workers;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::admission::Admission;
+use crate::drain::Drain;
 use crate::peers::{Channel, Mailbox, Peers};
 use room_task::RoomTask;
 
@@ -72,14 +74,28 @@ pub struct Rooms {
     limits: Mutex<Limits>,
     last_generation: AtomicU64,
     last_track: AtomicU64,
+    drain: Arc<Drain>,
+    /// A room has closed.
+    closed: Notify,
 }
 
 impl Rooms {
     /// No rooms yet. `span`: participants go to the workers in turn, also in small rooms.
-    pub fn new(workers: Workers, peers: Arc<Peers>, admission: Arc<Admission>, span: bool, limits: Limits) -> Arc<Self> {
+    pub fn new(workers: Workers, peers: Arc<Peers>, admission: Arc<Admission>, span: bool, limits: Limits, drain: Arc<Drain>) -> Arc<Self> {
         let (last_generation, last_track) = (AtomicU64::new(0), AtomicU64::new(0));
         let limits = Mutex::new(limits);
-        Arc::new(Self { rooms: DashMap::new(), workers, peers, admission, span, limits, last_generation, last_track })
+        Arc::new(Self {
+            rooms: DashMap::new(),
+            workers,
+            peers,
+            admission,
+            span,
+            limits,
+            last_generation,
+            last_track,
+            drain,
+            closed: Notify::new(),
+        })
     }
 
     /// Rooms that open from now on have these bounds.
@@ -99,6 +115,9 @@ impl Rooms {
             if matches!(entrant, Entrant::Viewer(Some(_))) && !self.rooms.contains_key(id) {
                 return Err(ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody is in this room"));
             }
+            if self.drain.is_on() && !self.rooms.contains_key(id) {
+                return Err(ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down and takes no new rooms"));
+            }
             let handle = self.rooms.entry(id.to_owned()).or_insert_with(|| self.open(id)).clone();
             let (reply, answer) = oneshot::channel();
             let message = Message::Join { entrant: entrant.clone(), mailbox: mailbox.clone(), reply };
@@ -113,6 +132,28 @@ impl Rooms {
         Err(ProtocolError::new(ErrorCode::Internal, "the room could not be entered"))
     }
 
+    /// How many rooms somebody is in.
+    pub fn count(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// The media threads.
+    pub const fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    /// Returns when there is no room.
+    pub async fn emptied(&self) {
+        loop {
+            let mut closed = pin!(self.closed.notified());
+            closed.as_mut().enable();
+            if self.rooms.is_empty() {
+                return;
+            }
+            closed.await;
+        }
+    }
+
     fn open(self: &Arc<Self>, id: &str) -> Handle {
         let (messages, inbox) = mpsc::channel(MAX_MESSAGES);
         let generation = self.last_generation.fetch_add(1, Ordering::Relaxed);
@@ -123,6 +164,7 @@ impl Rooms {
 
     fn close(&self, id: &str, generation: u64) {
         self.rooms.remove_if(id, |_, handle| handle.generation == generation);
+        self.closed.notify_waiters();
     }
 }
 

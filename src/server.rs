@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use switchyard_negotiation::Candidate;
-use switchyard_protocol::{Limits, MAX_CHAT_BYTES, MAX_MESSAGE_BYTES, ProtocolError};
+use switchyard_protocol::{ErrorCode, Limits, MAX_CHAT_BYTES, MAX_MESSAGE_BYTES, ProtocolError};
 use switchyard_room::Room;
 use switchyard_session::Certificate;
 use switchyard_worker::{Config, StartError, Workers};
@@ -19,14 +19,16 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::admission::Admission;
 use crate::cli::Serve;
 use crate::config::Written;
+use crate::drain::Drain;
 use crate::logging::Log;
+use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::reload::Reload;
 use crate::rooms::Rooms;
 use crate::signaling::Sessions;
 use crate::transport::no_randomness;
 use crate::whip::Resources;
-use crate::{addresses, http};
+use crate::{addresses, admin, http};
 
 /// Sessions at the same time, by WebSocket or HTTP. Each takes some 100 KB, more while much waits to be sent.
 const MAX_SESSIONS: usize = 10_000;
@@ -39,6 +41,9 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// What every connection needs.
 pub struct Server {
     pub rooms: Arc<Rooms>,
+    pub admission: Arc<Admission>,
+    pub drain: Arc<Drain>,
+    pub metrics: Metrics,
     pub certificate: Arc<Certificate>,
     pub candidates: Vec<Candidate>,
     pub request_timeout: Duration,
@@ -57,6 +62,24 @@ pub struct Server {
     pub stop: watch::Receiver<bool>,
     /// Held by every session; the receiver hears when the last is gone.
     pub sessions: mpsc::Sender<()>,
+}
+
+impl Server {
+    /// Whether somebody who came now would be let in; and if not, why.
+    pub fn is_ready(&self) -> Result<(), ProtocolError> {
+        if self.drain.is_on() || *self.stop.borrow() {
+            return Err(ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down"));
+        }
+        if self.places.available_permits() == 0 {
+            return Err(ProtocolError::new(ErrorCode::LimitReached, "too many sessions"));
+        }
+        self.admission.check(self.rooms.workers())
+    }
+
+    /// How many WebSockets are open.
+    pub fn sockets_open(&self) -> usize {
+        MAX_SOCKETS - self.sockets.available_permits()
+    }
 }
 
 /// What clients are told about the server's limits.
@@ -95,7 +118,11 @@ pub fn run(options: Serve, written: Written, log: Log) -> anyhow::Result<()> {
 }
 
 async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()> {
-    let listener = listen(options.http).await?;
+    let listener = listen(options.http, "http").await?;
+    let admin_listener = match options.admin {
+        Some(address) => Some(listen(address, "admin").await?),
+        None => None,
+    };
     let http = listener.local_addr().context("can't tell where HTTP listens")?;
     let count = options.workers.unwrap_or_else(|| u8::try_from(cores().min(128)).unwrap_or(128));
     let (workers, events) = start_workers(options.media_port, count)?;
@@ -104,9 +131,21 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     let (stopping, stop) = watch::channel(false);
     let (sessions, mut sessions_gone) = mpsc::channel(1);
     let peers = Arc::new(Peers::default());
+    let (drain, mut drain_asked) = Drain::new();
+    let drain = Arc::new(drain);
     let admission = Admission::new(options.max_load, workers.count(), cores());
     let server = Arc::new(Server {
-        rooms: Rooms::new(workers.clone(), Arc::clone(&peers), Arc::clone(&admission), options.span_rooms, options.room_limits()),
+        rooms: Rooms::new(
+            workers.clone(),
+            Arc::clone(&peers),
+            Arc::clone(&admission),
+            options.span_rooms,
+            options.room_limits(),
+            Arc::clone(&drain),
+        ),
+        admission: Arc::clone(&admission),
+        drain: Arc::clone(&drain),
+        metrics: Metrics::new(),
         certificate: Certificate::generate().context("can't make a certificate")?,
         candidates: addresses::candidates(&options.advertise, media)?,
         request_timeout: options.request_timeout_ms,
@@ -119,21 +158,45 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
         stop: stop.clone(),
         sessions,
     });
-    tokio::spawn(peers.dispatch(events));
+    tokio::spawn(Arc::clone(&peers).dispatch(events));
     tokio::spawn(Arc::clone(&admission).watch(workers.clone(), stop.clone()));
     let mut reload = Reload { written, log, admission, rooms: Arc::clone(&server.rooms) };
     // Before anybody is told that the server is there: from here on it must go down cleanly.
     let mut interrupt = signal(SignalKind::interrupt()).context("can't listen to SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't listen to SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("can't listen to SIGHUP")?;
-    let accepting =
-        tokio::spawn(http::accept(listener, http::router(Arc::clone(&server), options.debug_http), options.silence_timeout_ms, stop));
-    announce(http, media);
+    let accepting = tokio::spawn(http::accept(
+        listener,
+        http::router(Arc::clone(&server), options.debug_http),
+        options.silence_timeout_ms,
+        stop.clone(),
+    ));
+    let admin = match admin_listener {
+        Some(listener) => {
+            let address = listener.local_addr().context("can't tell where the operators' HTTP listens")?;
+            tokio::spawn(http::accept(
+                listener,
+                admin::router(&server, reload.log.clone(), options.drain),
+                options.silence_timeout_ms,
+                stop,
+            ));
+            Some(address)
+        }
+        None => None,
+    };
+    announce(http, media, admin);
 
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            _ = terminate.recv() => {
+                if options.drain.is_zero() || drain.is_on() {
+                    break;
+                }
+                drain.begin(options.drain, &peers);
+            }
+            Some(within) = drain_asked.recv() => drain.begin(within, &peers),
+            () = drain.over(&reload.rooms) => break,
             _ = hangup.recv() => reload.reload(),
         }
     }
@@ -151,7 +214,8 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Listens at the address that the option `--{option}` says.
+async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
     let bound = match TcpListener::bind(address).await {
         // A machine without IPv6.
         Err(error) if address.ip().is_unspecified() && error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {
@@ -161,16 +225,12 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     };
     bound.map_err(|error| {
         let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "; another program (another switchyard?) listens there: stop it, or choose another port with --http ADDRESS:PORT"
-            }
-            std::io::ErrorKind::PermissionDenied => {
-                "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another with --http ADDRESS:PORT"
-            }
-            std::io::ErrorKind::AddrNotAvailable => "; the address is not this machine's: choose another with --http ADDRESS:PORT",
-            _ => "",
+            std::io::ErrorKind::AddrInUse => "; another program (another switchyard?) listens there: stop it, or choose another port",
+            std::io::ErrorKind::PermissionDenied => "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another",
+            std::io::ErrorKind::AddrNotAvailable => "; the address is not this machine's: choose another",
+            _ => return anyhow::anyhow!("HTTP can't listen on {address} (TCP): {error}"),
         };
-        anyhow::anyhow!("HTTP can't listen on {address} (TCP): {error}{hint}")
+        anyhow::anyhow!("HTTP can't listen on {address} (TCP): {error}{hint} with --{option} ADDRESS:PORT")
     })
 }
 
@@ -192,9 +252,10 @@ fn start_workers(port: u16, count: u8) -> anyhow::Result<(Workers, Events)> {
 }
 
 /// Says where the server is, for programs and for people. Nobody has to listen.
-fn announce(http: SocketAddr, media: u16) {
+fn announce(http: SocketAddr, media: u16, admin: Option<SocketAddr>) {
     let mut stdout = std::io::stdout().lock();
-    let _ = writeln!(stdout, "listening http={http} media={media}");
+    let admin = admin.map(|admin| format!(" admin={admin}")).unwrap_or_default();
+    let _ = writeln!(stdout, "listening http={http} media={media}{admin}");
     let _ = writeln!(stdout, "open http://localhost:{}/r/demo", http.port());
     let _ = stdout.flush();
 }

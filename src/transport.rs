@@ -97,6 +97,11 @@ impl Transport {
         Ok(came)
     }
 
+    /// Whether its media is, or was, secure.
+    pub const fn was_secure(&self) -> bool {
+        self.was_secure
+    }
+
     /// Whether the client is to be told to begin anew; once.
     pub fn poll_renewal(&mut self) -> bool {
         std::mem::take(&mut self.renewal_due)

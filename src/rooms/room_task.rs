@@ -201,6 +201,9 @@ impl RoomTask {
         }?;
         self.joins += 1;
         let peer = self.rooms.peers.add(mailbox.clone(), self.sensed.clone());
+        if let Some(event) = self.rooms.drain.event() {
+            mailbox.notify(Notice::Event(Broadcast::new(event)));
+        }
         self.members.insert(entry.participant, Member { mailbox, peer, worker, heard: self.announcements.len() });
         Ok(Seat {
             participant: entry.participant,

@@ -11,6 +11,7 @@ use switchyard_protocol::{
 use super::log::{Bounds, Class, Log, Missed};
 use super::sessions::{Arrival, Registration};
 use super::socket::{Frame, Socket};
+use crate::metrics::Away;
 use crate::outbox::{Broadcast, Close};
 use crate::participant::{Incoming, Link, sleep_until};
 use crate::server::Server;
@@ -28,7 +29,7 @@ pub struct Resumable {
 enum Connection {
     Here(Socket),
     /// It was lost. When the client is given up:
-    Lost(Instant),
+    Lost(Instant, #[expect(dead_code, reason = "counted as long as it is there")] Away),
     /// It is there, but the client has missed too much: first it has to be told the room as it is.
     Behind(Arrival),
 }
@@ -73,7 +74,7 @@ impl Resumable {
     fn arrive(&mut self, arrival: Arrival) -> Option<Incoming> {
         match self.log.resume(arrival.received) {
             // Who has a connection does not lose it to one that knows less.
-            Err(_) if !matches!(self.connection, Connection::Lost(_)) => None,
+            Err(_) if !matches!(self.connection, Connection::Lost(..)) => None,
             Err(_) => Some(Incoming::Closed(Close::Gone)),
             Ok(Missed::Messages(messages)) => {
                 self.attach(arrival, None, messages);
@@ -104,7 +105,7 @@ impl Resumable {
         let former = match std::mem::replace(&mut self.connection, connection) {
             Connection::Here(socket) => Some(socket),
             Connection::Behind(arrival) => arrival.take(),
-            Connection::Lost(_) => None,
+            Connection::Lost(..) => None,
         };
         if let Some(socket) = former {
             let guard = self.server.sessions.clone();
@@ -125,7 +126,7 @@ impl Resumable {
     }
 
     fn lost(&self) -> Connection {
-        Connection::Lost(Instant::now() + self.server.resume_within)
+        Connection::Lost(Instant::now() + self.server.resume_within, self.server.metrics.away())
     }
 
     fn push(&mut self, class: Class, bytes: Bytes) {
@@ -146,7 +147,7 @@ impl Link for Resumable {
                     arrival = self.registration.arrival() => Happened::Arrived(arrival),
                     frame = socket.next() => Happened::Frame(frame),
                 },
-                Connection::Lost(deadline) => tokio::select! {
+                Connection::Lost(deadline, _) => tokio::select! {
                     arrival = self.registration.arrival() => Happened::Arrived(arrival),
                     () = sleep_until(Some(*deadline)) => Happened::GivenUp,
                 },
@@ -195,7 +196,7 @@ impl Link for Resumable {
 
     fn missed(&mut self) {
         self.log.push_lost();
-        if !matches!(self.connection, Connection::Lost(_)) {
+        if !matches!(self.connection, Connection::Lost(..)) {
             self.lose();
         }
     }

@@ -48,6 +48,11 @@ impl Sessions {
         Ok(Registration { token, sessions: Arc::clone(self), arrivals, _place: place })
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Hands a connection over to the session of this token, which answers the request `id`. If it doesn't take it, the connection is back, with what to
     /// answer.
     pub async fn hand_over(&self, token: &Token, socket: Socket, id: u32, received: u32) -> Result<(), (Socket, ProtocolError)> {

@@ -26,6 +26,13 @@ pub type Permit = OwnedSemaphorePermit;
 #[derive(Debug, Default)]
 pub struct Resources(DashMap<String, Resource>);
 
+impl Resources {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// A session's end for requests.
 #[derive(Clone, Debug)]
 pub struct Resource(mpsc::Sender<Ask>);

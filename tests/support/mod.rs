@@ -77,6 +77,8 @@ fn lasting_port() -> u16 {
 pub struct Server {
     pub http: SocketAddr,
     pub media: u16,
+    /// Where operators reach it, if `--admin` was among the arguments.
+    pub admin: Option<SocketAddr>,
     pub child: Child,
 }
 
@@ -108,9 +110,15 @@ impl Server {
         let ready = tokio::time::timeout(SOON, lines.next_line()).await.expect("ready in time").unwrap().expect("a ready line");
         let fields = ready.strip_prefix("listening http=").and_then(|rest| rest.split_once(" media="));
         let (http, media) = fields.unwrap_or_else(|| panic!("not a ready line: {ready}"));
+        let (media, admin) = media.split_once(" admin=").map_or((media, None), |(media, admin)| (media, Some(admin)));
         // Whoever reads stdout may go on doing so.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { http: http.parse().expect("an address"), media: media.parse().expect("a port"), child }
+        Self {
+            http: http.parse().expect("an address"),
+            media: media.parse().expect("a port"),
+            admin: admin.map(|admin| admin.parse().expect("an address")),
+            child,
+        }
     }
 
     /// Kills the program, as a crash would; returns when it is gone.

@@ -128,6 +128,15 @@ pub struct Figures {
     pub competing: bool,
 }
 
+/// What a message of feedback said that was not known before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// Packets that have arrived.
+    pub arrived: usize,
+    /// Packets that have not, so far.
+    pub missing: usize,
+}
+
 /// Estimates the bandwidth to one subscriber.
 ///
 /// Each packet that carries a transport-wide sequence number is recorded with [`Estimator::sent`] under the number that [`Estimator::sequence`] had given; the
@@ -265,15 +274,16 @@ impl Estimator {
     }
 
     /// Takes a message of transport-wide feedback: sequence numbers, and when each arrived on the receiver's clock, in ticks of 250 µs modulo 2³².
-    pub fn handle_feedback(&mut self, now: Instant, statuses: impl IntoIterator<Item = (u16, Option<i64>)>) {
+    pub fn handle_feedback(&mut self, now: Instant, statuses: impl IntoIterator<Item = (u16, Option<i64>)>) -> Reported {
         let now = self.micros(now);
-        let (mut newest, mut run) = (None, Run::default());
+        let (mut newest, mut run, mut reported) = (None, Run::default(), Reported::default());
         for (sequence, arrival) in statuses.into_iter().take(REMEMBERED) {
             let Some(packet) = self.sent.get_mut(sequence) else { continue };
             let (before, sent, size, cluster) = (packet.fate, packet.at, packet.size, packet.cluster);
             match arrival {
                 None if before == Fate::Unknown => {
                     packet.fate = Fate::Missing;
+                    reported.missing += 1;
                     run.add(sent);
                     if let Some(cluster) = cluster {
                         self.probes.missing(cluster);
@@ -281,6 +291,7 @@ impl Estimator {
                 }
                 Some(ticks) if before != Fate::Arrived => {
                     packet.fate = Fate::Arrived;
+                    reported.arrived += 1;
                     if run.end(&mut self.loss) {
                         self.forget_delays();
                     }
@@ -303,11 +314,12 @@ impl Estimator {
             }
         }
         run.end(&mut self.loss);
-        let Some(newest) = newest else { return };
+        let Some(newest) = newest else { return reported };
         let sample = (now - newest).max(0);
         self.round_trip = Some(self.round_trip.map_or(sample, |smooth| (smooth * 7 + sample) / 8));
         self.has_feedback = true;
         self.update(now);
+        reported
     }
 
     /// A probe to be sent now. Ask after each feedback message and some times a second.

@@ -21,6 +21,6 @@ mod sent;
 mod trend;
 
 pub use allocation::{Demand, Grant, Layer, Outcome, Rung, Source, allocate};
-pub use estimator::{Config, Estimator, Figures};
+pub use estimator::{Config, Estimator, Figures, Reported};
 pub use pacer::{Class, Full, Pacer, Release};
 pub use probe::{Cluster, Probe};

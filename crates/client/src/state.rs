@@ -207,6 +207,7 @@ impl State {
             | Event::RestartIce { .. }
             | Event::Renew
             | Event::DataMissed { .. }
+            | Event::Draining { .. }
             | Event::Chat { message: ChatMessage { .. } }
             | Event::Speakers { .. }
             | Event::Wanted { .. }

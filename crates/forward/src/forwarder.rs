@@ -20,7 +20,7 @@ use switchyard_rtp::{Header, MediaKind};
 
 use crate::agent::{Refused, Request};
 use crate::clock::WallClock;
-use crate::drops::{Drop, Drops};
+use crate::counted::{Drop, Drops, Estimates, Happenings};
 use crate::egress::Egress;
 use crate::encoding::EncodingView;
 use crate::history::{Depth, History};
@@ -62,6 +62,8 @@ pub struct Forwarder {
     track_keys: HashMap<TrackKey, usize>,
     egress: Egress,
     drops: Drops,
+    happenings: Happenings,
+    estimates: Estimates,
     answer: Message,
     ready: Vec<Ready>,
     /// Tracks with packets in the batch at hand.
@@ -123,6 +125,8 @@ impl Forwarder {
             track_keys: HashMap::new(),
             egress: Egress::new(),
             drops: Drops::default(),
+            happenings: Happenings::default(),
+            estimates: Estimates::default(),
             answer: Message::new(),
             ready: Vec::with_capacity(1_024),
             touched: Vec::with_capacity(64),
@@ -141,6 +145,16 @@ impl Forwarder {
     /// What was dropped and why.
     pub fn drops(&self) -> &Drops {
         &self.drops
+    }
+
+    /// What else happened.
+    pub fn happenings(&self) -> &Happenings {
+        &self.happenings
+    }
+
+    /// What subscribers' lines were estimated to carry.
+    pub fn estimates(&self) -> &Estimates {
+        &self.estimates
     }
 
     /// A track's encodings, in the publisher's order; none if there is no such track here.

@@ -7,8 +7,8 @@
 mod agent;
 mod clock;
 mod command;
+mod counted;
 mod downlink;
-mod drops;
 mod egress;
 mod encoding;
 mod feedback;
@@ -27,7 +27,7 @@ mod voice;
 mod wire;
 
 pub use command::{Command, IceCredentials, PeerKey, ReceiverConfig, SenderConfig, Simulcast, TrackKey, WorkerIndex};
-pub use drops::{Drop, Drops};
+pub use counted::{Drop, Drops, ESTIMATE_BOUNDS, Estimates, Happening, Happenings};
 pub use encoding::EncodingView;
 pub use forwarder::{Config, Forwarder};
 pub use layers::{Layer, MAX_ENCODINGS, Target};

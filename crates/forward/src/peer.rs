@@ -11,8 +11,8 @@ use switchyard_rtp::{Extension, Header, ParsedExtensions};
 
 use crate::agent::Agent;
 use crate::clock::{Ntp, PublisherClock, TrackClock, WallClock, compact_duration};
+use crate::counted::Drop;
 use crate::downlink::{Downlink, Share};
-use crate::drops::Drop;
 use crate::egress::{Egress, MAX_DATAGRAM};
 use crate::feedback::Arrivals;
 use crate::layers::Target;

@@ -8,7 +8,7 @@ use switchyard_rtp::srtp::{SealError, Sealer, StreamIndex};
 use switchyard_rtp::{Extension, ParsedExtensions, red, sequence};
 
 use crate::clock::TrackClock;
-use crate::drops::Drop;
+use crate::counted::Drop;
 use crate::encoding::Encoding;
 use crate::history::{Depth, History};
 use crate::layers::{Choice, FrameInfo, Layer, Placed, Rewriter, Selector, Source};

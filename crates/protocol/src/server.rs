@@ -395,6 +395,11 @@ pub enum Event {
         /// How many, since this was said last.
         messages: u32,
     },
+    /// The server goes down before long: it takes no new rooms, those there are stay open for as long as is said, and sessions end when that has passed.
+    Draining {
+        /// In so many seconds at most.
+        within: u32,
+    },
     /// The server closes the session after this message.
     Closing {
         /// Why.

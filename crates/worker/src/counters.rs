@@ -3,11 +3,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($(#[doc = $help:literal] $name:ident,)*) => {
         /// Sums over all workers since their start.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counters {
-            $($(#[$doc])* pub $name: u64,)*
+            $(#[doc = $help] pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Each counter's name, what it is, and its value.
+            pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), $help, self.$name),)*].into_iter()
+            }
         }
 
         /// One worker's counters. Only its own thread adds; aligned so that two workers' don't share a cache line.
@@ -29,11 +36,11 @@ macro_rules! counters {
 counters! {
     /// Datagrams taken from the sockets.
     datagrams_in,
-    /// Their bytes.
+    /// Bytes of the datagrams taken from the sockets.
     bytes_in,
     /// Datagrams given to the kernel.
     datagrams_out,
-    /// Their bytes.
+    /// Bytes of the datagrams given to the kernel.
     bytes_out,
     /// Messages given to the kernel: runs, or single datagrams.
     runs_out,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32};
 use std::time::Instant;
 
 use crossbeam_queue::ArrayQueue;
-use switchyard_forward::{Batch, Command, Drop, Origin, Path, Received, Remote, SocketId};
+use switchyard_forward::{Batch, Command, Drop, ESTIMATE_BOUNDS, Happening, Origin, Path, Received, Remote, SocketId};
 use tokio::sync::Notify;
 
 use crate::counters::{Count, Tally};
@@ -53,8 +53,14 @@ pub(crate) struct Inbox {
     pub(crate) tally: Tally,
     /// How long packets waited here.
     pub(crate) waits: WaitTally,
+    /// How long it took from the moment the worker woke up for packets until all their copies were the kernel's.
+    pub(crate) forwarding: WaitTally,
     /// Its forwarder's counts, by reason.
     pub(crate) drops: [Count; Drop::ALL.len()],
+    pub(crate) happenings: [Count; Happening::ALL.len()],
+    /// Its subscribers' lines: looks by [`switchyard_forward::ESTIMATE_BOUNDS`], and the sum.
+    pub(crate) estimates: [Count; ESTIMATE_BOUNDS.len() + 1],
+    pub(crate) estimates_sum: Count,
     /// Peers the control plane has put on this worker.
     pub(crate) peers: AtomicU32,
 }
@@ -84,7 +90,11 @@ impl Inbox {
             thread: AtomicI32::new(0),
             tally: Tally::default(),
             waits: WaitTally::default(),
+            forwarding: WaitTally::default(),
             drops: std::array::from_fn(|_| Count::default()),
+            happenings: std::array::from_fn(|_| Count::default()),
+            estimates: std::array::from_fn(|_| Count::default()),
+            estimates_sum: Count::default(),
             peers: AtomicU32::new(0),
         })
     }

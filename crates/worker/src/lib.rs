@@ -23,4 +23,4 @@ pub use config::{Config, StartError};
 pub use counters::Counters;
 pub use thread::yield_to_media;
 pub use waits::Waits;
-pub use workers::{Stopped, Workers, start};
+pub use workers::{Scrape, Stopped, Workers, start};

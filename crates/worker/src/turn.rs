@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use switchyard_forward::{Batch, Drop, Event, Forwarder, WorkerIndex};
+use switchyard_forward::{Batch, Drop, Event, Forwarder, Happening, WorkerIndex};
 use tokio::sync::mpsc;
 
 use crate::inbox::{Inbox, PARCEL_BYTES};
@@ -140,22 +140,33 @@ impl Worker {
         if self.batch.received.is_empty() {
             return;
         }
+        let mut packets = 0;
         while !self.batch.received.is_empty() {
+            packets += self.batch.received.len();
             self.forwarder.open_batch(now, &mut self.batch, &mut self.outlet);
             if self.readable && !self.backlog && self.forwarder.audience() >= AUDIENCE {
                 self.backlog = self.receiver.receive_more(&self.outlet.socket, &mut self.batch, self.outlet.tally());
             }
         }
         self.forwarder.send_batch(now, &self.batch, &mut self.outlet);
+        self.outlet.inbox().forwarding.add(packets, now.elapsed());
     }
 
     /// Ends the turn: what the others are to hear, and what was counted.
     fn finish(&mut self) {
         self.outlet.finish();
-        let (drops, published) = (self.forwarder.drops(), &self.outlet.inbox().drops);
-        for (&reason, count) in Drop::ALL.iter().zip(published) {
+        let (drops, happenings, estimates) = (self.forwarder.drops(), self.forwarder.happenings(), self.forwarder.estimates());
+        let inbox = self.outlet.inbox();
+        for (&reason, count) in Drop::ALL.iter().zip(&inbox.drops) {
             count.set(drops.get(reason));
         }
+        for (&what, count) in Happening::ALL.iter().zip(&inbox.happenings) {
+            count.set(happenings.get(what));
+        }
+        for (&looks, count) in estimates.buckets.iter().zip(&inbox.estimates) {
+            count.set(looks);
+        }
+        inbox.estimates_sum.set(estimates.sum);
     }
 
     fn tick(&mut self, now: Instant) {

@@ -34,6 +34,17 @@ impl Waits {
         found.map_or(Duration::ZERO, bound)
     }
 
+    /// For each doubling of the time where it ends, and how many packets waited for less than that but not less than half of it. All that took longer than the last
+    /// end are counted there.
+    pub fn doublings(&self) -> impl Iterator<Item = (Duration, u64)> {
+        self.0.chunks(4).enumerate().map(|(at, counts)| (bound(at * 4 + 3), counts.iter().sum()))
+    }
+
+    /// All times added up, rounded up by at most a quarter each.
+    pub fn sum(&self) -> Duration {
+        self.0.iter().enumerate().map(|(at, &count)| bound(at) * u32::try_from(count).unwrap_or(u32::MAX)).sum()
+    }
+
     /// Those that came after `earlier` was read.
     pub fn since(&self, earlier: &Self) -> Self {
         Self(std::array::from_fn(|bucket| self.0[bucket].saturating_sub(earlier.0[bucket])))

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use switchyard_forward::{Command, Drop, Event, WorkerIndex};
+use switchyard_forward::{Command, Drop, Estimates, Event, Happening, WorkerIndex};
 use tokio::sync::mpsc;
 
+use crate::counters::Count;
 use crate::inbox::Inbox;
 use crate::turn::Worker;
 use crate::{Config, Counters, StartError, Waits, thread, udp};
@@ -19,6 +20,25 @@ use crate::{Config, Counters, StartError, Waits, thread, udp};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the media workers have stopped")]
 pub struct Stopped;
+
+/// What one worker has counted since its start.
+#[derive(Clone, Debug)]
+pub struct Scrape {
+    /// Datagrams, bytes, system calls.
+    pub counters: Counters,
+    /// Why its forwarder dropped something, and how often.
+    pub drops: Vec<(Drop, u64)>,
+    /// What else happened to media.
+    pub happenings: Vec<(Happening, u64)>,
+    /// What its subscribers' lines were estimated to carry.
+    pub estimates: Estimates,
+    /// How long packets of other workers waited to be taken.
+    pub waits: Waits,
+    /// How long it took from the moment the worker woke up for packets until all their copies were the kernel's; what the pacer holds back is not in it.
+    pub forwarding: Waits,
+    /// Peers now.
+    pub peers: u32,
+}
 
 /// The control plane's handle to the workers; clones are the same. The threads end with [`Workers::shutdown`] or the last clone.
 #[derive(Clone, Debug)]
@@ -192,6 +212,29 @@ impl Workers {
             inbox.tally.add_to(&mut sums);
         }
         sums
+    }
+
+    /// What one worker has counted since its start, and how many peers it has.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such worker.
+    pub fn scrape(&self, worker: WorkerIndex) -> Scrape {
+        let inbox = self.inbox(worker);
+        let (mut counters, mut waits, mut forwarding) = (Counters::default(), Waits::default(), Waits::default());
+        inbox.tally.add_to(&mut counters);
+        inbox.waits.add_to(&mut waits);
+        inbox.forwarding.add_to(&mut forwarding);
+        let estimates = Estimates { buckets: inbox.estimates.each_ref().map(Count::get), sum: inbox.estimates_sum.get() };
+        Scrape {
+            counters,
+            drops: Drop::ALL.iter().copied().zip(inbox.drops.iter().map(Count::get)).collect(),
+            happenings: Happening::ALL.iter().copied().zip(inbox.happenings.iter().map(Count::get)).collect(),
+            estimates,
+            waits,
+            forwarding,
+            peers: self.load(worker),
+        }
     }
 
     /// How long packets of other workers, on the trunk or handed over, have waited to be taken, since the workers' start.

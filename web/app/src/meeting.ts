@@ -2,6 +2,7 @@ import { Emitter, LocalTrack, openDevices, type ParticipantId, Room, SwitchyardE
 
 import { explain, explainDevice, type Explanation } from "./explain.js";
 import { explainInterruption, type Interruption, interruptionOf, UNNOTICED } from "./interruption.js";
+import { closingText } from "./text.js";
 
 declare global {
   interface Window {
@@ -254,6 +255,7 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
       // Left by the room itself: the page was put aside, and may be shown again.
       else if (this.stage === "joined") this.leave();
     });
+    room.on("draining", (closesAt) => this.announce(closingText(closesAt, Date.now())));
     room.on("participantJoined", ({ name }) => this.announce(`${name} joined`));
     room.on("participantLeft", ({ name }) => this.announce(`${name} left`));
     room.on("trackPublished", (track) => {

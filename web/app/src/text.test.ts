@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { hue, initials, linkPieces, randomRoom, roomId, roomOfPath } from "./text.js";
+import { closingText, hue, initials, linkPieces, randomRoom, roomId, roomOfPath } from "./text.js";
 
 test.each([
   ["Ada Lovelace", "AL"],
@@ -43,4 +43,14 @@ test("rooms have a path of their own", () => {
   expect(roomOfPath("/r/demo/")).toBe("demo");
   for (const path of ["/", "/r/", "/r/a/b", "/r/a%20b", `/r/${"x".repeat(65)}`]) expect(roomOfPath(path)).toBeNull();
   expect(roomOfPath(`/r/${randomRoom()}`)).not.toBeNull();
+});
+
+test("that the server goes down is said in seconds or minutes", () => {
+  const now = 1_000_000;
+  const at = (seconds: number) => closingText(new Date(now + seconds * 1_000), now);
+  expect(at(600)).toBe("This server goes down for maintenance. The meeting ends in 10\u00a0minutes.");
+  expect(at(90)).toContain("2\u00a0minutes");
+  expect(at(89)).toContain("89\u00a0seconds");
+  expect(at(1)).toContain("1\u00a0second.");
+  expect(at(-5)).toContain("0\u00a0seconds");
 });

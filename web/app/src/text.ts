@@ -96,3 +96,14 @@ export function randomRoom(random: () => number = Math.random): string {
   const pick = (words: readonly string[]) => words[Math.floor(random() * words.length)];
   return `${pick(FIRST)}-${pick(SECOND)}-${1000 + Math.floor(random() * 9000)}`;
 }
+
+/** That the server will go down at `closesAt`, at the time `now` in milliseconds since 1970. */
+export function closingText(closesAt: Date, now: number): string {
+  const seconds = Math.max(0, Math.round((closesAt.getTime() - now) / 1_000));
+  const time = seconds < 90 ? count(seconds, "second") : count(Math.round(seconds / 60), "minute");
+  return `This server goes down for maintenance. The meeting ends in ${time}.`;
+}
+
+function count(number: number, unit: string): string {
+  return `${number}\u00a0${unit}${number === 1 ? "" : "s"}`;
+}

@@ -593,7 +593,11 @@ message: ChatMessage, } | { "kind": "data_missed",
 /**
  * How many, since this was said last.
  */
-messages: number, } | { "kind": "closing", 
+messages: number, } | { "kind": "draining", 
+/**
+ * In so many seconds at most.
+ */
+within: number, } | { "kind": "closing", 
 /**
  * Why.
  */

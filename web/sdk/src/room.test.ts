@@ -125,6 +125,17 @@ test("how good connections are is told, one's own as well", async () => {
   ]);
 });
 
+test("that the server will go down is told with the time", async () => {
+  await joined();
+  const closing: Date[] = [];
+  room.on("draining", (closesAt) => closing.push(closesAt));
+  expect(room.closesAt).toBeNull();
+  socket.event({ kind: "draining", within: 90 });
+  expect(room.closesAt?.getTime()).toBe(Date.now() + 90_000);
+  socket.event({ kind: "draining", within: 30 });
+  expect(closing.map((at) => at.getTime() - Date.now())).toEqual([90_000, 30_000]);
+});
+
 test("who speaks is told until the room is joined anew", async () => {
   await joined([GRACE]);
   const heard: number[][] = [];

@@ -79,6 +79,8 @@ export interface RoomEvents extends RosterEvents {
   rejoined: [];
   /** {@link Room.peerConnection} is another one, because the one before could not be repaired; everything else goes on. */
   renewed: [];
+  /** The server will go down: {@link Room.closesAt}. */
+  draining: [closesAt: Date];
   /** The room is left: by {@link Room.leave} if there is no error. Comes once, last. */
   disconnected: [error: SwitchyardError | null];
   /** What this participant publishes changed, or whether it is muted. */
@@ -133,6 +135,7 @@ export class Room extends Emitter<RoomEvents> {
   readonly #environment: Environment;
   #state: RoomState = "new";
   #outage: Outage | null = null;
+  #closesAt: Date | null = null;
   #joined: Joined | null = null;
   #network: Network | null = null;
   #dialer: Dialer | null = null;
@@ -221,6 +224,11 @@ export class Room extends Emitter<RoomEvents> {
   /** Whether the browser refuses to play something until the user clicks. */
   get playbackBlocked(): boolean {
     return this.#playbackBlocked;
+  }
+
+  /** When the server goes down, and the room ends with it; null unless the server has said so. */
+  get closesAt(): Date | null {
+    return this.#closesAt;
   }
 
   /** Who speaks, this participant included; the loudest first. */
@@ -553,6 +561,7 @@ export class Room extends Emitter<RoomEvents> {
     this.#transport = null;
     this.#channels = null;
     this.#renewal = null;
+    this.#closesAt = null;
     signaling?.close();
     this.localParticipant.disconnect();
     const wasOpen = channels?.open;
@@ -591,6 +600,10 @@ export class Room extends Emitter<RoomEvents> {
         break;
       case "chat":
         this.emit("chat", event.message);
+        break;
+      case "draining":
+        this.#closesAt = new Date(Date.now() + event.within * 1_000);
+        this.emit("draining", this.#closesAt);
         break;
       case "closing":
         break; // Signaling ends with its reason.

@@ -6,8 +6,8 @@ use switchyard_bandwidth::{Demand, Grant, Layer as Rank, Outcome, Release, Rung,
 use switchyard_rtp::rtcp::TransportFeedback;
 use switchyard_rtp::{Header, MediaKind};
 
+use crate::counted::{Drop, Happening};
 use crate::downlink::{Share, Told, Waiting};
-use crate::drops::Drop;
 use crate::encoding::{SPATIAL, TEMPORAL};
 use crate::forwarder::{Forwarder, packet_of, schedule};
 use crate::layers::{FrameInfo, Layer, Source, Target};
@@ -62,7 +62,9 @@ impl Forwarder {
     pub(super) fn handle_arrivals(&mut self, now: Instant, index: usize, feedback: &TransportFeedback<'_>, wire: &mut impl Wire) {
         let Some(downlink) = self.peers.get_mut(index).and_then(|peer| peer.downlink.as_deref_mut()) else { return };
         let is_first = !downlink.estimator.has_reports();
-        downlink.estimator.handle_feedback(now, feedback.statuses());
+        let reported = downlink.estimator.handle_feedback(now, feedback.statuses());
+        self.happenings.add(Happening::Arrived, reported.arrived);
+        self.happenings.add(Happening::Missing, reported.missing);
         downlink.follow_estimate();
         if is_first {
             // Probes look for no more than is wanted.
@@ -157,6 +159,7 @@ impl Forwarder {
         let len = sender.padding(size, downlink.number(), sealer, self.egress.room(wire))?;
         downlink.sent(now, len);
         self.egress.commit(&path, len);
+        self.happenings.count(Happening::Probed);
         Ok(())
     }
 
@@ -167,6 +170,9 @@ impl Forwarder {
             let Some(downlink) = downlink.filter(|downlink| downlink.estimator.has_reports()) else { continue };
             if downlink.allocated.is_none_or(|allocated| now.saturating_duration_since(allocated) >= ALLOCATION) {
                 downlink.allocated = Some(now);
+                if downlink.estimator.is_settled() {
+                    self.estimates.add(downlink.estimator.estimate());
+                }
                 self.leave_out_what_is_late(index);
                 self.allocate(now, index, wire);
                 self.send_waiting(now, index, wire);
@@ -260,6 +266,9 @@ impl Forwarder {
             Some(_) => false,
         };
         if !is_known {
+            if outcome == Outcome::Paused {
+                self.happenings.count(Happening::PicturePaused);
+            }
             *told = Some(Told { at: now, track, outcome, size });
             wire.event(Event::Allocated { peer: peer.key, track, outcome, size });
         }

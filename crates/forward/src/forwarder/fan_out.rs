@@ -5,8 +5,8 @@ use std::time::Instant;
 use switchyard_rtp::codec::Codec;
 use switchyard_rtp::{ExtensionMap, Header, ParsedExtensions};
 
+use crate::counted::{Drop, Happening};
 use crate::downlink::Waiting;
-use crate::drops::Drop;
 use crate::forwarder::{Forwarder, schedule};
 use crate::layers::{FrameInfo, Source};
 use crate::sender::Packet;
@@ -79,6 +79,7 @@ impl Forwarder {
                             && sender.config.nack
                             && !downlink.is_open(now, sender.config.kind)
                         {
+                            self.happenings.count(Happening::Paced);
                             let waiting = Waiting::Media { sender: subscriber.sender, source, index: ready.index };
                             if downlink.wait(ready.len, waiting).is_err() {
                                 self.drops.count(Drop::LineFull);

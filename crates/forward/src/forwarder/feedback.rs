@@ -7,8 +7,8 @@ use switchyard_rtp::{Header, MediaKind};
 
 use crate::agent::CONSENT;
 use crate::clock::TrackClock;
+use crate::counted::{Drop, Happening};
 use crate::downlink::Waiting;
-use crate::drops::Drop;
 use crate::egress::MAX_DATAGRAM;
 use crate::forwarder::{Forwarder, packet_of};
 use crate::layers::FrameInfo;
@@ -52,6 +52,7 @@ impl Forwarder {
                 }
                 Packet::Nack(nack) => {
                     for sequence in nack.sequences().take(MAX_RESENT) {
+                        self.happenings.count(Happening::NackReceived);
                         match self.resend(now, index, nack.media, sequence, wire) {
                             // The server had it, so it was lost after that.
                             Ok(()) => self.peers[index].note_loss(now),
@@ -78,6 +79,7 @@ impl Forwarder {
     }
 
     fn handle_keyframe_request(&mut self, now: Instant, index: usize, ssrc: u32) {
+        self.happenings.count(Happening::KeyframeRequestReceived);
         let peer = &self.peers[index];
         let Some(place) = peer.sender_by_ssrc(ssrc).map(usize::from) else { return };
         let route = peer.routes.get(place).copied().flatten();
@@ -119,6 +121,7 @@ impl Forwarder {
         let (source, original, placed) = sender.source(sequence).ok_or(Drop::Forgotten)?;
         if let Some(ciphertext) = sender.ciphertext(sequence) {
             self.egress.datagram(&path, ciphertext, wire);
+            self.happenings.count(Happening::Resent);
             return Ok(());
         }
         let encodings = self.track_keys.get(&source.track).map(|&track| &self.tracks[track].encodings).ok_or(Drop::Forgotten)?;
@@ -142,6 +145,7 @@ impl Forwarder {
             downlink.sent(now, len);
         }
         self.egress.commit(&path, len);
+        self.happenings.count(Happening::Resent);
         Ok(())
     }
 
@@ -227,7 +231,7 @@ impl Forwarder {
 
     /// Retransmission requests to publishers.
     fn request_missing(&mut self, now: Instant, wire: &mut impl Wire) {
-        let (peers, egress, nack) = (&mut self.peers, &mut self.egress, &mut self.nack);
+        let (peers, egress, nack, happenings) = (&mut self.peers, &mut self.egress, &mut self.nack, &mut self.happenings);
         self.holes.retain(|&index| {
             let Some(peer) = peers.get_mut(index) else { return false };
             let (round_trip, reporter) = (peer.round_trip, peer.reporter());
@@ -237,6 +241,7 @@ impl Forwarder {
                     nack.clear();
                     incoming.reception.poll_nack(now, round_trip, nack);
                     if let (Some(ssrc), false) = (incoming.media_ssrc, nack.is_empty()) {
+                        happenings.add(Happening::NackSent, nack.len());
                         let _ = peer.send_rtcp(egress, wire, |_, writer| {
                             let _ = writer.nack(reporter, ssrc, nack.iter().copied());
                         });
@@ -249,7 +254,7 @@ impl Forwarder {
 
     /// Keyframe requests to publishers, merged over all who wait.
     fn ask_for_keyframes(&mut self, now: Instant, wire: &mut impl Wire) {
-        let (tracks, peers, egress) = (&mut self.tracks, &mut self.peers, &mut self.egress);
+        let (tracks, peers, egress, happenings) = (&mut self.tracks, &mut self.peers, &mut self.egress, &mut self.happenings);
         self.keyframes.retain(|&(index, encoding)| {
             let Some(track) = tracks.get_mut(index) else { return false };
             if !track.enabled {
@@ -272,6 +277,7 @@ impl Forwarder {
                         let reporter = peer.reporter();
                         let ssrc = peer.receiver_of(track.key).and_then(|receiver| receiver.request_ssrc(encoding));
                         if let Some(ssrc) = ssrc {
+                            happenings.count(Happening::KeyframeRequestSent);
                             let _ = peer.send_rtcp(egress, wire, |_, writer| {
                                 let _ = writer.picture_loss_indication(reporter, ssrc);
                             });

@@ -8,6 +8,7 @@ import type { Meeting } from "../meeting.js";
 import { Order, pageSize } from "../order.js";
 import { ChatPanel } from "./chat.js";
 import { ControlBar, CopyLinkButton } from "./controls.js";
+import { ClosingBanner } from "./closing.js";
 import { InterruptionBanner } from "./interruption.js";
 import { Sound, Tile, type TileProps } from "./tile.js";
 
@@ -205,6 +206,7 @@ function Banners({ meeting, room }: { meeting: Meeting; room: Room }) {
   return (
     <div class="banners">
       <InterruptionBanner meeting={meeting} room={room} />
+      <ClosingBanner room={room} />
       {room.playbackBlocked && (
         <div class="banner">
           <SoundIcon />
