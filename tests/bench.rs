@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use support::Server;
 use switchyard_load::capacity::CapacityResult;
-use switchyard_load::results::{Document, MediaResult, RunResult, ServerKind};
+use switchyard_load::results::{Document, Layers, MediaResult, RunResult, ServerKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -42,8 +42,13 @@ fn file(name: &str) -> PathBuf {
 
 /// A scenario of one's own. Whoever comes in sees the first frame once a keyframe was asked for and made, which the warm-up leaves time for.
 fn scenario(name: &str, text: &str) -> String {
+    scenario_after("1500ms", name, text)
+}
+
+/// One with another warm-up.
+fn scenario_after(warm_up: &str, name: &str, text: &str) -> String {
     let path = file(&format!("{name}.toml"));
-    std::fs::write(&path, format!("name = \"{name}\"\ndescription = \"\"\nramp = \"at once\"\nwarm_up = \"1500ms\"\n{text}"))
+    std::fs::write(&path, format!("name = \"{name}\"\ndescription = \"\"\nramp = \"at once\"\nwarm_up = \"{warm_up}\"\n{text}"))
         .expect("written");
     path.display().to_string()
 }
@@ -257,6 +262,67 @@ async fn a_lossy_uplink_is_repaired_before_anybody_misses_a_packet() {
     let packets = &by_name(&run)["video to viewer"].packets;
     assert!(packets.expected > 300 && (packets.lost as f64) < 0.01 * packets.expected as f64, "{}", ended.out);
     assert!(packets.reordered > 0, "what was repaired comes late: {}", ended.out);
+}
+
+/// A camera in three encodings with three temporal layers each.
+const CAMERA: &str = "video = { bitrate = \"1 Mbit/s\", temporal_layers = 3, encodings = [\
+    { rid = \"q\", share = \"10 %\", scale = 4 }, { rid = \"h\", share = \"30 %\", scale = 2 }, { rid = \"f\", share = \"60 %\" }] }";
+
+fn layers<'a>(run: &'a RunResult, group: &str) -> &'a Layers {
+    by_name(run)[group].layers.as_ref().unwrap_or_else(|| panic!("{group} has layers"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_tile_gets_the_encoding_it_wants_and_nothing_is_sent_that_nobody_shows() {
+    let _alone = ALONE.lock().await;
+    let tiles = scenario(
+        "tiles",
+        &format!(
+            "duration = \"3s\"\nscale = \"subscribers\"\n\
+             [[roles]]\nname = \"camera\"\ncount = 2\n{CAMERA}\nsubscribe = \"none\"\n\
+             [[roles]]\nname = \"small\"\ncount = 2\nshows = [{{ width = 320, height = 180, count = 2 }}]\n\
+             [[roles]]\nname = \"large\"\ncount = 1\nshows = [{{ width = 1280, height = 720 }}]\n"
+        ),
+    );
+    let (ended, run, _) = measured(&tiles, &[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert_perfect(&run, &["video to large", "video to small"]);
+    let (large, small) = (layers(&run, "video to large"), layers(&run, "video to small"));
+    assert_eq!((large.encoding_share("f"), small.encoding_share("q")), (Some(1.0), Some(1.0)), "{}", ended.out);
+    assert_eq!((large.as_wanted_share(), small.as_wanted_share(), large.unreached + small.unreached), (Some(1.0), Some(1.0), 0));
+    assert_eq!((large.wanted_ms.count, small.wanted_ms.count, large.pauses + small.pauses), (1, 4, 0), "{}", ended.out);
+    assert!(large.wanted_ms.max < 2_000.0 && small.wanted_ms.max < 2_000.0, "{}", ended.out);
+    assert!((450e3..800e3).contains(&large.receiver_bitrate_bps), "six tenths of one camera: {}", ended.out);
+    assert!((150e3..330e3).contains(&small.receiver_bitrate_bps), "a tenth of two: {}", ended.out);
+    // Some 30, 50 and 80 packets a second for the three encodings: all of the first camera, the least of the second.
+    let sent = by_name(&run)["video to small"].packets.sent as f64 / run.measured_seconds;
+    assert!((150.0..230.0).contains(&sent), "{sent} packets a second: {}", ended.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrow_line_gets_the_layers_it_carries_and_a_wide_one_all_of_them() {
+    let _alone = ALONE.lock().await;
+    // An estimate needs some seconds to find its line.
+    let lines = scenario_after(
+        "10s",
+        "lines",
+        &format!(
+            "duration = \"6s\"\nscale = \"subscribers\"\n\
+             [[roles]]\nname = \"camera\"\ncount = 1\n{CAMERA}\nsubscribe = \"none\"\n\
+             [[roles]]\nname = \"narrow\"\ncount = 1\nshows = [{{ width = 1280, height = 720 }}]\ndownlink = \"rate=200kbit/s,delay=20ms,queue=300ms\"\n\
+             [[roles]]\nname = \"wide\"\ncount = 1\nshows = [{{ width = 1280, height = 720 }}]\ndownlink = \"rate=5Mbit/s,delay=20ms,queue=300ms\"\n"
+        ),
+    );
+    let (ended, run, _) = measured(&lines, &[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let (narrow, wide) = (layers(&run, "video to narrow"), layers(&run, "video to wide"));
+    assert!(wide.encoding_share("f") > Some(0.9) && narrow.encoding_share("q") > Some(0.9), "{}", ended.out);
+    assert!(narrow.receiver_bitrate_bps < 200e3 && narrow.receiver_bitrate_bps * 3.0 < wide.receiver_bitrate_bps, "{}", ended.out);
+    for media in &run.media {
+        assert!(media.packets.lost_share() < Some(0.01), "what was left out is not lost: {}", ended.out);
+        assert!(media.frames.frozen_share() < Some(0.1) && media.frames.complete > 0, "{}", ended.out);
+    }
+    assert!(by_name(&run)["video to narrow"].latency_ms.p50 < 200.0, "the queue of the line is not kept full: {}", ended.out);
 }
 
 /// Sends the first `most` players on to `server`, and has no place for the others.

@@ -143,9 +143,11 @@ impl Client {
 
     /// Joins with media that goes directly to `sink` and comes from [`Client::sender`]s, past the peer connection, which costs less: for load.
     /// What is published has to be [`Media::Silent`](crate::Media::Silent). A receiver gives the feedback a browser gives, whatever
-    /// [`Options::feedback`] says, and [`Client::report`] stays empty. `lines`: a bad line that everything but signaling goes over.
+    /// [`Options::feedback`] says, but tells when packets arrived only with [`Feedback::transport_wide`]: by that the server estimates what
+    /// the line carries. [`Client::report`] stays empty. `lines`: a bad line that everything but signaling goes over.
     pub async fn connect_direct(options: Options, sink: Box<dyn Sink>, lines: Option<Lines>) -> Result<Client, ClientError> {
-        Self::start(options, Some(Lane::new(sink, lines))).await
+        let lane = Lane::new(sink, lines, options.feedback.transport_wide);
+        Self::start(options, Some(lane)).await
     }
 
     async fn start(options: Options, lane: Option<Arc<Lane>>) -> Result<Client, ClientError> {
@@ -257,10 +259,15 @@ impl Client {
         self.ask(|done| Command::Mute { track, muted, done }).await
     }
 
-    /// What sends a track's packets, for a client of [`Client::connect_direct`]. There must be one only for each track. After
-    /// [`ClientEvent::Rejoined`] it sends nothing more: there are other tracks then.
+    /// What sends a track's packets, for a client of [`Client::connect_direct`]; of a simulcast, those of its first encoding. There must be one
+    /// only for each track. After [`ClientEvent::Rejoined`] it sends nothing more: there are other tracks then.
     pub async fn sender(&self, track: TrackId) -> Result<Sender, ClientError> {
-        self.ask(|done| Command::Sender { track, done }).await
+        self.senders(track).await?.into_iter().next().ok_or(ClientError::NotDirect(track))
+    }
+
+    /// What sends the packets of each of a track's encodings, in the order of [`Publish::encodings`]; as [`Client::sender`].
+    pub async fn senders(&self, track: TrackId) -> Result<Vec<Sender>, ClientError> {
+        self.ask(|done| Command::Senders { track, done }).await
     }
 
     /// Lets all publications send, or stops them; when it returns from stopping, [`crate::Published::packets_sent`] is final.

@@ -3,9 +3,10 @@
 //! The peer connection of `webrtc` negotiates, checks paths, does the DTLS handshake and carries data channels. RTP and RTCP, which it would
 //! pass through a dozen queues and allocations a packet, are opened and sealed here, with the keys that the handshake exported ([`keys`]), in
 //! batches as the kernel gives and takes them ([`socket`]). A receiver behaves as a browser does: it reports every second, asks for
-//! what is missing and for keyframes ([`reception`]). A sender answers such requests ([`sending`]). None of it is the server's code but SRTP
-//! itself and the formats of RTP and RTCP.
+//! what is missing and for keyframes ([`reception`]), and tells when packets arrived ([`arrivals`]). A sender answers such requests
+//! ([`sending`]). None of it is the server's code but SRTP itself and the formats of RTP and RTCP.
 
+mod arrivals;
 mod keys;
 mod reception;
 mod sending;
@@ -19,8 +20,10 @@ use switchyard_rtp::rtcp::{Packet, Packets, RtcpWriter};
 use switchyard_rtp::srtp::{Opener, Sealer};
 
 use crate::sdp;
+use arrivals::Arrivals;
 use keys::KeyTap;
 use reception::Reception;
+pub(crate) use sending::StreamName;
 use sending::Transmission;
 pub use sending::{Outgoing, Sender};
 pub(crate) use socket::MediaSocket;
@@ -40,7 +43,7 @@ pub struct Arrival<'a> {
     pub timestamp: u32,
     /// The last of a video frame, the first of a talk spurt.
     pub marker: bool,
-    /// Without padding; of a retransmission, without the original's number.
+    /// Without padding; of a retransmission, without the original's number. Empty: the number stands for nothing.
     pub payload: &'a [u8],
     /// When the kernel received it, on the clock of [`crate::now_micros`].
     pub at_micros: u64,
@@ -87,6 +90,8 @@ struct State {
     remote: Option<SocketAddr>,
     reception: Reception,
     transmission: Transmission,
+    /// If the server is told when packets arrive.
+    arrivals: Option<Arrivals>,
 }
 
 impl std::fmt::Debug for Lane {
@@ -96,9 +101,16 @@ impl std::fmt::Debug for Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(sink: Box<dyn Sink>, lines: Option<Lines>) -> Arc<Self> {
-        let state =
-            State { retired: false, crypto: None, remote: None, reception: Reception::new(sink), transmission: Transmission::default() };
+    /// `tells_arrivals`: by which the server estimates what the line carries.
+    pub(crate) fn new(sink: Box<dyn Sink>, lines: Option<Lines>, tells_arrivals: bool) -> Arc<Self> {
+        let state = State {
+            retired: false,
+            crypto: None,
+            remote: None,
+            reception: Reception::new(sink),
+            transmission: Transmission::default(),
+            arrivals: tells_arrivals.then(Arrivals::new),
+        };
         Arc::new(Self { keys: Arc::new(KeyTap::new()), lines, port: OnceLock::new(), state: Mutex::new(state) })
     }
 
@@ -106,7 +118,8 @@ impl Lane {
     pub(crate) fn succeed(&self) -> Arc<Self> {
         let mut state = self.lock();
         (state.retired, state.crypto) = (true, None);
-        Self::new(state.reception.retire(), self.lines.clone())
+        let tells_arrivals = state.arrivals.is_some();
+        Self::new(state.reception.retire(), self.lines.clone(), tells_arrivals)
     }
 
     /// What the peer connection has to use.
@@ -119,6 +132,9 @@ impl Lane {
         let mut state = self.lock();
         state.reception.describe(incoming, &sdp::formats::formats(sdp));
         state.transmission.describe(sdp);
+        if let Some(arrivals) = &mut state.arrivals {
+            arrivals.describe(sdp);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -137,6 +153,26 @@ impl Lane {
 
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         self.port()?.local_address()
+    }
+
+    /// Whether the server is told when packets arrive.
+    fn tells_arrivals(&self) -> bool {
+        self.lock().arrivals.is_some()
+    }
+
+    /// Tells of what has arrived.
+    fn tell_arrivals(&self) {
+        let (mut state, Some(port)) = (self.lock(), self.port()) else { return };
+        let State { crypto: Some((_, sealer)), remote: Some(remote), arrivals: Some(arrivals), .. } = &mut *state else { return };
+        let mut buffer = [0; MAX_RTCP + 32];
+        let mut writer = RtcpWriter::new(&mut buffer[..MAX_RTCP]);
+        arrivals.write(&mut writer);
+        let len = writer.len();
+        if len > 0
+            && let Ok(len) = sealer.seal_rtcp(&mut buffer, len)
+        {
+            port.send(*remote, &buffer[..len]);
+        }
     }
 
     fn lines(&self) -> Option<&Lines> {
@@ -192,6 +228,9 @@ impl State {
         }
         // What is forged, or the same datagram again, which the replay window drops, is not counted.
         if let Ok(opened) = opener.open_rtp(datagram) {
+            if let Some(arrivals) = &mut self.arrivals {
+                arrivals.handle(&opened.header, datagram, at_micros);
+            }
             let payload = &datagram[opened.header.payload(opened.len)];
             self.reception.handle_rtp(&opened.header, payload, at_micros);
         }
@@ -200,6 +239,7 @@ impl State {
     fn handle_rtcp(&mut self, packet: &Packet<'_>, at_micros: u64) {
         match packet {
             Packet::SenderReport(report) => self.reception.handle_sender_report(report.ssrc, report.ntp, at_micros),
+            Packet::ReceiverReport(report) => report.reports().for_each(|block| self.transmission.acknowledged(block.ssrc)),
             Packet::Nack(nack) => self.transmission.handle_nack(nack.media, nack.sequences()),
             Packet::PictureLossIndication { media, .. } => self.transmission.keyframe_requested(*media),
             Packet::FullIntraRequest(request) => {

@@ -18,7 +18,7 @@ use webrtc::peer_connection::PeerConnection;
 use crate::client::Feedback;
 use crate::direct::{Lane, Lines, Sender, Sink};
 use crate::error::ClientError;
-use crate::peer::{Line, Peer, PeerEvent, PeerOptions};
+use crate::peer::{Line, Peer, PeerEvent, PeerOptions, rtx_of};
 use crate::sdp::formats::{Formats, formats};
 use crate::sdp::fragment;
 use crate::state::Transport;
@@ -106,14 +106,14 @@ impl HttpSession {
     /// Publishes one track for each of `kinds` at a WHIP endpoint: Opus and VP8. The packets come from [`HttpSession::senders`]; `sink` gets
     /// nothing. `lines`: a bad line that everything but HTTP goes over.
     pub async fn publish(url: &str, kinds: &[Kind], sink: Box<dyn Sink>, lines: Option<Lines>) -> Result<Self, HttpError> {
-        Self::start(url, kinds, &[], Lane::new(sink, lines)).await
+        Self::start(url, kinds, &[], Lane::new(sink, lines, false)).await
     }
 
     /// Plays on `audio` and `video` m-lines at a WHEP endpoint; what comes goes to `sink`.
     pub async fn play(url: &str, audio: usize, video: usize, sink: Box<dyn Sink>, lines: Option<Lines>) -> Result<Self, HttpError> {
         // In turn: servers may pair them up.
         let pairs = (0..audio.max(video)).flat_map(|at| [(at < audio).then_some(Kind::Audio), (at < video).then_some(Kind::Video)]);
-        Self::start(url, &[], &pairs.flatten().collect::<Vec<_>>(), Lane::new(sink, lines)).await
+        Self::start(url, &[], &pairs.flatten().collect::<Vec<_>>(), Lane::new(sink, lines, false)).await
     }
 
     async fn start(url: &str, sending: &[Kind], receiving: &[Kind], lane: Arc<Lane>) -> Result<Self, HttpError> {
@@ -128,7 +128,7 @@ impl HttpSession {
         let first_ssrc = NEXT_SSRC.fetch_add(SSRCS, Ordering::Relaxed) & 0x7fff_ffff;
         let mut own = Vec::new();
         for (ssrc, kind) in (first_ssrc..).zip(sending) {
-            own.push(peer.add_line(*kind, ssrc).await?);
+            own.push(peer.add_line(*kind, ssrc, Vec::new()).await?);
         }
         for kind in receiving {
             peer.add_receiving_line(*kind).await?;
@@ -190,8 +190,8 @@ impl HttpSession {
     pub fn senders(&mut self) -> Vec<Sender> {
         let sender = |(line, formats): (Line, Formats)| {
             let (payload_type, repair) = formats.codec(codec(line.kind))?;
-            let rtx = line.rtx().zip(repair).map(|((ssrc, _), payload_type)| (ssrc, payload_type));
-            Some(Sender::new(self.lane.clone(), line.kind, line.ssrc, payload_type, rtx))
+            let rtx = repair.filter(|_| line.kind == Kind::Video).map(|payload_type| (rtx_of(line.ssrc), payload_type));
+            Some(Sender::new(self.lane.clone(), line.kind, line.ssrc, payload_type, rtx, None))
         };
         self.lines.drain(..).filter_map(sender).collect()
     }

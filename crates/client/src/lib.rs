@@ -49,7 +49,7 @@ pub use meter::{Report, RtcpReport, SequenceReport, StreamReport, TrackReport};
 pub use progress::{Latency, Progress};
 pub use sequence::{Stamp, now_micros};
 pub use state::{ClientEvent, DataMessage, DataPayload, Negotiation, Published, State, Transport};
-pub use switchyard_protocol::{Encoding, ErrorCode, Kind, ParticipantId, Request, Source, TrackId};
+pub use switchyard_protocol::{Encoding, ErrorCode, Event, Kind, ParticipantId, Reception, Request, Source, TrackId, TrackView};
 
 #[cfg(test)]
 mod double;

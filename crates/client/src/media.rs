@@ -23,12 +23,15 @@ pub struct Publish {
     pub media: Media,
     /// Whether it starts out muted; a muted track sends nothing.
     pub muted: bool,
+    /// The names (RID, RFC 8851) of its simulcast encodings, up to three; none: it is one stream. For a client of
+    /// [`Client::connect_direct`](crate::Client::connect_direct).
+    pub encodings: Vec<String>,
 }
 
 impl Publish {
     /// A track that is not muted.
     pub fn new(source: Source, media: Media) -> Self {
-        Self { source, media, muted: false }
+        Self { source, media, muted: false, encodings: Vec::new() }
     }
 }
 

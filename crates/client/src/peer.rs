@@ -8,6 +8,7 @@
 //! * Tracks of incoming media are not read: [`crate::tap`] counts before them.
 //! * Its SCTP takes its next step with the next timer: a data channel opens 400 ms after the transport is connected.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use rtc::rtp_transceiver::rtp_sender::{
 };
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use switchyard_protocol::Kind;
+use switchyard_rtp::extension::Extension;
 use tokio::sync::mpsc;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::media_stream::track_local::TrackLocal;
@@ -90,7 +92,10 @@ pub(crate) struct PeerOptions {
 /// An m-line on which the client can send.
 pub(crate) struct Line {
     pub(crate) kind: Kind,
+    /// Of the first encoding; the others' follow it.
     pub(crate) ssrc: u32,
+    /// The names of its simulcast encodings; none: it sends one stream.
+    pub(crate) encodings: Vec<String>,
     pub(crate) track: Arc<TrackLocalStaticRTP>,
     transceiver: Arc<dyn RtpTransceiver>,
 }
@@ -104,10 +109,15 @@ impl Line {
         }
     }
 
-    /// The SSRC and the payload type of its retransmissions.
-    pub(crate) fn rtx(&self) -> Option<(u32, u8)> {
-        (self.kind == Kind::Video).then_some((self.ssrc ^ RTX_BIT, VP8 + 1))
+    /// The payload type of its retransmissions.
+    pub(crate) fn rtx_payload_type(&self) -> Option<u8> {
+        (self.kind == Kind::Video).then_some(VP8 + 1)
     }
+}
+
+/// The SSRC of a source's retransmissions.
+pub(crate) fn rtx_of(ssrc: u32) -> u32 {
+    ssrc ^ RTX_BIT
 }
 
 /// One peer connection. Its methods are called by one task, one after the other.
@@ -118,8 +128,8 @@ pub(crate) struct Peer {
     incoming: Vec<sdp::Incoming>,
     /// The m-lines of the server's last description.
     remote: Vec<sdp::MediaLine>,
-    /// The m-lines added here.
-    own: Vec<Arc<dyn RtpTransceiver>>,
+    /// The m-lines added here, with the names of their encodings.
+    own: Vec<(Arc<dyn RtpTransceiver>, Vec<String>)>,
 }
 
 struct Handler(mpsc::UnboundedSender<PeerEvent>);
@@ -226,13 +236,13 @@ impl Peer {
         Ok(data)
     }
 
-    /// A new m-line; the next offer contains it.
-    pub(crate) async fn add_line(&mut self, kind: Kind, ssrc: u32) -> Result<Line, ClientError> {
+    /// A new m-line that sends `encodings`, or one stream if they have no names; the next offer contains it. `ssrc` is the first one's.
+    pub(crate) async fn add_line(&mut self, kind: Kind, ssrc: u32, encodings: Vec<String>) -> Result<Line, ClientError> {
         let (codec_kind, codec) = match kind {
             Kind::Audio => (RtpCodecKind::Audio, opus()),
             Kind::Video => (RtpCodecKind::Video, vp8()),
         };
-        let rtx = (kind == Kind::Video).then_some(RTCRtpRtxParameters { ssrc: ssrc ^ RTX_BIT });
+        let rtx = (kind == Kind::Video).then_some(RTCRtpRtxParameters { ssrc: rtx_of(ssrc) });
         let encoding = RTCRtpEncodingParameters {
             rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), rtx, ..Default::default() },
             active: true,
@@ -247,8 +257,8 @@ impl Peer {
         let transceiver = at("transceiver", self.connection.add_transceiver_from_track(track.clone(), Some(init)).await)?;
         // The track's codec alone would be offered, and the session would know no other ever after.
         at("codec preferences", transceiver.set_codec_preferences(Vec::new()).await)?;
-        self.own.push(transceiver.clone());
-        Ok(Line { kind, ssrc, track, transceiver })
+        self.own.push((transceiver.clone(), encodings.clone()));
+        Ok(Line { kind, ssrc, encodings, track, transceiver })
     }
 
     /// A new m-line that only receives; the next offer contains it.
@@ -259,7 +269,8 @@ impl Peer {
         };
         let init =
             RTCRtpTransceiverInit { direction: RTCRtpTransceiverDirection::Recvonly, streams: Vec::new(), send_encodings: Vec::new() };
-        self.own.push(at("transceiver", self.connection.add_transceiver_from_kind(kind, Some(init)).await)?);
+        let transceiver = at("transceiver", self.connection.add_transceiver_from_kind(kind, Some(init)).await)?;
+        self.own.push((transceiver, Vec::new()));
         Ok(())
     }
 
@@ -274,18 +285,24 @@ impl Peer {
             at("ICE restart", self.connection.restart_ice().await)?;
         }
         let offer = at("offer", self.connection.create_offer(None).await)?;
-        let mut own = Vec::new();
-        for transceiver in &self.own {
-            own.extend(transceiver.mid().await.ok().flatten());
-        }
+        let own = self.encodings().await;
         let sdp = sdp::for_server(&offer.sdp, |mid| match self.remote.iter().find(|line| line.mid == mid) {
             Some(line) if line.rejected => Fate::Reject,
             Some(_) => Fate::Keep,
-            None if own.iter().any(|own| own == mid) => Fate::Keep,
+            None if own.contains_key(mid) => Fate::Keep,
             None => Fate::Drop,
         });
         at("local offer", self.connection.set_local_description(offer).await)?;
-        Ok(sdp)
+        Ok(sdp::with_encodings(&sdp, |mid| own.get(mid).copied().unwrap_or_default()))
+    }
+
+    /// The names of the encodings of each m-line that was added here and has a mid.
+    async fn encodings(&self) -> HashMap<String, &[String]> {
+        let mut encodings = HashMap::with_capacity(self.own.len());
+        for (transceiver, names) in &self.own {
+            encodings.extend(transceiver.mid().await.ok().flatten().map(|mid| (mid, &names[..])));
+        }
+        encodings
     }
 
     /// Takes the server's answer to the last offer.
@@ -323,7 +340,8 @@ impl Peer {
         let offer = at("offer", RTCSessionDescription::offer(sdp::for_peer_connection(sdp, self.server)))?;
         at("remote offer", self.connection.set_remote_description(offer).await)?;
         let answer = at("answer", self.connection.create_answer(None).await)?;
-        let sdp = answer.sdp.clone();
+        let own = self.encodings().await;
+        let sdp = sdp::with_encodings(&answer.sdp, |mid| own.get(mid).copied().unwrap_or_default());
         at("local answer", self.connection.set_local_description(answer).await)?;
         Ok(sdp)
     }
@@ -445,6 +463,11 @@ fn register_direct(engine: &mut MediaEngine) -> webrtc::error::Result<()> {
         engine.register_feedback(feedback("transport-cc", ""), kind);
         let uri = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01".to_owned();
         engine.register_header_extension(RTCRtpHeaderExtensionCapability { uri }, kind, None)?;
+    }
+    // Encodings are told apart by these (RFC 8852).
+    for extension in [Extension::Rid, Extension::RepairedRid] {
+        let uri = extension.uri().to_owned();
+        engine.register_header_extension(RTCRtpHeaderExtensionCapability { uri }, RtpCodecKind::Video, None)?;
     }
     Ok(())
 }

@@ -94,6 +94,7 @@ pub(crate) enum Fate {
 ///   `a=rtpmap`.
 /// * Of the candidates only those at `server` stay, if there are any: the client has one socket, bound to the address
 ///   from which it reached the server, and every other pair would only be tried in vain.
+/// * What it says of simulcast is left out: `rtc` has not offered any, [`with_encodings`] has.
 pub(crate) fn for_peer_connection(sdp: &str, server: IpAddr) -> String {
     let sections = Sections::of(sdp);
     let at_server = |line: &str| candidate_address(line).is_some_and(|address| address == server);
@@ -108,7 +109,7 @@ pub(crate) fn for_peer_connection(sdp: &str, server: IpAddr) -> String {
                     out.push(' ');
                 });
                 out.push_str("0\r\n");
-            } else if !narrow || candidate_address(line).is_none() || at_server(line) {
+            } else if (!narrow || candidate_address(line).is_none() || at_server(line)) && !is_simulcast(line) {
                 out.push_str(line);
             }
         }
@@ -117,6 +118,30 @@ pub(crate) fn for_peer_connection(sdp: &str, server: IpAddr) -> String {
         }
     }
     out
+}
+
+/// Adds simulcast (RFC 8853) to a local description: an m-line for whose mid `encodings` has names sends that many streams, told
+/// apart by them (RFC 8851) and no longer by their SSRCs.
+pub(crate) fn with_encodings<'a>(sdp: &str, encodings: impl Fn(&str) -> &'a [String]) -> String {
+    let sections = Sections::of(sdp);
+    let mut out = String::with_capacity(sdp.len() + 64);
+    out.push_str(sections.session);
+    for section in sections.media {
+        let rids = attribute(section, "mid").map_or(&[][..], &encodings);
+        if rids.is_empty() || is_rejected(section) {
+            out.push_str(section);
+            continue;
+        }
+        section.split_inclusive('\n').filter(|line| !line.starts_with("a=ssrc")).for_each(|line| out.push_str(line));
+        rids.iter().for_each(|rid| out.push_str(&format!("a=rid:{rid} send\r\n")));
+        out.push_str(&format!("a=simulcast:send {}\r\n", rids.join(";")));
+    }
+    out
+}
+
+/// Whether a line says something of simulcast.
+fn is_simulcast(line: &str) -> bool {
+    line.starts_with("a=rid:") || line.starts_with("a=simulcast:")
 }
 
 /// The address in an `a=candidate` line (RFC 8839 §5.1).
@@ -240,6 +265,17 @@ mod tests {
         };
         assert_eq!(addresses("127.0.0.1"), ["127.0.0.1"]);
         assert_eq!(addresses("192.0.2.1"), ["127.0.0.1", "10.0.0.2"]);
+    }
+
+    #[test]
+    fn encodings_are_named_instead_of_their_ssrcs() {
+        let offer = OFFER.replace("a=mid:1\r\n", "a=mid:1\r\na=ssrc-group:FID 1 2\r\na=ssrc:1 cname:x\r\na=ssrc:2 cname:x\r\n");
+        let rids = ["q".to_owned(), "f".to_owned()];
+        let sdp = with_encodings(&offer, |mid| if mid == "1" { &rids } else { &[] });
+        let expected =
+            OFFER.replace("a=mid:1\r\na=sendonly\r\n", "a=mid:1\r\na=sendonly\r\na=rid:q send\r\na=rid:f send\r\na=simulcast:send q;f\r\n");
+        assert_eq!(sdp, expected);
+        assert_eq!(for_peer_connection(&sdp, "127.0.0.1".parse().unwrap()), OFFER, "which is not for the peer connection");
     }
 
     #[test]

@@ -73,9 +73,9 @@ pub(crate) enum Command {
         muted: bool,
         done: Done<()>,
     },
-    Sender {
+    Senders {
         track: TrackId,
-        done: Done<Sender>,
+        done: Done<Vec<Sender>>,
     },
     SetSending {
         sending: bool,
@@ -274,10 +274,13 @@ impl Session {
         }
     }
 
-    /// Both kinds are in the first offer, whether they are used or not: the first m-line of a kind fixes the session's codecs.
+    /// Both kinds are in the first offer, whether they are used or not: the first m-line of a kind fixes the session's codecs. It is for what is
+    /// published first.
     async fn add_first_lines(&mut self) -> Result<(), ClientError> {
         for kind in [Kind::Audio, Kind::Video] {
-            self.add_line(kind).await?;
+            let first = self.options.publish.iter().find(|publish| publish.source.kind() == kind);
+            let encodings = first.map(|publish| publish.encodings.clone()).unwrap_or_default();
+            self.add_line(kind, &encodings).await?;
         }
         Ok(())
     }
@@ -480,7 +483,7 @@ impl Session {
             Command::Mute { track, muted, done } => {
                 self.request(Request::Mute { track, muted }, Answer::Muted { track, muted, done }).await;
             }
-            Command::Sender { track, done } => drop(done.send(self.sender(track))),
+            Command::Senders { track, done } => drop(done.send(self.senders(track))),
             Command::SetSending { sending, done } => self.set_sending(sending, done),
             Command::Negotiate { restart_ice, done } => {
                 let wanted = self.wanted.get_or_insert_default();

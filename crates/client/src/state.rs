@@ -48,6 +48,8 @@ pub struct Published {
     pub muted: bool,
     /// Its number among the client's publications, as in [`crate::Stamp::publication`].
     pub publication: u16,
+    /// How large it is shown at most, across and down, in pixels: 65,535 each until the server says something else.
+    pub wanted: (u16, u16),
     pub(crate) sent: Arc<AtomicU64>,
 }
 
@@ -203,6 +205,11 @@ impl State {
                     participant.tracks.iter_mut().filter(|other| other.id == *track).for_each(|other| other.muted = *muted);
                 }
             }
+            Event::Wanted { track, width, height } => {
+                if let Some(published) = self.published.get_mut(track) {
+                    published.wanted = (*width, *height);
+                }
+            }
             Event::Offer { .. }
             | Event::RestartIce { .. }
             | Event::Renew
@@ -210,7 +217,6 @@ impl State {
             | Event::Draining { .. }
             | Event::Chat { message: ChatMessage { .. } }
             | Event::Speakers { .. }
-            | Event::Wanted { .. }
             | Event::Quality { .. }
             | Event::Reception { .. }
             | Event::Closing { .. } => {}

@@ -2,5 +2,8 @@
 
 pub mod decoder;
 mod meter;
+mod publication;
+mod slot;
 
-pub use meter::{Groups, LatencyOf, Meter, MeterSink, Publication, Publications, TrackTotals};
+pub use meter::{Groups, LatencyOf, Meter, MeterSink, TrackTotals};
+pub use publication::{Picture, Publication, Publications};

@@ -6,6 +6,7 @@
 mod document;
 #[cfg(test)]
 pub(crate) mod examples;
+mod layers;
 mod percentiles;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use document::{Document, ReadError, WriteError};
+pub use layers::{EncodingTime, Layers};
 pub use percentiles::Percentiles;
 
 use crate::slo::Slo;
@@ -118,6 +120,9 @@ pub struct MediaResult {
     pub latency_ms: Percentiles,
     /// Frames, as a decoder would see them; all zero for sound.
     pub frames: Frames,
+    /// Which part of it came, where receivers get one on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Layers>,
 }
 
 /// Packets, counted at all receivers together unless it says otherwise.
@@ -125,7 +130,7 @@ pub struct MediaResult {
 pub struct Packets {
     /// Packets published, counted once however many receive them.
     pub sent: u64,
-    /// Packets that should have arrived: those published, times their receivers.
+    /// Packets that should have arrived: those published, times their receivers; where receivers get a part on purpose, those addressed to them.
     pub expected: u64,
     /// Packets that arrived, each counted once.
     pub received: u64,
@@ -152,7 +157,7 @@ pub struct Frames {
     pub freezes: u64,
     /// Seconds of standing still.
     pub frozen_seconds: f64,
-    /// Seconds of video that was to be seen.
+    /// Seconds of video that was to be seen, without pauses.
     pub watched_seconds: f64,
 }
 
@@ -207,6 +212,9 @@ pub struct Sample {
     pub latency_p99_ms: Option<f64>,
     /// Video that stood still, as a share of what was to be seen; absent if nothing was.
     pub frozen_share: Option<f64>,
+    /// Video that was of the encoding that its tile wants, as a share of what was to be seen; absent where there is nothing to choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_wanted_share: Option<f64>,
     /// The server's CPU time as a share of all cores, if its process could be watched.
     pub server_cpu_share: Option<f64>,
     /// The bench's CPU time as a share of all cores.
@@ -239,6 +247,7 @@ impl RunResult {
                 frozen_seconds: add(|media| media.frames.frozen_seconds),
                 watched_seconds: add(|media| media.frames.watched_seconds),
             },
+            layers: None,
         }
     }
 

@@ -4,27 +4,28 @@ mod connection;
 mod outcome;
 mod participant;
 mod publish;
+mod showing;
 mod summary;
 mod target;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use switchyard_client::now_micros;
+use switchyard_client::{TrackId, now_micros};
 use switchyard_rtp::Codec;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::live::Phase;
 use crate::measure::decoder::Seen;
-use crate::measure::{Groups, LatencyOf, Publication, Publications};
+use crate::measure::{Groups, LatencyOf, Picture, Publication, Publications};
 use crate::process::{Process, Usage, cores, kernel_drops};
 use crate::results::{RunResult, Sample};
 use crate::scenario::{Join, Scenario, Subscribe};
 use crate::slo::Slo;
-use crate::traffic::{ConfigError, ModelConfig};
+use crate::traffic::{ConfigError, FixedConfig, ModelConfig};
 
 pub use outcome::JoinError;
 use outcome::{Joined, Session};
@@ -98,6 +99,8 @@ pub(crate) struct Board {
     pub(crate) joins: Vec<Joined>,
     pub(crate) sessions: Vec<Session>,
     pub(crate) ports: HashSet<u16>,
+    /// Which publication a room's track is, for those who are told of tracks.
+    pub(crate) tracks: HashMap<(u32, TrackId), u32>,
 }
 
 impl Shared {
@@ -235,8 +238,11 @@ fn cast(scenario: &Scenario, joins: &[Join]) -> Result<(Vec<Spec>, Publications)
                 ModelConfig::Screen(_) => ("screen", Codec::Vp8),
                 ModelConfig::Audio(_) => ("audio", Codec::Opus),
             };
-            tracks.push((u32::try_from(publications.len()).unwrap_or(u32::MAX), model));
-            publications.push(Publication::new(media, codec, churns));
+            publications.push(match pictures(&model).filter(|_| scenario.is_selective()) {
+                Some(pictures) => Publication::selective(media, codec, churns, pictures),
+                None => Publication::new(media, codec, churns),
+            });
+            tracks.push((u32::try_from(publications.len() - 1).unwrap_or(u32::MAX), model));
         }
         specs.push(Spec { number, join: *join, tracks });
     }
@@ -252,19 +258,36 @@ fn cast(scenario: &Scenario, joins: &[Join]) -> Result<(Vec<Spec>, Publications)
     Ok((specs, Publications::new(publications)))
 }
 
+/// The encodings of a picture, the lowest first; nothing of sound.
+fn pictures(model: &ModelConfig) -> Option<Vec<Picture>> {
+    let one = |size| vec![Picture { name: String::new(), size }];
+    Some(match model {
+        ModelConfig::Video(config) if !config.encodings.is_empty() => {
+            let sizes = config.streams().into_iter().map(|(_, size)| size);
+            config.encodings.iter().zip(sizes).map(|(encoding, size)| Picture { name: encoding.rid.clone(), size }).collect()
+        }
+        ModelConfig::Video(config) => one((config.width, config.height)),
+        ModelConfig::Screen(config) => one((config.width, config.height)),
+        ModelConfig::Fixed(_) => one(FixedConfig::SIZE),
+        ModelConfig::Audio(_) => return None,
+    })
+}
+
 /// Whether everybody who is there has got something of everything that is published in their room.
 fn is_settled(shared: &Shared) -> bool {
     let rooms = rooms(&shared.scenario);
     let sent: Vec<(u32, u32)> = (0..)
         .zip(shared.publications.iter())
-        .filter(|(_, publication)| !publication.churns && publication.sent.load(Ordering::Relaxed) > 0)
+        .filter(|(_, publication)| !publication.churns && publication.has_sent())
         .map(|(number, _)| (rooms[number as usize], number))
         .collect();
     let board = shared.board();
     board.sessions.iter().filter(|session| session.ended.is_none()).all(|session| {
         let meter = session.sink.lock();
         let theirs = || sent.iter().filter(|(room, number)| *room == session.room && !session.own.contains(number));
-        shared.scenario.roles[session.role].subscribe == Subscribe::None || theirs().all(|(_, number)| meter.has(*number))
+        let is_shown = |number: u32| meter.shows(number) || shared.publications.get(number).is_none_or(|of| !of.is_selective);
+        let role = &shared.scenario.roles[session.role];
+        role.subscribe == Subscribe::None || theirs().all(|(_, number)| meter.has(*number) || !is_shown(*number))
     })
 }
 
@@ -331,6 +354,7 @@ impl Sampler {
                     let watched = meter.watch(micros);
                     seen.frozen += watched.frozen;
                     seen.watched += watched.watched;
+                    seen.as_wanted += watched.as_wanted;
                 }
             }
         }
@@ -346,6 +370,7 @@ impl Sampler {
             latency_p50_ms: latency.measured().map(|latency| latency.p50),
             latency_p99_ms: latency.measured().map(|latency| latency.p99),
             frozen_share: (seen.watched > 0).then(|| seen.frozen as f64 / seen.watched as f64),
+            as_wanted_share: (seen.watched > 0 && self.shared.scenario.is_selective()).then(|| seen.as_wanted as f64 / seen.watched as f64),
             server_cpu_share: server.zip(self.server).map(|(now, before)| share(now, before)),
             bench_cpu_share: share(bench, self.bench),
         };

@@ -109,6 +109,23 @@ pub enum Subscribe {
     None,
 }
 
+/// Pictures of one size that somebody shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tiles {
+    /// In pixels.
+    pub width: u16,
+    /// In pixels.
+    pub height: u16,
+    /// How many there are.
+    #[serde(default = "one")]
+    pub count: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
 /// A group of participants who do the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -132,6 +149,13 @@ pub struct Role {
     /// Whom they receive.
     #[serde(default)]
     pub subscribe: Subscribe,
+    /// What they show, the largest tile first; cameras and screens fill the tiles in the order of joining, and what finds no tile is not shown. Without it
+    /// everything is shown, as large as it comes.
+    #[serde(default)]
+    pub shows: Vec<Tiles>,
+    /// How often each tile shows the next one.
+    #[serde(default, with = "optional_duration")]
+    pub rotates: Option<Duration>,
     /// The line from them to the server.
     #[serde(default)]
     pub uplink: Line,
@@ -169,6 +193,13 @@ impl Scenario {
     /// Reads a scenario from the text of `file`, whose name is only for errors.
     pub fn parse(file: &str, text: &str) -> Result<Self, ScenarioError> {
         file::parse(file, text)
+    }
+
+    /// Whether receivers get a part of what is published: there are encodings to choose from, or tiles to fill. Then receivers tell when packets arrive, so that
+    /// the server follows their lines as well. Only Switchyard's own signaling has what that takes.
+    pub fn is_selective(&self) -> bool {
+        let chooses = |role: &Role| !role.shows.is_empty() || role.video.as_ref().is_some_and(|video| !video.encodings.is_empty());
+        self.transport == Transport::Signaling && self.roles.iter().any(chooses)
     }
 
     /// Participants in all rooms.

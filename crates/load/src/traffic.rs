@@ -38,12 +38,13 @@ mod rate;
 mod screen;
 mod stamp;
 mod stream;
+mod temporal;
 #[cfg(test)]
 mod tests;
 mod video;
 
 pub use audio::AudioModel;
-pub use config::{AudioConfig, ConfigError, Encoding, FixedConfig, ScreenConfig, VideoConfig};
+pub use config::{AudioConfig, ConfigError, Encoding, FixedConfig, MAX_ENCODINGS, ScreenConfig, VideoConfig};
 pub use fixed::FixedModel;
 pub use screen::ScreenModel;
 pub use stamp::Stamp;
@@ -127,6 +128,13 @@ impl Model {
         }
     }
 
+    /// Stops an encoding or starts it again, with a keyframe. Only of a camera.
+    pub fn set_active(&mut self, encoding: u8, active: bool) {
+        if let Self::Video(model) = self {
+            model.set_active(encoding, active);
+        }
+    }
+
     /// Frames left out because the model was asked too late or its pacer could not keep up.
     pub const fn skipped(&self) -> u64 {
         match self {
@@ -172,8 +180,14 @@ pub enum Content {
         keyframe: bool,
         /// 15 bits, one more for each frame.
         picture_id: u16,
-        /// The temporal layer 0 picture index, one more for each frame since every frame is of that layer.
+        /// The temporal layer 0 picture index, one more for each frame of that layer; of the others, that of the one before them.
         tl0_index: u8,
+        /// The temporal layer.
+        layer: u8,
+        /// Whether a receiver of fewer layers can go up to this one here.
+        sync: bool,
+        /// Whether no other frame refers to this one.
+        leaf: bool,
         /// Of the picture, in pixels.
         size: (u16, u16),
         /// Bytes of the whole frame.

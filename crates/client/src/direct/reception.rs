@@ -26,7 +26,7 @@ const KEYFRAME_INTERVAL: u64 = 500_000;
 /// Sources of one participant; the server announces them all, so that more are a fault.
 const MAX_SOURCES: usize = 1024;
 /// The SSRC that feedback is sent under, as browsers do that send nothing.
-const REPORTER: u32 = 1;
+pub(super) const REPORTER: u32 = 1;
 
 pub(super) struct Reception {
     sink: Box<dyn Sink>,
@@ -180,9 +180,6 @@ impl Reception {
             source.payload_type = header.payload_type;
         }
         source.handle(sequence, header.timestamp, at_micros, repaired.is_some());
-        if payload.is_empty() {
-            return;
-        }
         let arrival = Arrival {
             ssrc,
             sequence,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use switchyard_protocol::Kind;
+use switchyard_rtp::extension::Extension;
 use switchyard_rtp::rtcp::{RtcpWriter, SenderInfo};
 use switchyard_rtp::rtp::{HeaderFields, write_header};
 use switchyard_rtp::srtp::{Sealer, StreamIndex};
@@ -31,6 +32,19 @@ pub(super) struct Extensions {
     send_time: u8,
     /// Transport-wide sequence numbers.
     transport: u8,
+    /// The m-line, the stream and the stream that is sent again (RFC 8852, RFC 9143).
+    mid: u8,
+    rid: u8,
+    repaired_rid: u8,
+}
+
+/// How a stream is told from the others when its SSRC is not announced.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamName {
+    /// The m-line.
+    pub(crate) mid: String,
+    /// Which of the m-line's (RFC 8851).
+    pub(crate) rid: String,
 }
 
 /// What all sources of a participant share.
@@ -50,6 +64,9 @@ struct Source {
     wanted: Vec<u16>,
     highest: u64,
     requests: Arc<AtomicU64>,
+    name: Option<StreamName>,
+    /// The receiver has reported on it, so that it knows whose it is.
+    acknowledged: bool,
 }
 
 #[derive(Clone, Default)]
@@ -77,8 +94,18 @@ impl Transmission {
             self.extensions.entry(kind).or_insert_with(|| Extensions {
                 audio_level: id("urn:ietf:params:rtp-hdrext:ssrc-audio-level"),
                 send_time: id("http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"),
-                transport: id("http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"),
+                transport: id(Extension::TransportSequence.uri()),
+                mid: id(Extension::Mid.uri()),
+                rid: id(Extension::Rid.uri()),
+                repaired_rid: id(Extension::RepairedRid.uri()),
             });
+        }
+    }
+
+    /// The server has reported on a source.
+    pub(super) fn acknowledged(&mut self, ssrc: u32) {
+        if let Some(source) = self.sources.get_mut(&ssrc) {
+            source.acknowledged = true;
         }
     }
 
@@ -98,6 +125,7 @@ impl Transmission {
     /// Sends again what was asked for: by RTX where negotiated. Where not, the packet as it was would have to be sealed under an index that
     /// was used before, so it stays lost.
     pub(super) fn retransmit(&mut self, now: u64, sealer: &mut Sealer, mut send: impl FnMut(&[u8])) {
+        let extensions = self.extensions.get(&Kind::Video).copied().unwrap_or_default();
         for source in self.sources.values_mut() {
             let wanted = std::mem::take(&mut source.wanted);
             let Some((ssrc, payload_type, stream, next)) = &mut source.rtx else { continue };
@@ -117,7 +145,9 @@ impl Transmission {
                     timestamp: u32::from_be_bytes(kept.packet[4..8].try_into().expect("four bytes")),
                     ssrc: *ssrc,
                 };
-                let Ok(header) = write_header(&mut datagram, &fields, std::iter::empty()) else { continue };
+                let name = source.name.iter();
+                let name = name.flat_map(|name| [(extensions.mid, name.mid.as_bytes()), (extensions.repaired_rid, name.rid.as_bytes())]);
+                let Ok(header) = write_header(&mut datagram, &fields, name.filter(|(id, _)| *id != 0)) else { continue };
                 let payload = &kept.packet[kept.header_len..];
                 datagram[header..header + 2].copy_from_slice(&sequence.to_be_bytes());
                 datagram[header + 2..header + 2 + payload.len()].copy_from_slice(payload);
@@ -137,6 +167,7 @@ pub struct Sender {
     ssrc: u32,
     payload_type: u8,
     rtx: Option<(u32, u8)>,
+    name: Option<StreamName>,
     /// The next packet's index (RFC 3711 §3.3.1).
     index: u64,
     packets: u32,
@@ -167,7 +198,7 @@ impl std::fmt::Debug for Sender {
 }
 
 impl Sender {
-    pub(crate) fn new(lane: Arc<Lane>, kind: Kind, ssrc: u32, payload_type: u8, rtx: Option<(u32, u8)>) -> Self {
+    pub(crate) fn new(lane: Arc<Lane>, kind: Kind, ssrc: u32, payload_type: u8, rtx: Option<(u32, u8)>, name: Option<StreamName>) -> Self {
         let requests = Arc::default();
         Self {
             lane,
@@ -175,6 +206,7 @@ impl Sender {
             ssrc,
             payload_type,
             rtx,
+            name,
             index: 1,
             packets: 0,
             octets: 0,
@@ -214,15 +246,29 @@ impl Sender {
                 let Ok(stream) = sealer.add_stream(self.ssrc) else { return false };
                 let rtx = self.rtx.and_then(|(ssrc, payload_type)| Some((ssrc, payload_type, sealer.add_stream(ssrc).ok()?, 1)));
                 let history = if rtx.is_some() { vec![Kept::default(); HISTORY] } else { Vec::new() };
-                entry.insert(Source { stream, rtx, history, wanted: Vec::new(), highest: 0, requests: self.requests.clone() })
+                entry.insert(Source {
+                    stream,
+                    rtx,
+                    history,
+                    wanted: Vec::new(),
+                    highest: 0,
+                    requests: self.requests.clone(),
+                    name: self.name.clone(),
+                    acknowledged: false,
+                })
             }
         };
         let send_time = send_time(crate::now_micros());
         let level = outgoing.audio_level.map_or([0], |(level, voice)| [level.min(127) | u8::from(voice) << 7]);
-        let values: [(u8, &[u8]); 3] = [
+        // As browsers do: until the receiver has shown that it knows whose stream it is.
+        let name = source.name.as_ref().filter(|_| !source.acknowledged);
+        let (mid, rid) = name.map_or((&[][..], &[][..]), |name| (name.mid.as_bytes(), name.rid.as_bytes()));
+        let values: [(u8, &[u8]); 5] = [
             (if outgoing.audio_level.is_some() { extensions.audio_level } else { 0 }, &level),
             (extensions.send_time, &send_time),
             (extensions.transport, &transport),
+            (if name.is_some() { extensions.mid } else { 0 }, mid),
+            (if name.is_some() { extensions.rid } else { 0 }, rid),
         ];
         let fields = HeaderFields {
             marker: outgoing.marker,

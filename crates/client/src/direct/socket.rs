@@ -1,6 +1,7 @@
 //! The socket of one participant: what is media goes to its lane, the rest to the peer connection.
 
 mod impaired;
+mod telling;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -101,6 +102,9 @@ impl MediaSocket {
         let waiting = Arc::new(Waiting::default());
         if port.impaired.is_some() {
             tokio::spawn(impaired::run(Arc::downgrade(&port), Arc::downgrade(&lane), waiting.clone()));
+        }
+        if lane.tells_arrivals() {
+            tokio::spawn(telling::run(Arc::downgrade(&lane)));
         }
         lane.attach(&port);
         Ok(Self { port, lane, waiting })

@@ -7,10 +7,10 @@ use switchyard_protocol::{Kind, Request, TrackId};
 use tokio::sync::watch;
 
 use super::{Answer, Done, Session};
-use crate::direct::Sender;
+use crate::direct::{Sender, StreamName};
 use crate::error::ClientError;
 use crate::media::Publish;
-use crate::peer::Line;
+use crate::peer::{Line, rtx_of};
 use crate::publisher::{Publication, Publisher};
 use crate::state::{Published, Transport};
 
@@ -59,20 +59,20 @@ impl Session {
         }
     }
 
-    pub(super) async fn add_line(&mut self, kind: Kind) -> Result<Arc<Line>, ClientError> {
-        let line = Arc::new(self.peer.add_line(kind, self.next_ssrc).await?);
-        self.next_ssrc += 1;
+    pub(super) async fn add_line(&mut self, kind: Kind, encodings: &[String]) -> Result<Arc<Line>, ClientError> {
+        let line = Arc::new(self.peer.add_line(kind, self.next_ssrc, encodings.to_vec()).await?);
+        self.next_ssrc += encodings.len().max(1) as u32;
         self.lines.push(line.clone());
         Ok(line)
     }
 
-    /// An m-line of this kind that no publication uses; a new one if there is none.
-    pub(super) async fn free_line(&mut self, kind: Kind) -> Result<Arc<Line>, ClientError> {
+    /// An m-line of this kind and with these encodings that no publication uses; a new one if there is none.
+    pub(super) async fn free_line(&mut self, kind: Kind, encodings: &[String]) -> Result<Arc<Line>, ClientError> {
         let used = |line: &&Arc<Line>| self.publications.iter().any(|entry| Arc::ptr_eq(&entry.line, line));
-        if let Some(line) = self.lines.iter().find(|line| line.kind == kind && !used(line)) {
+        if let Some(line) = self.lines.iter().find(|line| line.kind == kind && line.encodings == encodings && !used(line)) {
             return Ok(line.clone());
         }
-        let line = self.add_line(kind).await?;
+        let line = self.add_line(kind, encodings).await?;
         self.wanted.get_or_insert_default();
         Ok(line)
     }
@@ -83,7 +83,7 @@ impl Session {
             let _ = done.send(Err(ClientError::WrongKind(publish.source)));
             return;
         }
-        match self.free_line(kind).await {
+        match self.free_line(kind, &publish.encodings).await {
             Ok(line) => {
                 let number = self.next_publication;
                 self.next_publication = number.wrapping_add(1);
@@ -111,7 +111,7 @@ impl Session {
         if let Progress::Asked(mid, done) = asked {
             let (source, muted, sent) = (entry.publish.source, entry.publish.muted, entry.sent.clone());
             self.state.send_modify(|state| {
-                state.published.insert(track, Published { mid, source, muted, publication: number, sent });
+                state.published.insert(track, Published { mid, source, muted, publication: number, wanted: (u16::MAX, u16::MAX), sent });
             });
             if let Some(done) = done {
                 let _ = done.send(Ok(track));
@@ -123,7 +123,8 @@ impl Session {
     /// In a new session, gives everything that is published, or is to be, an m-line again; what was sent in the last one is another count.
     pub(super) async fn publish_again(&mut self) -> Result<(), ClientError> {
         for index in 0..self.publications.len() {
-            let line = self.free_line(self.publications[index].line.kind).await?;
+            let before = self.publications[index].line.clone();
+            let line = self.free_line(before.kind, &before.encodings).await?;
             let entry = &mut self.publications[index];
             entry.line = line;
             entry.sent = Arc::default();
@@ -160,16 +161,20 @@ impl Session {
         self.open_gates();
     }
 
-    /// What sends the packets of a track of this client's past the peer connection.
-    pub(super) fn sender(&self, track: TrackId) -> Result<Sender, ClientError> {
-        let line = self
-            .publications
-            .iter()
-            .find(|entry| entry.progress.live() == Some(track))
-            .map(|entry| &entry.line)
-            .ok_or(ClientError::NotDirect(track))?;
-        let lane = self.lane.clone().ok_or(ClientError::NotDirect(track))?;
-        Ok(Sender::new(lane, line.kind, line.ssrc, line.payload_type(), line.rtx()))
+    /// What sends the packets of each encoding of a track of this client's past the peer connection.
+    pub(super) fn senders(&self, track: TrackId) -> Result<Vec<Sender>, ClientError> {
+        let entry = self.publications.iter().find(|entry| entry.progress.live() == Some(track));
+        let line = entry.map(|entry| &entry.line).ok_or(ClientError::NotDirect(track))?;
+        let lane = self.lane.as_ref().ok_or(ClientError::NotDirect(track))?;
+        let mid = self.state.borrow().published.get(&track).map(|published| published.mid.clone()).unwrap_or_default();
+        let names: Vec<Option<String>> =
+            if line.encodings.is_empty() { vec![None] } else { line.encodings.iter().cloned().map(Some).collect() };
+        let sender = |(ssrc, rid): (u32, Option<String>)| {
+            let rtx = line.rtx_payload_type().map(|payload_type| (rtx_of(ssrc), payload_type));
+            let name = rid.map(|rid| StreamName { mid: mid.clone(), rid });
+            Sender::new(lane.clone(), line.kind, ssrc, line.payload_type(), rtx, name)
+        };
+        Ok((line.ssrc..).zip(names).map(sender).collect())
     }
 
     /// Stops or starts everything, and answers when the last packet is counted.

@@ -129,6 +129,7 @@ fn figures(last: &Sample) -> Vec<Figure> {
         figure("frozen", figures::or_none(last.frozen_share, figures::share)),
         figure("people", figures::count(last.participants)),
     ];
+    figures.extend(last.as_wanted_share.map(|share| figure("as wanted", figures::share(share))));
     figures.extend(last.server_cpu_share.map(|cpu| figure("server CPU", figures::share(cpu))));
     let is_warning = last.bench_cpu_share >= BUSY;
     figures.push(Figure { name: "bench CPU", value: figures::share(last.bench_cpu_share), is_warning });

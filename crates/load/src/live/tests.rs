@@ -92,6 +92,7 @@ fn sample(second: u32) -> Sample {
         latency_p50_ms: Some(1.06),
         latency_p99_ms: Some(3.0 + f64::from(second % 5)),
         frozen_share: None,
+        as_wanted_share: None,
         server_cpu_share: Some(0.26),
         bench_cpu_share: 0.91,
     }

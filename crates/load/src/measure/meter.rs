@@ -1,7 +1,6 @@
 //! What one participant receives, packet by packet.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdrhistogram::Histogram;
@@ -9,8 +8,10 @@ use switchyard_client::{Arrival, Progress, Sink};
 use switchyard_rtp::Codec;
 
 use super::decoder::{Decoder, FramePacket, Seen};
+use super::publication::Publications;
+use super::slot::Slot;
 use crate::results::Percentiles;
-use crate::traffic::Stamp;
+use crate::traffic::{MAX_ENCODINGS, Stamp};
 
 /// Histograms of one group, so that participants on different threads seldom meet at one.
 const SHARDS: usize = 8;
@@ -18,74 +19,6 @@ const SHARDS: usize = 8;
 const MAX_LATENCY: u64 = 60_000_000;
 /// Publications one participant may hear of; a stamp is believed, so what it says must not fill the memory.
 const MAX_TRACKS: usize = 4096;
-
-/// What is published in the whole run, by number.
-#[derive(Debug, Default)]
-pub struct Publications(Vec<Publication>);
-
-/// One published track, and how far it has come.
-#[derive(Debug)]
-pub struct Publication {
-    /// What it is called in reports: `video`, `audio`, `screen`.
-    pub media: &'static str,
-    /// What its payloads are parsed as.
-    pub codec: Codec,
-    /// Whether the publisher comes and goes: then what nobody was there to receive can't be told from what was lost.
-    pub churns: bool,
-    /// Packets sent; the next one has this number.
-    pub sent: AtomicU64,
-    /// The first packet of the measured window, and the first one after it.
-    from: AtomicU64,
-    to: AtomicU64,
-}
-
-impl Publication {
-    /// One that has sent nothing, before the window.
-    pub fn new(media: &'static str, codec: Codec, churns: bool) -> Self {
-        let never = || AtomicU64::new(u64::MAX);
-        Self { media, codec, churns, sent: AtomicU64::new(0), from: never(), to: never() }
-    }
-
-    /// Packets of the window.
-    pub fn expected(&self) -> u64 {
-        self.to.load(Ordering::Relaxed).min(self.sent.load(Ordering::Relaxed)).saturating_sub(self.from.load(Ordering::Relaxed))
-    }
-
-    fn is_measured(&self, number: u64) -> bool {
-        number >= self.from.load(Ordering::Relaxed) && number < self.to.load(Ordering::Relaxed)
-    }
-}
-
-impl Publications {
-    /// All there will be.
-    pub fn new(publications: Vec<Publication>) -> Self {
-        Self(publications)
-    }
-
-    /// The one with this number.
-    pub fn get(&self, number: u32) -> Option<&Publication> {
-        self.0.get(number as usize)
-    }
-
-    /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Publication> {
-        self.0.iter()
-    }
-
-    /// What is sent from now on is measured.
-    pub fn open_window(&self) {
-        for publication in &self.0 {
-            publication.from.store(publication.sent.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-    }
-
-    /// What is sent from now on is not.
-    pub fn close_window(&self) {
-        for publication in &self.0 {
-            publication.to.store(publication.sent.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-    }
-}
 
 /// A distribution of latencies that many participants add to.
 #[derive(Debug)]
@@ -141,6 +74,8 @@ pub struct TrackTotals {
     pub reordered: u64,
     /// Packets that came as retransmissions.
     pub retransmitted: u64,
+    /// Of what is selective: packets that were addressed to the receiver and never came.
+    pub lost: u64,
     /// Bytes of payload.
     pub bytes: u64,
     /// The first and the last number received.
@@ -150,9 +85,27 @@ pub struct TrackTotals {
 }
 
 struct Track {
-    progress: Progress,
+    /// By encoding.
+    progress: [Progress; MAX_ENCODINGS],
     totals: TrackTotals,
     decoder: Option<Decoder>,
+    /// The stream that its newest packet came in.
+    ssrc: Option<u32>,
+}
+
+impl Track {
+    fn new(codec: Codec) -> Self {
+        Self {
+            progress: Default::default(),
+            totals: TrackTotals::default(),
+            decoder: (codec == Codec::Vp8).then(Decoder::default),
+            ssrc: None,
+        }
+    }
+
+    fn has_come(&self) -> bool {
+        self.progress.iter().any(|progress| progress.received > 0)
+    }
 }
 
 /// One session of one participant.
@@ -164,6 +117,10 @@ pub struct Meter {
     /// What the participant publishes itself, which a player gets to see too.
     own: Vec<u32>,
     tracks: BTreeMap<u32, Track>,
+    /// The streams that carry what is selective, by SSRC; a connection has no more than a thousand.
+    slots: HashMap<u32, Slot>,
+    /// What is shown, if that was said: publications, each once. Otherwise everything is.
+    shown: Option<Vec<u32>>,
     /// Packets so far, each counted once.
     pub received: u64,
     /// When the first packet came, in microseconds of [`switchyard_client::now_micros`].
@@ -179,9 +136,19 @@ pub struct MeterSink(Arc<Mutex<Meter>>);
 impl MeterSink {
     /// Counts for a participant of `role`, and nothing of the publications that are its `own`; `shard` spreads participants over histograms.
     pub fn new(publications: Arc<Publications>, groups: Arc<Groups>, role: usize, shard: usize, own: Vec<u32>) -> Self {
-        let tracks = BTreeMap::new();
-        let meter = Meter { publications, groups, role, shard, own, tracks, received: 0, first_packet_at: None, first_frame_at: None };
-        Self(Arc::new(Mutex::new(meter)))
+        Self(Arc::new(Mutex::new(Meter {
+            publications,
+            groups,
+            role,
+            shard,
+            own,
+            tracks: BTreeMap::new(),
+            slots: HashMap::new(),
+            shown: None,
+            received: 0,
+            first_packet_at: None,
+            first_frame_at: None,
+        })))
     }
 
     /// The meter.
@@ -203,6 +170,12 @@ impl Sink for MeterSink {
 
 impl Meter {
     fn handle_packet(&mut self, arrival: &Arrival<'_>) -> bool {
+        if arrival.payload.is_empty() {
+            if let Some(slot) = self.slots.get_mut(&arrival.ssrc) {
+                slot.skip(arrival.sequence);
+            }
+            return false;
+        }
         // A connection doesn't know the codec: a stamp stands elsewhere in each.
         let stamp = [Codec::Vp8, Codec::Opus].into_iter().find_map(|codec| Some((codec, Stamp::read(codec, arrival.payload)?)));
         let Some((codec, stamp)) = stamp.filter(|(_, stamp)| !self.own.contains(&stamp.publication)) else { return false };
@@ -212,23 +185,31 @@ impl Meter {
             return false;
         }
         self.first_packet_at.get_or_insert(arrival.at_micros);
-        let track = self.tracks.entry(stamp.publication).or_insert_with(|| Track {
-            progress: Progress::default(),
-            totals: TrackTotals::default(),
-            decoder: (codec == Codec::Vp8).then(Decoder::default),
+        let track = self.tracks.entry(stamp.publication).or_insert_with(|| {
+            let mut track = Track::new(codec);
+            if publication.is_selective && self.shown.is_none() {
+                // All of it is wanted.
+                let largest = (publication.encodings.len() - 1) as u8;
+                if let Some(decoder) = &mut track.decoder {
+                    decoder.want(Some(largest), arrival.at_micros);
+                }
+            }
+            track
         });
-        let (duplicated, reordered) = (track.progress.duplicated, track.progress.reordered);
-        track.progress.record(stamp.counter);
-        let again = track.progress.duplicated > duplicated;
+        let measured = publication.is_measured(stamp.encoding, stamp.counter);
+        let progress = &mut track.progress[if publication.is_selective { usize::from(stamp.encoding).min(MAX_ENCODINGS - 1) } else { 0 }];
+        let (duplicated, reordered) = (progress.duplicated, progress.reordered);
+        progress.record(stamp.counter);
+        let (again, reordered) = (progress.duplicated > duplicated, progress.reordered > reordered);
         self.received += u64::from(!again);
         let latency = arrival.at_micros.saturating_sub(stamp.sent_micros);
         if !again {
             self.groups.interval.record(self.shard, latency);
         }
-        if publication.is_measured(stamp.counter) {
+        if measured {
             let totals = &mut track.totals;
             totals.duplicated += u64::from(again);
-            totals.reordered += u64::from(track.progress.reordered > reordered && !arrival.retransmitted);
+            totals.reordered += u64::from(reordered && !arrival.retransmitted);
             totals.retransmitted += u64::from(arrival.retransmitted);
             if !again {
                 totals.received += 1;
@@ -241,7 +222,25 @@ impl Meter {
             }
         }
         let Some(decoder) = &mut track.decoder else { return false };
-        let packet = FramePacket { frame: stamp.frame, packets: stamp.packets, index: stamp.index, keyframe: stamp.keyframe };
+        let mut packet = FramePacket {
+            frame: stamp.frame,
+            packets: stamp.packets,
+            index: stamp.index,
+            keyframe: stamp.keyframe,
+            encoding: stamp.encoding,
+            layer: None,
+        };
+        if publication.is_selective {
+            let slot = self.slots.entry(arrival.ssrc).or_default();
+            let taken = slot.take(arrival.sequence, stamp.publication, measured);
+            track.totals.lost += taken.given_up;
+            if taken.is_newest && (track.ssrc.replace(arrival.ssrc) != Some(arrival.ssrc) || taken.enters) {
+                decoder.enter();
+            }
+            let frame = slot.frame(arrival.payload).filter(|_| track.ssrc == Some(arrival.ssrc));
+            let Some((frame, layer)) = frame else { return false };
+            (packet.frame, packet.layer) = (frame, Some(layer));
+        }
         let wants_keyframe = decoder.handle_packet(packet, arrival.at_micros);
         if self.first_frame_at.is_none() {
             self.first_frame_at = decoder.first_shown_at();
@@ -249,9 +248,48 @@ impl Meter {
         wants_keyframe
     }
 
-    /// Whether something came of a publication.
+    /// Whether something came of a publication, or nothing is to come.
     pub fn has(&self, publication: u32) -> bool {
-        self.tracks.contains_key(&publication)
+        let is_away = |track: &Track| track.decoder.as_ref().is_some_and(Decoder::is_away);
+        self.tracks.get(&publication).is_some_and(|track| track.has_come() || is_away(track))
+    }
+
+    /// Whether a picture is shown; all are, unless something else was said.
+    pub fn shows(&self, publication: u32) -> bool {
+        self.shown.as_ref().is_none_or(|shown| shown.contains(&publication))
+    }
+
+    /// From now on these publications are shown and no others: each with the encoding that its tile wants.
+    pub fn show(&mut self, tiles: &[(u32, u8)], now: u64) {
+        for (number, encoding) in tiles {
+            let Some(publication) = self.publications.get(*number) else { continue };
+            let track = self.tracks.entry(*number).or_insert_with(|| Track::new(publication.codec));
+            if let Some(decoder) = &mut track.decoder {
+                decoder.want(Some(*encoding), now);
+            }
+        }
+        for (_, track) in self.tracks.iter_mut().filter(|(number, _)| !tiles.iter().any(|(shown, _)| shown == *number)) {
+            if let Some(decoder) = &mut track.decoder {
+                decoder.hide(now);
+            }
+        }
+        self.shown = Some(tiles.iter().map(|(number, _)| *number).collect());
+    }
+
+    /// The server has said that it sends nothing of a publication, because the line carries no more, or that it does again.
+    pub fn pause(&mut self, publication: u32, paused: bool, now: u64) {
+        let Some(codec) = self.publications.get(publication).map(|publication| publication.codec) else { return };
+        let track = self.tracks.entry(publication).or_insert_with(|| Track::new(codec));
+        if let Some(decoder) = &mut track.decoder {
+            decoder.pause(paused, now);
+        }
+    }
+
+    /// How long each wanted encoding of a publication took to come since this was last called, in microseconds; and whether one has been waited for in
+    /// vain.
+    pub fn take_reached(&mut self, publication: u32, now: u64) -> (Vec<u64>, bool) {
+        let decoder = self.tracks.get_mut(&publication).and_then(|track| track.decoder.as_mut());
+        decoder.map(|decoder| decoder.take_reached(now)).unwrap_or_default()
     }
 
     /// Begins the window: what decoders saw before does not count.
@@ -260,6 +298,7 @@ impl Meter {
             track.decoder.as_mut().map(|decoder| decoder.take(now));
             track.totals = TrackTotals::default();
         }
+        self.slots.values_mut().for_each(Slot::open_window);
     }
 
     /// What decoders saw since this was last asked, all together, without ending the window.
@@ -276,7 +315,9 @@ impl Meter {
 
     /// What came of a publication in the window.
     pub fn totals(&self, publication: u32) -> TrackTotals {
-        self.tracks.get(&publication).map_or_else(TrackTotals::default, |track| track.totals)
+        let Some(track) = self.tracks.get(&publication) else { return TrackTotals::default() };
+        let missing: u64 = self.slots.values().map(|slot| slot.lost(publication)).sum();
+        TrackTotals { lost: track.totals.lost + missing, ..track.totals }
     }
 }
 
@@ -286,4 +327,9 @@ fn add(sum: &mut Seen, seen: &Seen) {
     sum.freezes += seen.freezes;
     sum.frozen += seen.frozen;
     sum.watched += seen.watched;
+    sum.by_encoding.iter_mut().zip(seen.by_encoding).for_each(|(sum, seen)| *sum += seen);
+    sum.as_wanted += seen.as_wanted;
+    sum.switches += seen.switches;
+    sum.pauses += seen.pauses;
+    sum.paused += seen.paused;
 }

@@ -38,6 +38,9 @@ pub(super) fn body(html: &mut Html, run: &RunResult) {
     if let Some(frames) = tables::frames(run) {
         frames.html(html);
     }
+    if let Some(layers) = tables::layers(run) {
+        layers.html(html);
+    }
     markup!(html, "</section>\n<section><h3>Getting in</h3><div class=\"beside\">\n");
     let joins = [
         ("connected".to_owned(), run.joins.connected_ms),

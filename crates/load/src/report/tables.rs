@@ -208,6 +208,35 @@ pub(super) fn frames(run: &RunResult) -> Option<Table> {
     (!table.rows.is_empty()).then_some(table)
 }
 
+/// Which part of what was published came; nothing if everybody gets all of it.
+pub(super) fn layers(run: &RunResult) -> Option<Table> {
+    let head =
+        ["", "on the screen", "as wanted", "a receiver", "switches", "wanted p50", "wanted p95", "never came", "pauses", "paused for"];
+    let mut table = Table::new("Layers", &head);
+    for media in &run.media {
+        let Some(layers) = &media.layers else { continue };
+        let wanted = layers.wanted_ms.measured();
+        let shown = layers.encodings.iter().filter_map(|time| {
+            let part = figures::share(share(time.seconds, layers.watched_seconds()).filter(|part| *part > 0.0)?);
+            let name = if time.name.is_empty() { String::new() } else { format!("{} ", time.name) };
+            Some(format!("{name}{}x{} {part}", time.width, time.height))
+        });
+        table.row(vec![
+            media.name.clone(),
+            shown.collect::<Vec<String>>().join(", "),
+            figures::or_none(layers.as_wanted_share(), figures::share),
+            figures::bits_per_second(layers.receiver_bitrate_bps),
+            figures::count(layers.switches),
+            figures::or_none(wanted.map(|wanted| wanted.p50), figures::milliseconds),
+            figures::or_none(wanted.map(|wanted| wanted.p95), figures::milliseconds),
+            figures::count(layers.unreached),
+            figures::count(layers.pauses),
+            figures::seconds(layers.paused_seconds),
+        ]);
+    }
+    (!table.rows.is_empty()).then_some(table)
+}
+
 /// What it cost the server; nothing if its process was not watched.
 pub(super) fn server(run: &RunResult) -> Vec<Fact> {
     let Some(server) = &run.server else { return Vec::new() };

@@ -27,8 +27,14 @@ pub(super) fn run(run: &RunResult) -> String {
     for detail in &judgement.details {
         line(&mut text, &format!("  {detail}"));
     }
-    let tables =
-        [Some(tables::latency(run)), Some(tables::packets(run)), tables::frames(run), Some(tables::joins(run)), tables::join_errors(run)];
+    let tables = [
+        Some(tables::latency(run)),
+        Some(tables::packets(run)),
+        tables::frames(run),
+        tables::layers(run),
+        Some(tables::joins(run)),
+        tables::join_errors(run),
+    ];
     for table in tables.iter().flatten().filter(|table| !table.rows.is_empty()) {
         let _ = write!(text, "\n{}", table.text());
     }

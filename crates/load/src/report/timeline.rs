@@ -27,6 +27,7 @@ fn merge(samples: &[Sample]) -> Sample {
         latency_p50_ms: mean(|sample| sample.latency_p50_ms),
         latency_p99_ms: worst(|sample| sample.latency_p99_ms),
         frozen_share: worst(|sample| sample.frozen_share),
+        as_wanted_share: mean(|sample| sample.as_wanted_share),
         server_cpu_share: mean(|sample| sample.server_cpu_share),
         bench_cpu_share: mean(|sample| Some(sample.bench_cpu_share)).unwrap_or(0.0),
     }

@@ -168,6 +168,7 @@ fn media(name: &str, viewers: u64, rate: f64, window: f64, filled: f64, noise: &
             frozen_seconds: round(watched_seconds * (0.0004 * noise.about(0.5) + overload * 0.06)),
             watched_seconds,
         },
+        layers: None,
     }
 }
 
@@ -209,6 +210,7 @@ fn samples(participants: u64, seconds: u64, video: &MediaResult, audio: &MediaRe
                 latency_p50_ms: Some(round(video.latency_ms.p50 * noise.about(0.1))),
                 latency_p99_ms: Some(round(video.latency_ms.p99 * noise.about(0.35))),
                 frozen_share: video.frames.frozen_share().map(|frozen| round(frozen * 2.0 * noise.next())),
+                as_wanted_share: None,
                 server_cpu_share: Some(round(cpu_share * filled * noise.about(0.06))),
                 bench_cpu_share: round(cpu_share * 0.7 * filled * noise.about(0.08)),
             }

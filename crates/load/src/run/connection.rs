@@ -40,8 +40,13 @@ impl Connection {
                 let mut options = Options::new(url, room, name);
                 // Whoever is lost is counted, and whoever would come back would be somebody else.
                 options.reconnect = false;
+                options.feedback.transport_wide = shared.scenario.is_selective();
                 for (_, config) in &spec.tracks {
-                    options = options.publish(Publish::new(source(config), Media::Silent));
+                    let encodings = match config {
+                        ModelConfig::Video(video) => video.encodings.iter().map(|encoding| encoding.rid.clone()).collect(),
+                        _ => Vec::new(),
+                    };
+                    options = options.publish(Publish { encodings, ..Publish::new(source(config), Media::Silent) });
                 }
                 let client = Client::connect_direct(options, Box::new(sink.clone()), lines).await?;
                 let connected = client.wait_until(CONNECT_PATIENCE, |state| state.transport == Transport::Connected).await;
@@ -89,8 +94,8 @@ impl Connection {
         Ok(())
     }
 
-    /// What sends each of the participant's tracks, in the order of the cast; to be called once.
-    pub(super) async fn senders(&mut self, spec: &Spec) -> Result<Vec<Sender>, JoinError> {
+    /// What sends the encodings of each of the participant's tracks, in the order of the cast, and how the server calls the track; to be called once.
+    pub(super) async fn senders(&mut self, spec: &Spec) -> Result<Vec<(Option<TrackId>, Vec<Sender>)>, JoinError> {
         match self {
             Self::Signaling(client) => {
                 let published = client.state().published;
@@ -99,11 +104,22 @@ impl Connection {
                     // Each of a participant's tracks has another source.
                     let track = published.iter().find(|(_, published)| published.source == source(config));
                     let (track, _) = track.ok_or_else(|| JoinError::Failed("a track was not published".into()))?;
-                    senders.push(client.sender(*track).await?);
+                    senders.push((Some(*track), client.senders(*track).await?));
                 }
                 Ok(senders)
             }
-            Self::Http { publisher, .. } => Ok(publisher.as_mut().map(|publisher| publisher.senders()).unwrap_or_default()),
+            Self::Http { publisher, .. } => {
+                let senders = publisher.as_mut().map(|publisher| publisher.senders()).unwrap_or_default();
+                Ok(senders.into_iter().map(|sender| (None, vec![sender])).collect())
+            }
+        }
+    }
+
+    /// The client, of whoever speaks Switchyard's signaling.
+    pub(super) fn client(&self) -> Option<&Client> {
+        match self {
+            Self::Signaling(client) => Some(client),
+            Self::Http { .. } => None,
         }
     }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use switchyard_client::{Lines, now_micros};
+use switchyard_client::{Client, Lines, now_micros};
 use switchyard_netem::Random;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connection::Connection;
 use super::outcome::{JoinError, Joined, Session};
+use super::showing::{self, Showing};
 use super::{Shared, publish};
 use crate::measure::MeterSink;
 use crate::scenario::Join;
@@ -106,7 +107,7 @@ async fn session(
             role: spec.join.role,
             room: spec.join.room,
             own,
-            sink,
+            sink: sink.clone(),
             began_micros,
             connected: Instant::now(),
             ended: None,
@@ -114,7 +115,7 @@ async fn session(
         board.sessions.len() - 1
     };
     shared.connected.fetch_add(1, Ordering::Relaxed);
-    let outcome = attend(shared, spec, &mut connection, models, stay, stop).await;
+    let outcome = attend(shared, spec, &mut connection, &sink, models, stay, stop).await;
     shared.connected.fetch_sub(1, Ordering::Relaxed);
     shared.board().sessions[index].ended = Some(Instant::now());
     connection.leave().await;
@@ -126,16 +127,27 @@ async fn attend(
     shared: &Arc<Shared>,
     spec: &Spec,
     connection: &mut Connection,
+    sink: &MeterSink,
     models: &mut Vec<(u32, Model)>,
     stay: Option<Duration>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<(), JoinError> {
     let (go, leave) = watch::channel(false);
     let mut publishers = JoinSet::new();
-    for ((number, model), sender) in models.drain(..).zip(connection.senders(spec).await?) {
-        publishers.spawn(publish::publish(shared.clone(), number, model, sender, leave.clone()));
+    let mut wanted = Vec::new();
+    // What happens is heard of from before anything is looked at.
+    let events = connection.client().map(Client::events);
+    for ((number, model), (track, senders)) in models.drain(..).zip(connection.senders(spec).await?) {
+        let (wants, is_wanted) = watch::channel(showing::EVERYTHING);
+        if let Some(track) = track {
+            shared.board().tracks.insert((spec.join.room, track), number);
+            wanted.push((track, wants));
+        }
+        publishers.spawn(publish::publish(shared.clone(), number, model, senders, is_wanted, leave.clone()));
     }
+    let showing = Showing::new(shared, spec, sink.clone(), wanted);
     tokio::select! {
+        () = showing.run(connection.client().zip(events)) => {}
         () = connection.wait_over(shared.scenario.roles[spec.join.role].subscribe) => {}
         () = stopped(stop) => {}
         () = tokio::time::sleep(stay.unwrap_or(FOR_EVER)) => {}

@@ -1,13 +1,16 @@
 //! From what was counted to what is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use switchyard_client::now_micros;
+
 use super::Shared;
 use super::outcome::{JoinError, Session};
+use crate::measure::Publication;
 use crate::process::{Usage, cores};
-use crate::results::{BenchResult, FORMAT, Frames, Joins, Load, MediaResult, Percentiles, RunResult, Sample, ServerResult};
+use crate::results::{BenchResult, FORMAT, Frames, Joins, Layers, Load, MediaResult, Percentiles, RunResult, Sample, ServerResult};
 use crate::scenario::Subscribe;
 
 /// Packets that waited longer than this in the bench's sockets, one in a hundred, say that the bench is behind.
@@ -108,11 +111,14 @@ fn media(shared: &Shared, figures: &Figures) -> Vec<MediaResult> {
     let board = shared.board();
     let closed = figures.opened + figures.measured;
     let mut groups: BTreeMap<(&'static str, usize), MediaResult> = BTreeMap::new();
+    let mut wanted: BTreeMap<(&'static str, usize), Vec<f64>> = BTreeMap::new();
     let rooms = super::rooms(&shared.scenario);
     for session in &board.sessions {
         let whole = session.connected <= figures.opened && session.ended.is_none_or(|ended| ended >= closed);
         let subscribes = shared.scenario.roles[session.role].subscribe == Subscribe::All;
-        let meter = session.sink.lock();
+        let mut meter = session.sink.lock();
+        let rotates = shared.scenario.roles[session.role].rotates.is_some();
+        let mut seen_of: HashSet<&'static str> = HashSet::new();
         for (number, publication) in (0..).zip(shared.publications.iter()) {
             if rooms[number as usize] != session.room || session.own.contains(&number) {
                 continue;
@@ -124,11 +130,15 @@ fn media(shared: &Shared, figures: &Figures) -> Vec<MediaResult> {
             let spanned = totals.span.map_or(0, |(first, last)| last - first + 1);
             // Who was there all the time should have everything; of the rest it is known from the first packet to the last.
             let expected = match (whole && subscribes, publication.churns) {
+                _ if publication.is_selective => totals.received + totals.lost,
                 (true, false) => publication.expected(),
                 (_, false) => spanned,
                 (_, true) => totals.received,
             };
-            if expected == 0 {
+            // What is shown should have come, if only a part of it.
+            let is_missing =
+                publication.is_selective && whole && subscribes && !rotates && meter.shows(number) && publication.expected() > 0;
+            if expected == 0 && !is_missing {
                 continue;
             }
             let group = groups.entry((publication.media, session.role)).or_default();
@@ -141,7 +151,17 @@ fn media(shared: &Shared, figures: &Figures) -> Vec<MediaResult> {
             // A header of twelve bytes, and of extensions what a server sends.
             group.bitrate_bps += (totals.bytes + 12 * totals.received) as f64 * 8.0 / figures.measured.as_secs_f64();
             if publication.media != "audio" {
-                add_frames(&mut group.frames, &totals.seen, whole.then_some(figures.measured));
+                let is_expected = if publication.is_selective { is_missing && totals.seen.paused == 0 } else { whole };
+                add_frames(&mut group.frames, &totals.seen, is_expected.then_some(figures.measured));
+            }
+            if publication.is_selective {
+                let (reached, in_vain) = meter.take_reached(number, now_micros());
+                let layers = group.layers.get_or_insert_default();
+                layers.receivers += u64::from(seen_of.insert(publication.media));
+                add_layers(layers, publication, &totals.seen);
+                layers.unreached += u64::from(in_vain);
+                let times = wanted.entry((publication.media, session.role)).or_default();
+                times.extend(reached.into_iter().map(|micros| micros as f64 / 1000.0));
             }
         }
     }
@@ -155,6 +175,10 @@ fn media(shared: &Shared, figures: &Figures) -> Vec<MediaResult> {
         .map(|((media, role), mut group)| {
             group.name = if several { format!("{media} to {}", shared.scenario.roles[role].name) } else { media.to_owned() };
             group.packets.sent = sent.get(media).copied().unwrap_or(0);
+            if let Some(layers) = &mut group.layers {
+                layers.receiver_bitrate_bps = group.bitrate_bps / layers.receivers.max(1) as f64;
+                layers.wanted_ms = wanted.get_mut(&(media, role)).map(Percentiles::of).unwrap_or_default();
+            }
             group.latency_ms = shared.groups.latency.get(&(media, role)).map(crate::measure::LatencyOf::take).unwrap_or_default();
             group
         })
@@ -174,6 +198,16 @@ fn add_frames(frames: &mut Frames, seen: &crate::measure::decoder::Seen, whole: 
         frames.frozen_seconds += whole.as_secs_f64();
         frames.watched_seconds += whole.as_secs_f64();
     }
+}
+
+fn add_layers(layers: &mut Layers, publication: &Publication, seen: &crate::measure::decoder::Seen) {
+    for (picture, micros) in publication.encodings.iter().zip(seen.by_encoding) {
+        layers.add_time(&picture.name, picture.size, micros as f64 / 1e6);
+    }
+    layers.as_wanted_seconds += seen.as_wanted as f64 / 1e6;
+    layers.switches += seen.switches;
+    layers.pauses += seen.pauses;
+    layers.paused_seconds += seen.paused as f64 / 1e6;
 }
 
 fn server(shared: &Shared, figures: &Figures, received: u64) -> Option<ServerResult> {

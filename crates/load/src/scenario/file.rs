@@ -15,6 +15,9 @@ use crate::traffic::{AudioConfig, ConfigError, FixedConfig, ScreenConfig, VideoC
 /// Bytes of a file at most: hundreds of times what a scenario takes.
 const MAX_FILE: usize = 1 << 20;
 
+/// Tiles of one participant at most: what a server is told of.
+const MAX_TILES: u32 = 256;
+
 /// Roles at most: a report has to show them.
 const MAX_ROLES: usize = 32;
 
@@ -164,6 +167,21 @@ fn check<'a>(
     }
     if transport == Transport::Whip && !role.is_publisher() && role.subscribe == Subscribe::None {
         return Err("over WHIP there is nobody who neither publishes nor receives");
+    }
+    if transport == Transport::Whip && !role.shows.is_empty() {
+        return Err("over WHEP nobody can say what it `shows`");
+    }
+    if role.subscribe == Subscribe::None && !role.shows.is_empty() {
+        return Err("whoever receives nobody `shows` nothing");
+    }
+    if role.shows.iter().any(|tiles| tiles.width == 0 || tiles.height == 0 || tiles.count == 0) {
+        return Err("a tile that is shown has a `width`, a `height` and a `count` of at least 1");
+    }
+    if role.shows.iter().fold(0, |sum: u32, tiles| sum.saturating_add(tiles.count)) > MAX_TILES {
+        return Err("there are at most 256 tiles");
+    }
+    if role.rotates.is_some_and(|rotates| rotates < Duration::from_secs(1) || role.shows.is_empty()) {
+        return Err("`rotates` is at least \"1s\", and needs what is shown in `shows`");
     }
     if role.churn.is_some_and(|churn| churn < Duration::from_secs(1)) {
         return Err("`churn` is at least \"1s\"");

@@ -26,6 +26,8 @@ churn = "20s"
 name = "viewer"
 count = 3
 subscribe = "all"
+shows = [{ width = 640, height = 360 }, { width = 320, height = 180, count = 8 }]
+rotates = "5s"
 "#;
 
 fn error(text: &str) -> String {
@@ -53,6 +55,10 @@ fn a_scenario_is_read_with_everything_it_says() {
     assert_eq!(talker.churn, Some(Duration::from_secs(20)));
     assert!(talker.is_publisher() && !scenario.roles[1].is_publisher());
     assert_eq!(talker.publishes().count(), 2);
+    let viewer = &scenario.roles[1];
+    assert_eq!(viewer.shows[1], Tiles { width: 320, height: 180, count: 8 });
+    assert_eq!((viewer.shows[0].count, viewer.rotates), (1, Some(Duration::from_secs(5))));
+    assert!(scenario.is_selective());
     let json = serde_json::to_value(&scenario).unwrap();
     assert_eq!(json["roles"][0]["uplink"], "loss=5%,delay=60ms");
     assert_eq!(json["duration"], "20s");
@@ -87,6 +93,15 @@ fn every_error_names_its_place_and_what_would_be_right() {
         ("name = \"viewer\"", "name = \"talker\"", "test.toml:18:1: role `talker`: an earlier role has the same name"),
         ("\"all\"", "\"some\"", "test.toml:21:13: unknown variant `some`, expected `all` or `none`"),
         ("count = 3", "count = three", "test.toml:20:9: "),
+        ("height = 360", "height = 0", "test.toml:18:1: role `viewer`: a tile that is shown has a `width`, a `height`"),
+        ("count = 8", "count = 256", "test.toml:18:1: role `viewer`: there are at most 256 tiles"),
+        ("\"all\"", "\"none\"", "test.toml:18:1: role `viewer`: whoever receives nobody `shows` nothing"),
+        ("rotates = \"5s\"", "rotates = \"5ms\"", "test.toml:18:1: role `viewer`: `rotates` is at least \"1s\""),
+        (
+            "scale = 2 }",
+            "scale = 2 }, { rid = \"x\", share = \"1 %\" }, { rid = \"y\", share = \"1 %\" }",
+            "the number of encodings is 0 to 3, not 4",
+        ),
     ] {
         let said = broken(from, to);
         assert!(said.contains(expected), "{to:?}: {said}");
@@ -97,7 +112,9 @@ fn every_error_names_its_place_and_what_would_be_right() {
     assert!(error(&without_viewers).starts_with("test.toml:7:9: everybody publishes"));
     let whip = MEETING.replace("rooms = 2", "transport = \"whip\"").replace("audio = {}", "screen = {}");
     assert!(error(&whip).contains("over WHIP a participant publishes one video"));
-    let idle = MEETING.replace("rooms = 2", "transport = \"whip\"").replace("\"all\"", "\"none\"");
+    assert!(error(&MEETING.replace("rooms = 2", "transport = \"whip\"")).contains("over WHEP nobody can say what it `shows`"));
+    let without_tiles = MEETING.split("shows").next().unwrap();
+    let idle = without_tiles.replace("rooms = 2", "transport = \"whip\"").replace("\"all\"", "\"none\"");
     assert!(error(&idle).contains("over WHIP there is nobody who neither publishes nor receives"), "{}", error(&idle));
     assert!(error(&"#".repeat(2 << 20)).contains("at most 1048576"));
 }
@@ -170,7 +187,9 @@ fn every_scenario_of_the_bench_can_be_played() {
         "churn",
         "everyone-at-once",
         "large-room",
+        "layers",
         "meeting",
+        "narrow",
         "screen-share",
         "small-rooms",
         "smoke",
@@ -207,7 +226,7 @@ fn the_reference_has_every_key() {
     let (video, audio, screen, fixed) = (VideoConfig::default(), AudioConfig::default(), ScreenConfig::default(), FixedConfig::default());
     for value in [
         serde_json::to_value(&scenario),
-        serde_json::to_value(&scenario.roles[0]),
+        serde_json::to_value(&scenario.roles[1]),
         serde_json::to_value(video),
         serde_json::to_value(audio),
         serde_json::to_value(screen),

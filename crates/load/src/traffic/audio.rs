@@ -119,7 +119,7 @@ impl AudioModel {
         self.since += 1;
         if self.talks {
             self.level = (0.9 * self.level + 0.1 * 28.0 + 2.0 * self.random.normal()).clamp(12.0, 60.0);
-            return Some((self.rate.delta(&mut self.random), since == 0, self.level as u8));
+            return Some((self.rate.delta(&mut self.random, 1.0), since == 0, self.level as u8));
         }
         if !self.dtx || since < HANGOVER {
             return Some((self.quiet, false, 75));

@@ -10,6 +10,7 @@ use switchyard_netem::{Rate, Ratio};
 use super::MAX_PAYLOAD;
 use super::outbox::PACE;
 use super::stamp::{MIN_OPUS, MIN_VP8_FRAME, VP8_DESCRIPTOR};
+use super::temporal::MAX_LAYERS;
 
 /// A camera's track: VP8 in one encoding or in several (simulcast).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct VideoConfig {
     /// A keyframe at least this often. Browsers make keyframes only when they are asked, which is the default.
     #[serde(with = "optional_duration")]
     pub keyframe_interval: Option<Duration>,
+    /// Temporal layers of each encoding, 1 to 3: frames that a receiver can do without.
+    pub temporal_layers: u8,
     /// The simulcast encodings, lowest first; none means a single one without a rid.
     pub encodings: Vec<Encoding>,
 }
@@ -142,7 +145,15 @@ pub enum ConfigError {
 impl Default for VideoConfig {
     /// What Chromium sends of a camera of 720p in one encoding.
     fn default() -> Self {
-        Self { bitrate: Rate::bits(1_500_000), fps: 30, width: 1280, height: 720, keyframe_interval: None, encodings: Vec::new() }
+        Self {
+            bitrate: Rate::bits(1_500_000),
+            fps: 30,
+            width: 1280,
+            height: 720,
+            keyframe_interval: None,
+            temporal_layers: 1,
+            encodings: Vec::new(),
+        }
     }
 }
 
@@ -177,8 +188,8 @@ impl Default for FixedConfig {
 /// VP8 has 14 bits for each side of a picture.
 const SIDE: (u16, u16) = (16, 0x3fff);
 
-/// Encodings of one track at most. Browsers send up to three.
-const MAX_ENCODINGS: usize = 4;
+/// Encodings of one track at most: what browsers send and the server takes.
+pub const MAX_ENCODINGS: usize = 3;
 
 impl VideoConfig {
     /// Whether it makes sense.
@@ -187,6 +198,7 @@ impl VideoConfig {
         within("fps", self.fps, 1, 120)?;
         within("width", self.width, SIDE.0, SIDE.1)?;
         within("height", self.height, SIDE.0, SIDE.1)?;
+        within("temporal_layers", self.temporal_layers, 1, MAX_LAYERS)?;
         within("the number of encodings", self.encodings.len(), 0, MAX_ENCODINGS)?;
         if let Some(interval) = self.keyframe_interval {
             within("keyframe_interval in ms", interval.as_millis(), super::KEYFRAMES_APART.as_millis(), 3_600_000)?;
@@ -208,8 +220,8 @@ impl VideoConfig {
         Ok(())
     }
 
-    /// Each encoding's bits a second and picture.
-    pub(super) fn streams(&self) -> Vec<(u64, (u16, u16))> {
+    /// Each encoding's bits a second and picture, in pixels.
+    pub(crate) fn streams(&self) -> Vec<(u64, (u16, u16))> {
         if self.encodings.is_empty() {
             return vec![(self.bitrate.bits_per_second(), (self.width, self.height))];
         }
@@ -252,6 +264,9 @@ impl ScreenConfig {
 }
 
 impl FixedConfig {
+    /// What its keyframes say, in pixels.
+    pub(crate) const SIZE: (u16, u16) = (640, 360);
+
     /// Whether it makes sense.
     pub fn check(&self) -> Result<(), ConfigError> {
         within("packets_per_second", self.packets_per_second, 1, 20_000)?;

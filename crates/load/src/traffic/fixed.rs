@@ -30,7 +30,7 @@ impl FixedModel {
         let mut random = Random::new(seed, 0);
         Ok(Self {
             clock: FrameClock::new(start, config.fps, 90_000, &mut random),
-            stream: Stream::new(0, (640, 360), &mut random),
+            stream: Stream::new(0, FixedConfig::SIZE, &mut random),
             frame: None,
             packets_per_second: config.packets_per_second.into(),
             fps: config.fps.into(),

@@ -36,24 +36,25 @@ impl RateControl {
         Self { target, least: least as f64, horizon: horizon.max(1.0), spread, debt: 0.0, activity: 0.0 }
     }
 
-    /// Bytes of the next frame that refers to earlier ones.
-    pub(super) fn delta(&mut self, random: &mut Random) -> usize {
+    /// Bytes of the next frame that refers to earlier ones; `part` of an average one's are its share.
+    pub(super) fn delta(&mut self, random: &mut Random, part: f64) -> usize {
+        let target = self.target * part;
         // The variance stays at 1.
         self.activity = ACTIVITY_KEPT * self.activity + (1.0 - ACTIVITY_KEPT * ACTIVITY_KEPT).sqrt() * random.normal();
-        let wanted = self.target * lognormal(ACTIVITY_SPREAD * self.activity + self.spread * random.normal());
+        let wanted = target * lognormal(ACTIVITY_SPREAD * self.activity + self.spread * random.normal());
         let paid_back = wanted - self.debt / self.horizon;
-        self.spend(paid_back.clamp(DELTA_LEAST * self.target, DELTA_MOST * self.target))
+        self.spend(paid_back.clamp(DELTA_LEAST * target, DELTA_MOST * target), target)
     }
 
-    /// Bytes of the next keyframe. While much is owed it is coarser.
-    pub(super) fn keyframe(&mut self, random: &mut Random) -> usize {
+    /// Bytes of the next keyframe, in place of a frame of that share. While much is owed it is coarser.
+    pub(super) fn keyframe(&mut self, random: &mut Random, part: f64) -> usize {
         let thrift = (1.0 - self.debt / (4.0 * self.horizon * self.target)).clamp(0.3, 1.0);
-        self.spend(self.target * (KEYFRAME_LEAST + KEYFRAME_VARIES * random.fraction()) * thrift)
+        self.spend(self.target * (KEYFRAME_LEAST + KEYFRAME_VARIES * random.fraction()) * thrift, self.target * part)
     }
 
-    fn spend(&mut self, bytes: f64) -> usize {
+    fn spend(&mut self, bytes: f64, share: f64) -> usize {
         let bytes = bytes.max(self.least).round();
-        self.debt += bytes - self.target;
+        self.debt += bytes - share;
         bytes as usize
     }
 }

@@ -95,15 +95,15 @@ impl Stamp {
 pub(super) fn write(packet: &Packet, publication: u32, sent_micros: u64, payload: &mut Vec<u8>) {
     payload.clear();
     match packet.content {
-        Content::Vp8 { keyframe, picture_id, tl0_index, size, frame_len } => {
+        Content::Vp8 { keyframe, picture_id, tl0_index, layer, sync, leaf, size, frame_len } => {
             let begins = packet.index == 0;
-            // Extended; start of partition 0.
-            payload.push(if begins { 0x90 } else { 0x80 });
+            // Extended; non-reference frame; start of partition 0.
+            payload.push(0x80 | u8::from(leaf) << 5 | u8::from(begins) << 4);
             // Picture id, TL0PICIDX, TID and KEYIDX follow.
             payload.push(0xf0);
             payload.extend_from_slice(&(picture_id | 0x8000).to_be_bytes());
-            // Temporal layer 0, key frame index 0.
-            payload.extend_from_slice(&[tl0_index, 0]);
+            // The layer, whether it is synchronised here, key frame index 0.
+            payload.extend_from_slice(&[tl0_index, layer << 6 | u8::from(sync) << 5]);
             if begins {
                 write_vp8_header(keyframe, size, frame_len, payload);
             }

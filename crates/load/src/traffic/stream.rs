@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 use switchyard_netem::Random;
 
 use super::stamp::VP8_DESCRIPTOR;
+use super::temporal::Place;
 use super::{Content, KEYFRAMES_APART, MAX_PAYLOAD, Packet};
+
+/// Where every frame is that has no layers.
+const LOWEST: Place = Place { layer: 0, sync: false, leaf: false, part: 1.0 };
 
 /// The times at which frames are made: the nth is at n / rate after the first, without drift.
 #[derive(Clone, Debug)]
@@ -90,6 +94,7 @@ pub(super) struct Stream {
     size: (u16, u16),
     first_timestamp: u32,
     picture_id: u16,
+    /// Of the next frame of the lowest layer.
     tl0_index: u8,
     frames: u32,
     packets: u64,
@@ -112,6 +117,11 @@ impl Stream {
         }
     }
 
+    /// The next frame is a keyframe, whenever the last one was.
+    pub(super) fn begin_anew(&mut self) {
+        self.keyframe_wanted = true;
+    }
+
     pub(super) fn request_keyframe(&mut self, now: Instant) -> bool {
         let wanted = self.keyframe_wanted || self.last_keyframe.is_none_or(|last| now.saturating_duration_since(last) >= KEYFRAMES_APART);
         self.keyframe_wanted = wanted;
@@ -130,22 +140,35 @@ impl Stream {
 
     /// The next frame, of `len` bytes, in as few packets as it fits in.
     pub(super) fn frame(&mut self, ready: Instant, timestamp: u32, keyframe: bool, len: usize) -> Frame {
+        self.layered(ready, timestamp, keyframe, len, &LOWEST)
+    }
+
+    /// The next frame, of `len` bytes, at its place among the temporal layers.
+    pub(super) fn layered(&mut self, ready: Instant, timestamp: u32, keyframe: bool, len: usize, place: &Place) -> Frame {
         let packets = len.div_ceil(MAX_PAYLOAD - VP8_DESCRIPTOR).max(1);
-        self.frame_of(ready, timestamp, keyframe, len, u16::try_from(packets).unwrap_or(u16::MAX))
+        self.make(ready, timestamp, keyframe, (len, u16::try_from(packets).unwrap_or(u16::MAX)), place)
     }
 
     /// The next frame, of `len` bytes in `packets` packets.
     pub(super) fn frame_of(&mut self, ready: Instant, timestamp: u32, keyframe: bool, len: usize, packets: u16) -> Frame {
+        self.make(ready, timestamp, keyframe, (len, packets), &LOWEST)
+    }
+
+    fn make(&mut self, ready: Instant, timestamp: u32, keyframe: bool, (len, packets): (usize, u16), place: &Place) -> Frame {
+        let tl0_index = if place.layer == 0 { self.tl0_index } else { self.tl0_index.wrapping_sub(1) };
         let content = Content::Vp8 {
             keyframe,
             picture_id: self.picture_id,
-            tl0_index: self.tl0_index,
+            tl0_index,
+            layer: place.layer,
+            sync: place.sync,
+            leaf: place.leaf,
             size: self.size,
             frame_len: u32::try_from(len).unwrap_or(u32::MAX),
         };
         let number = self.frames;
         self.picture_id = self.picture_id.wrapping_add(1) & 0x7fff;
-        self.tl0_index = self.tl0_index.wrapping_add(1);
+        self.tl0_index = tl0_index.wrapping_add(1);
         self.frames = self.frames.wrapping_add(1);
         let timestamp = self.first_timestamp.wrapping_add(timestamp);
         Frame { encoding: self.encoding, timestamp, number, content, len, packets, made: 0, ready }

@@ -99,6 +99,42 @@ fn each_simulcast_encoding_has_its_share_its_picture_and_its_numbers() {
 }
 
 #[test]
+fn an_encoding_that_is_stopped_sends_nothing_and_begins_again_with_a_keyframe() {
+    let mut world = World::video(simulcast());
+    world.run(SECOND * 2);
+    world.model.set_active(2, false);
+    // What was captured before is still on its way out.
+    world.run(SECOND * 2 + SECOND / 10);
+    let without = world.run(SECOND * 4);
+    assert_eq!(without.iter().filter(|packet| packet.encoding == 2).count(), 0);
+    assert!(frames(&without, 1).len() > 50, "the others go on");
+    world.model.set_active(2, true);
+    let with = world.run(SECOND * 6);
+    let again = frames(&with, 2);
+    assert!(again[0][0].keyframe() && again[1..].iter().all(|frame| !frame[0].keyframe()));
+    let together = |encoding: u8| frames(&with, encoding).iter().rev().take(10).map(|frame| frame[0].timestamp).collect::<Vec<_>>();
+    let (low, high) = (together(0), together(2));
+    assert!(low.windows(2).zip(high.windows(2)).all(|(low, high)| low[0].wrapping_sub(low[1]) == high[0].wrapping_sub(high[1])));
+    world.model.set_active(2, true);
+    assert!(!frames(&world.run(SECOND * 7), 2)[0][0].keyframe(), "it was active already");
+}
+
+#[test]
+fn temporal_layers_keep_the_bitrate_and_have_their_parts_of_it() {
+    for (layers, parts) in [(2, &[0.6, 0.4][..]), (3, &[0.4, 0.2, 0.4])] {
+        let packets = World::video(VideoConfig { temporal_layers: layers, ..VideoConfig::default() }).run(SECOND * 60);
+        let sent = bits_per_second(&packets, 60.0);
+        assert!((sent / 1_500_000.0 - 1.0).abs() < 0.02, "{layers} layers: {sent}");
+        for (wanted, part) in (0..).zip(parts) {
+            let own: Vec<Packet> =
+                packets.iter().copied().filter(|packet| matches!(packet.content, Content::Vp8 { layer, .. } if layer == wanted)).collect();
+            let share = bits_per_second(&own, 60.0) / sent;
+            assert!((share - part).abs() < 0.03, "layer {wanted} of {layers}: {share}");
+        }
+    }
+}
+
+#[test]
 fn frames_come_in_order_and_on_time() {
     let config = VideoConfig { fps: 30, ..VideoConfig::default() };
     let mut world = World::video(config);

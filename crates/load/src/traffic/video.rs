@@ -8,6 +8,7 @@ use super::outbox::Outbox;
 use super::rate::RateControl;
 use super::stamp::{MIN_VP8_FRAME, VP8_DESCRIPTOR};
 use super::stream::{FrameClock, Stream};
+use super::temporal::Temporal;
 use super::{ConfigError, MAX_BEHIND, MAX_PAYLOAD, Packet, VideoConfig};
 
 /// The standard deviation of a frame's logarithm.
@@ -21,8 +22,10 @@ const PAYBACK_SECONDS: f64 = 0.5;
 pub struct VideoModel {
     clock: FrameClock,
     outbox: Outbox,
-    /// By encoding.
+    /// By encoding, as all three.
     rates: Vec<RateControl>,
+    temporal: Vec<Temporal>,
+    active: Vec<bool>,
     keyframe_interval: Option<Duration>,
     random: Random,
     skipped: u64,
@@ -47,7 +50,8 @@ impl VideoModel {
             })
             .collect();
         let outbox = Outbox::new(streams, config.bitrate.bits_per_second(), start);
-        Ok(Self { clock, outbox, rates, keyframe_interval: config.keyframe_interval, random, skipped: 0 })
+        let (temporal, active) = (vec![Temporal::new(config.temporal_layers); encodings.len()], vec![true; encodings.len()]);
+        Ok(Self { clock, outbox, rates, temporal, active, keyframe_interval: config.keyframe_interval, random, skipped: 0 })
     }
 
     /// How many encodings it has: 1 without simulcast.
@@ -69,14 +73,18 @@ impl VideoModel {
         let (at, timestamp) = (self.clock.next(), self.clock.timestamp());
         self.clock.advance();
         for (index, rate) in self.rates.iter_mut().enumerate() {
+            if !self.active[index] {
+                continue;
+            }
             if !self.outbox.has_room() {
                 self.skipped += 1;
                 continue;
             }
             let stream = &mut self.outbox.streams[index];
             let keyframe = stream.takes_keyframe(at, self.keyframe_interval);
-            let len = if keyframe { rate.keyframe(&mut self.random) } else { rate.delta(&mut self.random) };
-            let frame = stream.frame(at, timestamp, keyframe, len);
+            let place = self.temporal[index].advance(keyframe);
+            let len = if keyframe { rate.keyframe(&mut self.random, place.part) } else { rate.delta(&mut self.random, place.part) };
+            let frame = stream.layered(at, timestamp, keyframe, len, &place);
             self.outbox.push(frame);
         }
     }
@@ -90,6 +98,15 @@ impl VideoModel {
     /// See [`Model::request_keyframe`](super::Model::request_keyframe).
     pub fn request_keyframe(&mut self, now: Instant, encoding: u8) -> bool {
         self.outbox.streams.get_mut(usize::from(encoding)).is_some_and(|stream| stream.request_keyframe(now))
+    }
+
+    /// See [`Model::set_active`](super::Model::set_active).
+    pub fn set_active(&mut self, encoding: u8, active: bool) {
+        let Some(was) = self.active.get_mut(usize::from(encoding)) else { return };
+        if active && !std::mem::replace(was, active) {
+            self.outbox.streams[usize::from(encoding)].begin_anew();
+        }
+        *was = active;
     }
 
     /// See [`Model::skipped`](super::Model::skipped).

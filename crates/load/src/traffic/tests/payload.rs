@@ -71,6 +71,32 @@ fn a_vp8_parser_sees_frames_and_keyframes_where_they_are() {
 }
 
 #[test]
+fn temporal_layers_are_as_browsers_number_them() {
+    let mut before: Option<Descriptor> = None;
+    let mut pattern = Vec::new();
+    for (packet, payload) in payloads(VideoConfig { temporal_layers: 3, ..VideoConfig::default() }) {
+        let descriptor = Descriptor::parse(&payload).expect("a descriptor");
+        if packet.index > 0 {
+            assert_eq!(descriptor.temporal_layer, before.unwrap().temporal_layer, "of one frame");
+            continue;
+        }
+        if packet.keyframe() {
+            pattern.clear();
+        }
+        pattern.push((descriptor.temporal_layer.unwrap(), descriptor.layer_sync, descriptor.non_reference));
+        if let Some(before) = before.replace(descriptor) {
+            let steps = u8::from(descriptor.temporal_layer == Some(0));
+            let (index, last) = (descriptor.tl0_picture_index.unwrap().0, before.tl0_picture_index.unwrap().0);
+            assert_eq!(index.wrapping_sub(last), steps, "TL0PICIDX counts the lowest layer");
+            let (id, last) = (descriptor.picture_id.unwrap().value, before.picture_id.unwrap().value);
+            assert_eq!(id.wrapping_sub(last) & 0x7fff, 1, "one picture id for each frame");
+        }
+    }
+    let expected = [(0, false, false), (2, true, true), (1, true, false), (2, false, true)];
+    assert!(pattern.len() > 100 && pattern.iter().zip(expected.iter().cycle()).all(|(seen, expected)| seen == expected));
+}
+
+#[test]
 fn a_stamp_is_found_behind_any_descriptor_a_server_may_write() {
     let descriptors: [&dyn Fn(u8) -> Vec<u8>; 6] = [
         &|first| vec![first & 0x10],
