@@ -92,7 +92,7 @@ fn sample(second: u32) -> Sample {
         latency_p50_ms: Some(1.06),
         latency_p99_ms: Some(3.0 + f64::from(second % 5)),
         frozen_share: None,
-        as_wanted_share: None,
+        as_wanted_share: Some(0.75),
         server_cpu_share: Some(0.26),
         bench_cpu_share: 0.91,
     }
@@ -137,6 +137,7 @@ fn the_block_is_redrawn_in_place_and_the_terminal_left_as_it_was() {
         "p99         5.00 ms",
         "lost        0.002 %",
         "frozen            –",
+        "as wanted     75.0 %",
         "server CPU    26.0 %",
         "bench CPU     91.0 %",
     ] {

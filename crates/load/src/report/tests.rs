@@ -88,6 +88,7 @@ fn all() -> Vec<Document> {
         examples::broadcast(200, 30, 1).into(),
         examples::silent().into(),
         examples::bench_bound().into(),
+        examples::layered().into(),
         examples::capacity(1).into(),
         hostile().into(),
         absurd.into(),
@@ -121,6 +122,17 @@ fn names_and_errors_are_shown_as_they_are_and_never_take_effect() {
     assert!(page.contains("content=\"default-src 'none'; style-src 'unsafe-inline'\""));
     let text = text(&hostile().into());
     assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text:?}");
+}
+
+#[test]
+fn what_was_on_the_screen_is_said_where_there_was_a_choice() {
+    for said in [words(&page(examples::layered())), text(&examples::layered().into())] {
+        for figure in ["Layers", "q 320x180 75.0 %, f 1280x720 25.0 %", "95.0 %", "12.5 s"] {
+            assert!(said.contains(figure), "{figure} in {said}");
+        }
+        assert!(!said.contains("640x360"), "what nobody saw is left out: {said}");
+    }
+    assert!(!text(&examples::broadcast(50, 5, 1).into()).contains("Layers"));
 }
 
 #[test]

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{BenchResult, FORMAT, Frames, Joins, Load, MediaResult, Packets, Percentiles, RunResult, Sample, ServerKind, ServerResult};
+use super::{
+    BenchResult, EncodingTime, FORMAT, Frames, Joins, Layers, Load, MediaResult, Packets, Percentiles, RunResult, Sample, ServerKind,
+    ServerResult,
+};
 use crate::capacity::{CapacityResult, Next, Outcome, Plan, Search, Step};
 
 /// Viewers at which the model's server is full.
@@ -74,6 +77,28 @@ pub(crate) fn broadcast(viewers: u64, seconds: u64, seed: u64) -> RunResult {
             bottleneck: None,
         },
     }
+}
+
+/// As [`broadcast`], but of three encodings each viewer gets what it shows or its line carries.
+pub(crate) fn layered() -> RunResult {
+    let mut run = broadcast(20, 5, 9);
+    let video = &mut run.media[0];
+    let time = |name: &str, width, height, seconds| EncodingTime { name: name.to_owned(), width, height, seconds };
+    video.layers = Some(Layers {
+        receivers: 20,
+        receiver_bitrate_bps: round(video.bitrate_bps / 20.0),
+        encodings: vec![time("q", 320, 180, 60.0), time("h", 640, 360, 0.0), time("f", 1280, 720, 20.0)],
+        as_wanted_seconds: 76.0,
+        wanted_ms: latency(24, 180.0, 0.3, &mut Noise(5)),
+        unreached: 1,
+        switches: 7,
+        pauses: 2,
+        paused_seconds: 12.5,
+    });
+    for (second, sample) in run.samples.iter_mut().enumerate() {
+        sample.as_wanted_share = (second > 0).then_some(0.95);
+    }
+    run
 }
 
 /// As [`broadcast`], but nothing reaches anybody, though all got in.

@@ -23,6 +23,7 @@ fn assert_example(name: &str, document: &Document) {
 #[test]
 fn the_format_of_a_run_is_that_of_the_example_file() {
     assert_example("broadcast.json", &examples::broadcast(200, 12, 7).into());
+    assert_example("layers.json", &examples::layered().into());
 }
 
 #[test]
@@ -60,6 +61,19 @@ fn a_figure_that_is_no_number_is_not_written() {
     let mut run = examples::broadcast(1, 1, 1);
     run.measured_seconds = f64::NAN;
     assert!(matches!(Document::from(run).to_json(), Err(WriteError::NotFinite(_))));
+}
+
+#[test]
+fn time_with_an_encoding_adds_up_by_its_name_and_size() {
+    let mut layers = Layers::default();
+    for (name, size, seconds) in [("f", (1280, 720), 2.0), ("q", (320, 180), 5.0), ("f", (1280, 720), 1.0), ("f", (640, 360), 2.0)] {
+        layers.add_time(name, size, seconds);
+    }
+    let times: Vec<(&str, u16, f64)> = layers.encodings.iter().map(|time| (time.name.as_str(), time.width, time.seconds)).collect();
+    assert_eq!(times, [("q", 320, 5.0), ("f", 640, 2.0), ("f", 1280, 3.0)], "the smallest first");
+    layers.as_wanted_seconds = 7.5;
+    assert_eq!((layers.encoding_share("f"), layers.encoding_share("q"), layers.as_wanted_share()), (Some(0.5), Some(0.5), Some(0.75)));
+    assert_eq!((Layers::default().encoding_share("q"), Layers::default().as_wanted_share()), (None, None), "nothing has no share");
 }
 
 #[test]
