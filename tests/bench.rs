@@ -300,6 +300,28 @@ async fn each_tile_gets_the_encoding_it_wants_and_nothing_is_sent_that_nobody_sh
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_encoding_of_a_lossy_uplink_is_repaired() {
+    let _alone = ALONE.lock().await;
+    let lossy = scenario(
+        "lossy-encodings",
+        &format!(
+            "duration = \"3s\"\nscale = \"subscribers\"\n\
+             [[roles]]\nname = \"far\"\ncount = 1\n{CAMERA}\nsubscribe = \"none\"\nuplink = \"loss=5%,delay=10ms\"\ndownlink = \"delay=10ms\"\n\
+             [[roles]]\nname = \"small\"\ncount = 1\nshows = [{{ width = 320, height = 180 }}]\n\
+             [[roles]]\nname = \"large\"\ncount = 1\nshows = [{{ width = 1280, height = 720 }}]\n"
+        ),
+    );
+    let (ended, run, _) = measured(&lossy, &["--seed", "13"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(layers(&run, "video to large").encoding_share("f") > Some(0.9), "{}", ended.out);
+    for group in ["video to large", "video to small"] {
+        let packets = &by_name(&run)[group].packets;
+        assert!(packets.expected > 80 && packets.lost_share() < Some(0.01), "{}", ended.out);
+        assert!(packets.reordered > 0, "what was repaired comes late: {}", ended.out);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_narrow_line_gets_the_layers_it_carries_and_a_wide_one_all_of_them() {
     let _alone = ALONE.lock().await;
     // An estimate needs some seconds to find its line.
