@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use switchyard_room::Limits;
 
-use crate::bench;
+use crate::{access, bench};
 
 /// A multi-party WebRTC server (SFU) with its signaling and a meeting app built in.
 #[derive(Debug, Parser)]
@@ -26,6 +26,11 @@ pub enum Command {
     /// Check a configuration file, or print one to begin with.
     #[command(subcommand)]
     Config(Config),
+    /// Make keys for access tokens, or replace them.
+    #[command(subcommand)]
+    Keys(access::KeysCommand),
+    /// Make an access token and print it.
+    Token(access::TokenOptions),
     /// Load a server with synthetic participants and measure what arrives.
     #[command(subcommand)]
     Bench(Box<bench::Command>),
@@ -55,9 +60,12 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", env = "SWITCHYARD_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Development: no access control. Anyone who can reach the server may join any room.
+    /// Development: without --access-keys there is no access control, and anyone who can reach the server may join any room.
     #[arg(long, env = "SWITCHYARD_DEV")]
     pub dev: bool,
+
+    #[command(flatten)]
+    pub access: access::Options,
 
     /// Where HTTP and WebSocket listen: ADDRESS:PORT; port 0 takes any free one. The default takes every address, IPv4 and IPv6.
     #[arg(long, value_name = "ADDRESS:PORT", env = "SWITCHYARD_HTTP", default_value_t = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)))]

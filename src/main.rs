@@ -2,12 +2,13 @@
 //!
 //! This package is the program: it puts the pure crates, the media workers and the sockets of HTTP and WebSocket together. `server`
 //! starts and stops everything; `http` accepts connections; `signaling` are sessions over WebSockets (`websocket`), `whip` those without; `participant` is who is behind either, and
-//! `transport` their end of the peer connection; `admission` decides who may come in; `rooms` runs one task for each room; `peers` brings what
+//! `transport` their end of the peer connection; `access` decides who may come in, `admission` when; `rooms` runs one task for each room; `peers` brings what
 //! workers report to participants. `config` reads the configuration and `reload` reads it
 //! again. `bench` is the load bench's command line.
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod addresses;
 mod admin;
 mod admission;
@@ -50,6 +51,8 @@ fn main() -> ExitCode {
         },
         Command::Config(Config::Example) => print(&config::example()),
         Command::Config(Config::Reference) => print(&config::reference()),
+        Command::Keys(command) => print_or_fail(access::keys(command)),
+        Command::Token(options) => print_or_fail(access::token(options)),
         Command::Bench(command) => bench::main(*command),
     }
 }
@@ -76,6 +79,16 @@ fn print(text: &str) -> ExitCode {
     // Whoever reads it may have read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
+}
+
+fn print_or_fail(made: anyhow::Result<String>) -> ExitCode {
+    match made {
+        Ok(text) => print(&text),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn refuse(failure: Failure) -> ExitCode {

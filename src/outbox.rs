@@ -54,6 +54,7 @@ impl Close {
             Close::Because(CloseReason::TooSlow) => (code::POLICY, "too_slow"),
             Close::Because(CloseReason::TransportFailed) => (code::ERROR, "transport_failed"),
             Close::Because(CloseReason::TransportTimeout) => (code::ERROR, "transport_timeout"),
+            Close::Because(CloseReason::Removed) => (code::POLICY, "removed"),
             Close::Because(CloseReason::ResumedElsewhere) => (RESUMED_ELSEWHERE, "resumed_elsewhere"),
             Close::Gone => return None,
         })
@@ -68,6 +69,7 @@ pub fn explanation(reason: CloseReason) -> &'static str {
         CloseReason::TooSlow => "the client does not take what is sent to it",
         CloseReason::TransportFailed => "the media connection failed or was closed",
         CloseReason::TransportTimeout => "nothing was heard on the media connection for too long",
+        CloseReason::Removed => "a moderator has removed you from the room",
         CloseReason::ResumedElsewhere => "the session goes on over another connection",
     }
 }

@@ -8,7 +8,7 @@ use switchyard_protocol::{
     Answered, ClientMessage, CloseReason, DecodeError, ErrorCode, Event, IceServer, IceServers, Joined, LeaveReason, ParticipantId,
     ProtocolError, Renewed, Reply, Request, ServerMessage, Session, Snapshot, VERSION,
 };
-use switchyard_room::{Bucket, Rate};
+use switchyard_room::{Bucket, Pass, Rate};
 use tokio::sync::{oneshot, watch};
 
 use crate::outbox::{Broadcast, Close};
@@ -139,11 +139,15 @@ impl Participant {
     }
 
     /// What a client is told on entering.
-    pub fn joined(&mut self, room: String, session: Session) -> Joined {
+    pub fn joined(&mut self, room: String, name: String, pass: Pass, session: Session) -> Joined {
         Joined {
             version: VERSION,
             room,
             participant: self.seat.participant,
+            name,
+            identity: pass.identity,
+            grants: pass.grants,
+            locked: self.seat.locked,
             participants: std::mem::take(&mut self.seat.participants),
             ice_servers: ice_servers(),
             limits: crate::server::limits(),
@@ -228,7 +232,11 @@ impl Participant {
             Close::Left => LeaveReason::Left,
             Close::Gone | Close::Because(CloseReason::TransportFailed | CloseReason::TransportTimeout) => LeaveReason::ConnectionLost,
             Close::Because(
-                CloseReason::ShuttingDown | CloseReason::ProtocolViolation | CloseReason::TooSlow | CloseReason::ResumedElsewhere,
+                CloseReason::ShuttingDown
+                | CloseReason::ProtocolViolation
+                | CloseReason::TooSlow
+                | CloseReason::ResumedElsewhere
+                | CloseReason::Removed,
             ) => LeaveReason::Removed,
         };
         tracing::debug!(peer = self.seat.peer.0, ?close, "a session ended");
@@ -297,7 +305,10 @@ impl Participant {
             | Request::Pause { .. }
             | Request::View { .. }
             | Request::Rename { .. }
-            | Request::Chat { .. } => self.ask_room(request).await,
+            | Request::Chat { .. }
+            | Request::Remove { .. }
+            | Request::Ban { .. }
+            | Request::Lock { .. } => self.ask_room(request).await,
         }
     }
 
@@ -337,6 +348,7 @@ impl Participant {
             }
             Notice::SetSlots(count) => self.transport.set_slots(count),
             Notice::Dismissed => return Err(Close::Left),
+            Notice::Removed => return Err(Close::Because(CloseReason::Removed)),
             Notice::Path(peer, notice) if peer == self.seat.peer => self.path(notice),
             Notice::Path(..) => {}
         }

@@ -34,6 +34,8 @@ pub enum Notice {
     SetSlots(usize),
     /// The participant that was being watched is gone.
     Dismissed,
+    /// A moderator has sent the participant away.
+    Removed,
     /// Of a transport's path.
     Path(PeerKey, PathNotice),
 }

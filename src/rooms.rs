@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dashmap::DashMap;
 use switchyard_forward::{Activity, Command, Figures, Grade, Outcome, PeerKey, TrackKey, WorkerIndex};
 use switchyard_protocol::{ErrorCode, LeaveReason, Participant, ParticipantId, ProtocolError, Reply, Request};
-use switchyard_room::{Limits, SlotMids};
+use switchyard_room::{Limits, Pass, SlotMids};
 use switchyard_worker::Workers;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -29,9 +29,9 @@ const MAX_ATTEMPTS: usize = 16;
 #[derive(Clone, Debug)]
 pub enum Entrant {
     /// A participant, by this name.
-    Participant(String),
+    Participant(String, Pass),
     /// A viewer, whom nobody sees: of everybody, or of one participant.
-    Viewer(Option<ParticipantId>),
+    Viewer(Option<ParticipantId>, Pass),
 }
 
 /// What a room's task is asked.
@@ -112,7 +112,7 @@ impl Rooms {
     pub async fn join(self: &Arc<Self>, id: &str, entrant: Entrant, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
         self.admission.admit(&self.workers).await?;
         for _ in 0..MAX_ATTEMPTS {
-            if matches!(entrant, Entrant::Viewer(Some(_))) && !self.rooms.contains_key(id) {
+            if matches!(entrant, Entrant::Viewer(Some(_), _)) && !self.rooms.contains_key(id) {
                 return Err(ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody is in this room"));
             }
             if self.drain.is_on() && !self.rooms.contains_key(id) {
@@ -174,6 +174,8 @@ pub struct Seat {
     pub participant: ParticipantId,
     /// Who was there already.
     pub participants: Vec<Participant>,
+    /// Whether nobody else comes in but moderators.
+    pub locked: bool,
     /// Their transport.
     pub peer: PeerKey,
     /// Where it belongs.

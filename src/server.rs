@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::access::Access;
 use crate::admission::Admission;
 use crate::cli::Serve;
 use crate::config::Written;
@@ -40,6 +41,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What every connection needs.
 pub struct Server {
+    pub access: Access,
     pub rooms: Arc<Rooms>,
     pub admission: Arc<Admission>,
     pub drain: Arc<Drain>,
@@ -102,9 +104,10 @@ pub fn secret() -> Result<String, ProtocolError> {
 
 /// Serves until SIGINT or SIGTERM. SIGHUP has the configuration read again.
 pub fn run(options: Serve, written: Written, log: Log) -> anyhow::Result<()> {
-    if !options.dev {
+    if !options.dev && options.access.access_keys.is_none() {
         bail!(
-            "only development mode exists yet: run `switchyard serve --dev`. It has no access control: anyone who reaches the server may join any room"
+            "without access control anyone who reaches the server may join any room. Make keys with `switchyard keys new FILE` and run \
+             `switchyard serve --access-keys FILE`; or, to try it out, `switchyard serve --dev`"
         );
     }
     raise_descriptor_limit();
@@ -118,6 +121,7 @@ pub fn run(options: Serve, written: Written, log: Log) -> anyhow::Result<()> {
 }
 
 async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()> {
+    let access = Access::new(&options.access)?;
     let listener = listen(options.http, "http").await?;
     let admin_listener = match options.admin {
         Some(address) => Some(listen(address, "admin").await?),
@@ -135,6 +139,7 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     let drain = Arc::new(drain);
     let admission = Admission::new(options.max_load, workers.count(), cores());
     let server = Arc::new(Server {
+        access,
         rooms: Rooms::new(
             workers.clone(),
             Arc::clone(&peers),

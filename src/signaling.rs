@@ -16,10 +16,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use switchyard_negotiation::Mode;
 use switchyard_protocol::{
-    ClientMessage, CloseReason, Encoding, ErrorCode, MAX_MESSAGE_BYTES, ProtocolError, Reply, Request, ServerMessage, Session,
+    ClientMessage, CloseReason, Encoding, ErrorCode, MAX_MESSAGE_BYTES, ProtocolError, Reply, Request, ServerMessage, Session, Token,
 };
+use switchyard_room::Pass;
 use tokio::sync::watch;
 
+use crate::access;
 use crate::outbox::Close;
 use crate::participant::Participant;
 use crate::rooms::Entrant;
@@ -35,6 +37,9 @@ use socket::Socket;
 const MAX_READ_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
 /// `GET /v1/ws`
 pub async fn upgrade(State(server): State<Arc<Server>>, request: HttpRequest) -> Response {
+    if !server.access.is_welcome(request.headers()) {
+        return (StatusCode::FORBIDDEN, "pages of this origin may not connect; see --allow-origin\n").into_response();
+    }
     let upgrade = match Upgrade::read(request) {
         Ok(upgrade) => upgrade,
         Err(refused) => return refused.into_response(),
@@ -75,7 +80,7 @@ async fn run(server: Arc<Server>, socket: Socket) {
     let mut newcomer = Some(socket);
     let entered = tokio::select! {
         entered = Box::pin(enter(&server, &mut newcomer)) => entered,
-        () = stopped(stop.clone()) => Err(Close::Because(CloseReason::ShuttingDown)),
+        () = stopped(stop.clone()) => Err(Unseated::Close(Close::Because(CloseReason::ShuttingDown))),
     };
     match entered {
         Ok(Some((participant, mut link))) => {
@@ -83,11 +88,11 @@ async fn run(server: Arc<Server>, socket: Socket) {
             link.close(close).await;
         }
         Ok(None) => {}
-        Err(close) => {
-            if let Some(socket) = newcomer {
-                socket.close(close).await;
-            }
-        }
+        Err(unseated) => match (newcomer, unseated) {
+            (Some(socket), Unseated::Close(close)) => socket.close(close).await,
+            (Some(socket), Unseated::Refused(error)) => socket.refuse(&error).await,
+            (None, _) => {}
+        },
     }
 }
 
@@ -100,9 +105,22 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
 /// A participant and the link to their client.
 type Entered = (Box<Participant>, Box<Resumable>);
 
+/// Why nothing becomes of a connection.
+enum Unseated {
+    Close(Close),
+    /// The client may not come in, and was told so.
+    Refused(ProtocolError),
+}
+
+impl From<Close> for Unseated {
+    fn from(close: Close) -> Self {
+        Self::Close(close)
+    }
+}
+
 /// Answers until a client has joined, or resumed the session that has the connection then. They have to ask for it in time; how long the answer takes is the
 /// server's doing.
-async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>) -> Result<Option<Entered>, Close> {
+async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>) -> Result<Option<Entered>, Unseated> {
     let deadline = Instant::now() + server.silence_timeout;
     while let Some(socket) = newcomer {
         let frame = tokio::time::timeout_at(deadline.into(), socket.next()).await;
@@ -110,11 +128,11 @@ async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>) -> Result<Op
         let (id, result) = match socket.decode(frame) {
             Err(refused) => (refused.id, Err(refused.error)),
             Ok(ClientMessage { id, request: Request::Ping { .. } }) => (Some(id), Ok(Reply::Pong)),
-            Ok(ClientMessage { id, request: Request::Join { room, name } }) => {
-                match join(server, &room, name, socket.encoding()).await {
-                    Ok((mut participant, registration)) => {
+            Ok(ClientMessage { id, request: Request::Join { room, name, token } }) => {
+                match join(server, &room, name, token, socket.encoding()).await {
+                    Ok(Seated { mut participant, registration, name, pass }) => {
                         let session = session(server, &registration);
-                        let result = Reply::Joined(participant.joined(room, session));
+                        let result = Reply::Joined(participant.joined(room, name, pass, session));
                         socket.send(&ServerMessage::Reply { id, result }).map_err(|_| Close::Gone)?;
                         let link = newcomer.take().map(|socket| Resumable::new(server, socket, registration));
                         // Futures that hold these stay small: each would be as large as the largest in it.
@@ -137,30 +155,43 @@ async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>) -> Result<Op
                 (Some(id), Err(ProtocolError::new(ErrorCode::NotJoined, "the first request is join or resume")))
             }
         };
-        let message = match (id, result) {
-            (Some(id), Ok(result)) => ServerMessage::Reply { id, result },
-            (id, Err(error)) => ServerMessage::Error { id, error },
+        let (message, refusal) = match (id, result) {
+            (Some(id), Ok(result)) => (ServerMessage::Reply { id, result }, None),
+            (id, Err(error)) => {
+                let refusal = matches!(error.code, ErrorCode::Unauthorized | ErrorCode::Forbidden).then(|| error.clone());
+                (ServerMessage::Error { id, error }, refusal)
+            }
             (None, Ok(_)) => continue,
         };
         if let Some(socket) = newcomer {
             socket.send(&message).map_err(|_| Close::Because(CloseReason::TooSlow))?;
         }
+        // Each try with another token takes a connection of its own.
+        if let Some(error) = refusal {
+            return Err(Unseated::Refused(error));
+        }
     }
     Ok(None)
 }
 
-/// Takes a seat in the room, and a place among the sessions.
-async fn join(
-    server: &Arc<Server>,
-    room: &str,
+/// Who has come in.
+struct Seated {
+    participant: Box<Participant>,
+    registration: Registration,
+    /// The one others see.
     name: String,
-    encoding: Encoding,
-) -> Result<(Box<Participant>, Registration), ProtocolError> {
+    pass: Pass,
+}
+
+/// Takes a seat in the room, and a place among the sessions.
+async fn join(server: &Arc<Server>, room: &str, name: String, token: Option<Token>, encoding: Encoding) -> Result<Seated, ProtocolError> {
+    let admitted = server.access.admit(token.as_ref(), room).map_err(access::refused)?;
+    let (name, pass) = (admitted.name.unwrap_or(name), admitted.pass);
     let full = |_| ProtocolError::new(ErrorCode::LimitReached, "too many sessions");
     let place = Arc::clone(&server.places).try_acquire_owned().map_err(full)?;
     let registration = server.resumable.register(encoding, place)?;
-    let participant = Participant::enter(server, room, Entrant::Participant(name), Mode::Meeting).await?;
-    Ok((Box::new(participant), registration))
+    let participant = Participant::enter(server, room, Entrant::Participant(name.clone(), pass.clone()), Mode::Meeting).await?;
+    Ok(Seated { participant: Box::new(participant), registration, name, pass })
 }
 
 /// What a client is told about resuming.

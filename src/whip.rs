@@ -14,9 +14,10 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use switchyard_negotiation::Mode;
-use switchyard_protocol::{ErrorCode, MAX_MESSAGE_BYTES, ParticipantId, ProtocolError, Request, Source};
+use switchyard_protocol::{ErrorCode, MAX_MESSAGE_BYTES, ParticipantId, ProtocolError, Request, Source, Token};
 use switchyard_rtp::MediaKind;
 
+use crate::access::Admitted;
 use crate::participant::{Participant, Patched};
 use crate::rooms::Entrant;
 use crate::server::Server;
@@ -56,7 +57,7 @@ pub fn routes() -> Router<Arc<Server>> {
 
 /// Pages of any origin may use this (the Fetch standard, §3.2): it knows no cookies, only what a request says by itself.
 async fn share(mut response: Response) -> Response {
-    const EXPOSED: &str = "location, etag, link, accept-patch, accept-post, retry-after, switchyard-participant";
+    const EXPOSED: &str = "location, etag, link, accept-patch, accept-post, retry-after, switchyard-participant, www-authenticate";
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
@@ -88,11 +89,17 @@ async fn publish(
 ) -> Outcome {
     let name = query.as_deref().unwrap_or_default().as_bytes();
     let name = form_urlencoded::parse(name).find(|(key, _)| key == "name").map_or_else(|| NAME.into(), |(_, name)| name.into_owned());
-    Request::Join { room: room.clone(), name: name.clone() }.validate()?;
+    Request::Join { room: room.clone(), name: name.clone(), token: None }.validate()?;
+    let Admitted { name: own_name, pass } = authorize(&server, &headers, &room)?;
     let sdp = read(&server, &headers, body, SDP).await?;
     let permit = resources::permit(&server)?;
     let publications = publications(transport::preview(&server, Mode::Ingress, &sdp)?)?;
-    let mut participant = Participant::enter(&server, &room, Entrant::Participant(name), Mode::Ingress).await?;
+    let is_granted = |publication: &Request| matches!(publication, Request::Publish { source, .. } if pass.grants.may_publish(*source));
+    if !publications.iter().all(is_granted) {
+        return Err(ProtocolError::new(ErrorCode::Forbidden, "your access token doesn't permit you to publish this").into());
+    }
+    let entrant = Entrant::Participant(own_name.unwrap_or(name), pass);
+    let mut participant = Participant::enter(&server, &room, entrant, Mode::Ingress).await?;
     let answer = participant.accept(&sdp, publications).await?;
     let id = HeaderValue::from(participant.id().0);
     let mut response = created(&server, participant, answer, permit)?;
@@ -118,11 +125,15 @@ async fn play_one(
 }
 
 async fn play(server: Arc<Server>, room: String, only: Option<ParticipantId>, headers: HeaderMap, body: Body) -> Outcome {
-    Request::Join { room: room.clone(), name: NAME.into() }.validate()?;
+    Request::Join { room: room.clone(), name: NAME.into(), token: None }.validate()?;
+    let Admitted { pass, .. } = authorize(&server, &headers, &room)?;
+    if !pass.grants.subscribe {
+        return Err(ProtocolError::new(ErrorCode::Forbidden, "your access token doesn't permit you to receive what others publish").into());
+    }
     let sdp = read(&server, &headers, body, SDP).await?;
     let permit = resources::permit(&server)?;
     transport::preview(&server, Mode::Egress, &sdp)?;
-    let mut participant = Participant::enter(&server, &room, Entrant::Viewer(only), Mode::Egress).await?;
+    let mut participant = Participant::enter(&server, &room, Entrant::Viewer(only, pass), Mode::Egress).await?;
     let answer = participant.accept(&sdp, Vec::new()).await?;
     created(&server, participant, answer, permit)
 }
@@ -150,6 +161,22 @@ async fn patch(State(server): State<Arc<Server>>, Path(id): Path<String>, header
 async fn delete(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Outcome {
     server.resources.remove(&id)?.end(server.request_timeout).await;
     Ok(StatusCode::OK.into_response())
+}
+
+/// Whom a request comes from, by its bearer token (RFC 6750 §2.1). It is needed to make a session; a session's own address is a secret.
+fn authorize(server: &Server, headers: &HeaderMap, room: &str) -> Result<Admitted, Problem> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let token = match (fields.next(), fields.next()) {
+        (Some(field), None) => bearer(field),
+        _ => None,
+    };
+    server.access.admit(token.as_ref(), room).map_err(Problem::from)
+}
+
+/// The token of an `Authorization` field.
+fn bearer(field: &HeaderValue) -> Option<Token> {
+    let (scheme, token) = field.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Token(token.trim().to_owned()))
 }
 
 /// The response to an offer that was taken up.

@@ -196,8 +196,8 @@ impl RoomTask {
     fn join(&mut self, entrant: Entrant, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
         let worker = self.place()?;
         let entry = match entrant {
-            Entrant::Participant(name) => self.room.join(name),
-            Entrant::Viewer(only) => self.room.watch(only),
+            Entrant::Participant(name, pass) => self.room.join(name, pass),
+            Entrant::Viewer(only, pass) => self.room.watch(only, pass),
         }?;
         self.joins += 1;
         let peer = self.rooms.peers.add(mailbox.clone(), self.sensed.clone());
@@ -208,6 +208,7 @@ impl RoomTask {
         Ok(Seat {
             participant: entry.participant,
             participants: entry.participants,
+            locked: entry.locked,
             peer,
             worker,
             reason: LeaveReason::ConnectionLost,
@@ -231,9 +232,20 @@ impl RoomTask {
     }
 
     async fn leave(&mut self, participant: ParticipantId, reason: LeaveReason) {
-        if !self.room.leave(participant, reason) {
-            return;
+        if self.room.leave(participant, reason) {
+            self.forget(participant).await;
         }
+    }
+
+    /// Ends the session of a member that the room has sent away. What is routed to and from it has been undone before, so that nobody has to wait for that.
+    async fn remove(&mut self, participant: ParticipantId) {
+        if let Some(member) = self.members.get(&participant) {
+            member.mailbox.notify(Notice::Removed);
+        }
+        self.forget(participant).await;
+    }
+
+    async fn forget(&mut self, participant: ParticipantId) {
         self.members.remove(&participant);
         for crossing in self.trunks.leave(participant) {
             self.cross(crossing).await;
@@ -254,6 +266,9 @@ impl RoomTask {
             Request::View { tracks, others } => room.view(from, tracks, others),
             Request::Rename { name } => room.rename(from, name),
             Request::Chat { text, to } => room.chat(Instant::now(), unix_milliseconds(), from, text, to),
+            Request::Remove { participant } => room.remove(from, participant),
+            Request::Ban { identity, banned } => room.ban(from, identity, banned),
+            Request::Lock { locked } => room.lock(from, locked),
             Request::Join { .. }
             | Request::Offer { .. }
             | Request::Answer { .. }
@@ -286,9 +301,9 @@ impl RoomTask {
         }
     }
 
-    /// Viewers hear what is said to all, but say nothing themselves.
+    /// Viewers, and who may not, hear what is said to all, but say nothing themselves.
     fn relay(&self, from: ParticipantId, to: Option<ParticipantId>, channel: Channel, text: bool, payload: &[u8]) {
-        if !self.room.shows(from) {
+        if !self.room.may_relay(from) {
             return;
         }
         let mut bytes = if text { format!("{}\n", from.0).into_bytes() } else { from.0.to_be_bytes().to_vec() };
@@ -316,6 +331,7 @@ impl RoomTask {
                     member.mailbox.notify(Notice::SetSlots(count));
                 }
             }
+            Effect::Remove { participant } => self.remove(participant).await,
             Effect::Dismiss { viewer } => {
                 if let Some(member) = self.members.get(&viewer) {
                     member.mailbox.notify(Notice::Dismissed);

@@ -19,6 +19,9 @@ const SILENCE: Duration = Duration::from_secs(40);
 /// How long a client may take to close its end of a connection that the server closes.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Bytes of a close frame's reason (RFC 6455 §5.5).
+const MAX_REASON_BYTES: usize = 123;
+
 /// A message as it came.
 pub enum Frame {
     Text(Vec<u8>),
@@ -148,6 +151,16 @@ impl Socket {
             let message = explanation(reason).to_owned();
             let _ = self.send(&ServerMessage::Event { event: Event::Closing { reason, message } });
         }
+        self.finish(code, reason).await;
+    }
+
+    /// Closes it to a client that may not come in.
+    pub async fn refuse(self, error: &ProtocolError) {
+        let reason = error.message.get(..MAX_REASON_BYTES).unwrap_or(&error.message);
+        self.finish(code::POLICY, reason).await;
+    }
+
+    async fn finish(mut self, code: u16, reason: &str) {
         self.socket.close(Some(code), reason);
         if let Ok(Ok(())) = tokio::time::timeout(self.patience, self.socket.drain()).await {
             let ended = async { while !matches!(self.socket.next().await, Ok(Incoming::Close(_)) | Err(_)) {} };

@@ -2,21 +2,29 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use switchyard_access::Refusal;
 use switchyard_protocol::{ErrorCode, ProtocolError};
+
+use crate::access;
 
 /// How many seconds to wait before trying again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+const REALM: &str = "Bearer realm=\"switchyard\"";
+const INSUFFICIENT: &str = "Bearer realm=\"switchyard\", error=\"insufficient_scope\"";
 
 /// An error of the protocol with the status it has in HTTP.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
     error: ProtocolError,
+    /// How to come in (RFC 6750 §3).
+    challenge: Option<HeaderValue>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, error: ProtocolError::new(code, message) }
+        Self { status, error: ProtocolError::new(code, message), challenge: None }
     }
 }
 
@@ -24,6 +32,8 @@ impl From<ProtocolError> for Problem {
     fn from(error: ProtocolError) -> Self {
         let status = match error.code {
             ErrorCode::NoSuchParticipant | ErrorCode::NoSuchTrack => StatusCode::NOT_FOUND,
+            ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+            ErrorCode::Forbidden | ErrorCode::RoomLocked => StatusCode::FORBIDDEN,
             ErrorCode::WrongState => StatusCode::PRECONDITION_FAILED,
             ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -33,19 +43,36 @@ impl From<ProtocolError> for Problem {
             ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
-        Self { status, error }
+        let challenge = (error.code == ErrorCode::Forbidden).then(|| HeaderValue::from_static(INSUFFICIENT));
+        Self { status, error, challenge }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let problem = Self::from(access::refused(refusal));
+        let challenge = match refusal {
+            // Who brought nothing is only told what to bring.
+            Refusal::Missing => Some(HeaderValue::from_static(REALM)),
+            _ if refusal.is_forbidden() => return problem,
+            _ => format!("{REALM}, error=\"invalid_token\", error_description=\"{refusal}\"").try_into().ok(),
+        };
+        Self { challenge, ..problem }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, error: ProtocolError { code, message, retryable } } = self;
+        let Self { status, error: ProtocolError { code, message, retryable }, challenge } = self;
         let title = status.canonical_reason().unwrap_or_default();
         let body =
             serde_json::json!({ "status": status.as_u16(), "title": title, "detail": message, "code": code, "retryable": retryable });
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

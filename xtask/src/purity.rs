@@ -13,7 +13,7 @@ use crate::{process, sources};
 mod tests;
 
 /// The crates without IO, below `crates/`.
-pub const PURE: [&str; 9] = ["protocol", "rtp", "bandwidth", "forward", "room", "negotiation", "session", "netem", "sim"];
+pub const PURE: [&str; 10] = ["protocol", "access", "rtp", "bandwidth", "forward", "room", "negotiation", "session", "netem", "sim"];
 
 /// What no pure crate depends on, at any depth: runtimes, sockets, servers, and the crates with IO.
 const NO_DEPENDENCY: [&str; 13] = [

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchyard_protocol::{Encoding, Participant, ParticipantId, Reply, Request, Track, TrackId};
+use switchyard_protocol::{Encoding, Participant, ParticipantId, Reply, Request, Token, Track, TrackId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::direct::{Lane, Lines, Sender, Sink};
@@ -38,6 +38,8 @@ pub struct Options {
     pub room: String,
     /// The display name.
     pub name: String,
+    /// An access token, where the server asks for one.
+    pub token: Option<Token>,
     /// Of signaling.
     pub encoding: Encoding,
     /// What is published at once; more can follow.
@@ -63,6 +65,7 @@ impl Options {
             url: url.into(),
             room: room.into(),
             name: name.into(),
+            token: None,
             encoding: Encoding::Json,
             publish: Vec::new(),
             sending: true,

@@ -13,8 +13,9 @@ use rtc::peer_connection::transport::RTCDtlsRole;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind};
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use switchyard_protocol::{
-    Answered, ClientMessage, CloseReason, Encoding, ErrorCode, Event, Joined, Kind, Limits, Participant, ParticipantId, ProtocolError,
-    Published, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Source, Token, Track, TrackId, VERSION,
+    Answered, ClientMessage, CloseReason, Encoding, ErrorCode, Event, Grants, Joined, Kind, Limits, Participant, ParticipantId,
+    ProtocolError, Published, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Source, Token, Track, TrackId,
+    VERSION,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -346,6 +347,10 @@ impl Serving {
             version: VERSION,
             room,
             participant: ParticipantId(CLIENT.0 + self.joined - 1),
+            name: String::new(),
+            identity: None,
+            grants: Grants::without_access_control(),
+            locked: false,
             participants: vec![other("Other")],
             ice_servers: Vec::new(),
             limits: Limits { message_bytes: 0, chat_bytes: 0, tracks: 8, slots: 64 },
@@ -359,7 +364,7 @@ impl Serving {
         let mut snapshot = None;
         if let Some(name) = self.overflow.take() {
             missed.retain(|message| !matches!(message, ServerMessage::Event { event } if !matches!(event, Event::Offer { .. })));
-            snapshot = Some(Snapshot { participants: vec![other(name)], slots: Vec::new() });
+            snapshot = Some(Snapshot { participants: vec![other(name)], slots: Vec::new(), locked: false });
         }
         let resumed = Resumed { received: self.got, snapshot };
         self.write(&ServerMessage::Reply { id, result: Reply::Resumed(resumed) }).await;
@@ -499,5 +504,5 @@ async fn next(socket: &mut Option<WebSocketStream<TcpStream>>) -> Option<Result<
 
 fn other(name: &str) -> Participant {
     let camera = Track { id: TrackId(50), kind: Kind::Video, source: Source::Camera, muted: false };
-    Participant { id: OTHER, name: name.into(), tracks: vec![camera] }
+    Participant { id: OTHER, name: name.into(), identity: None, tracks: vec![camera] }
 }

@@ -60,6 +60,7 @@ struct Target {
     encoding: Encoding,
     room: String,
     name: String,
+    access: Option<Token>,
 }
 
 /// The tries until there is another connection, and how long to wait when that is lost at once.
@@ -100,8 +101,13 @@ pub(crate) struct Link {
 impl Link {
     /// Connects and joins.
     pub(crate) async fn join(options: &Options) -> Result<(Self, Joined), ClientError> {
-        let target =
-            Target { url: options.url.clone(), encoding: options.encoding, room: options.room.clone(), name: options.name.clone() };
+        let target = Target {
+            url: options.url.clone(),
+            encoding: options.encoding,
+            room: options.room.clone(),
+            name: options.name.clone(),
+            access: options.token.clone(),
+        };
         let mut socket = Socket::open(&target.url, target.encoding, QUEUE, FIRST_CONNECT_TIMEOUT).await?;
         let joined = match join(&mut socket, &target).await {
             Ok(joined) => *joined,
@@ -286,7 +292,7 @@ impl Drop for Link {
 }
 
 async fn join(socket: &mut Socket, target: &Target) -> Result<Box<Joined>, Beginning> {
-    let request = Request::Join { room: target.room.clone(), name: target.name.clone() };
+    let request = Request::Join { room: target.room.clone(), name: target.name.clone(), token: target.access.clone() };
     match socket.begin(request, JOIN_TIMEOUT).await? {
         Reply::Joined(joined) => Ok(Box::new(joined)),
         _ => Err(Beginning::Closed(Closed::Protocol("no reply to join".into()))),

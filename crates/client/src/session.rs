@@ -432,6 +432,11 @@ impl Session {
             Event::Renew => self.renew(None).await,
             Event::RestartIce { .. } => self.restart_ice(),
             event => {
+                if let Event::TrackMuted { participant, track, muted, by: Some(_) } = event
+                    && participant == self.state.borrow().me
+                {
+                    self.set_muted(track, muted);
+                }
                 self.state.send_modify(|state| state.apply(&event));
                 self.assign_slots(&event);
                 let _ = self.events.send(ClientEvent::Room(event));

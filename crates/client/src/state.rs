@@ -200,7 +200,7 @@ impl State {
                     participant.tracks.retain(|other| other.id != *track);
                 }
             }
-            Event::TrackMuted { participant, track, muted } => {
+            Event::TrackMuted { participant, track, muted, by: _ } => {
                 if let Some(participant) = self.participants.get_mut(participant) {
                     participant.tracks.iter_mut().filter(|other| other.id == *track).for_each(|other| other.muted = *muted);
                 }
@@ -213,6 +213,7 @@ impl State {
             Event::Offer { .. }
             | Event::RestartIce { .. }
             | Event::Renew
+            | Event::Locked { .. }
             | Event::DataMissed { .. }
             | Event::Draining { .. }
             | Event::Chat { message: ChatMessage { .. } }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::{
-    ErrorCode, MAX_CANDIDATE_BYTES, MAX_CHAT_BYTES, MAX_MID_BYTES, MAX_NAME_CHARS, MAX_ROOM_CHARS, MAX_TOKEN_BYTES, MAX_VIEW_TRACKS,
-    ParticipantId, ProtocolError, Source, Token, TrackId,
+    ErrorCode, MAX_ACCESS_TOKEN_BYTES, MAX_CANDIDATE_BYTES, MAX_CHAT_BYTES, MAX_IDENTITY_CHARS, MAX_MID_BYTES, MAX_NAME_CHARS,
+    MAX_ROOM_CHARS, MAX_TOKEN_BYTES, MAX_VIEW_TRACKS, ParticipantId, ProtocolError, Source, Token, TrackId,
 };
 
 /// One request of a client. The server answers with one reply or one error that carries the same id.
@@ -26,8 +26,12 @@ pub enum Request {
     Join {
         /// The room's id: letters, digits, `-`, `_`, `.`; made when the first participant enters.
         room: String,
-        /// The display name others see.
+        /// The display name others see, unless the access token has another.
         name: String,
+        /// An access token (a JWT), where the server asks for one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional, as = "Option<String>")]
+        token: Option<Token>,
     },
     /// Go on with a session whose connection was lost; in place of [`Request::Join`].
     Resume {
@@ -84,9 +88,10 @@ pub enum Request {
         /// One of the client's own.
         track: TrackId,
     },
-    /// Say that a track is muted or no longer; the server stops forwarding a muted track.
+    /// Say that a track is muted or no longer; the server stops forwarding a muted track. A moderator may mute the track of somebody else, who may unmute
+    /// it; nobody else can.
     Mute {
-        /// One of the client's own.
+        /// One of the client's own, or a moderator's choice.
         track: TrackId,
         /// The new state.
         muted: bool,
@@ -130,6 +135,24 @@ pub enum Request {
         #[ts(optional)]
         to: Option<ParticipantId>,
     },
+    /// For moderators: send somebody away. Everybody of that identity has to go, and none of their tokens, new ones included, lets them into this
+    /// room again; see [`Request::Ban`].
+    Remove {
+        /// Whom.
+        participant: ParticipantId,
+    },
+    /// For moderators: keep an identity out for as long as the room exists, and send away whoever is there with it; or let it in again.
+    Ban {
+        /// As in access tokens.
+        identity: String,
+        /// The new state.
+        banned: bool,
+    },
+    /// For moderators: let nobody new in but moderators, or do again. Sessions that are resumed are not new.
+    Lock {
+        /// The new state.
+        locked: bool,
+    },
     /// The servers for `RTCConfiguration.iceServers`, with credentials that are good from now on; before an ICE restart.
     IceServers,
     /// Answered at once.
@@ -159,7 +182,7 @@ pub struct TrackView {
 
 impl Request {
     /// The value of `type` for every request, in the order of declaration.
-    pub const TYPES: [&'static str; 19] = [
+    pub const TYPES: [&'static str; 22] = [
         "join",
         "resume",
         "renew",
@@ -176,6 +199,9 @@ impl Request {
         "view",
         "rename",
         "chat",
+        "remove",
+        "ban",
+        "lock",
         "ice_servers",
         "ping",
         "leave",
@@ -184,10 +210,12 @@ impl Request {
     /// Checks what the types can't say: lengths and characters. SDP and candidates are checked by the negotiator as well.
     pub fn validate(&self) -> Result<(), ProtocolError> {
         match self {
-            Request::Join { room, name } => {
+            Request::Join { room, name, token } => {
                 validate_room(room)?;
-                validate_name(name)
+                validate_name(name)?;
+                token.as_ref().map_or(Ok(()), validate_access_token)
             }
+            Request::Ban { identity, .. } => validate_identity(identity),
             Request::Resume { token, .. } => validate_token(token),
             Request::Rename { name } => validate_name(name),
             Request::Publish { mid, .. } => validate_mid(mid),
@@ -214,7 +242,8 @@ impl Request {
     }
 }
 
-fn validate_room(room: &str) -> Result<(), ProtocolError> {
+/// What a room can be called.
+pub fn validate_room(room: &str) -> Result<(), ProtocolError> {
     let fits = (1..=MAX_ROOM_CHARS).contains(&room.len())
         && room.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
     if fits {
@@ -223,7 +252,8 @@ fn validate_room(room: &str) -> Result<(), ProtocolError> {
     Err(ProtocolError::new(ErrorCode::InvalidRoom, format!("a room's id has 1 to {MAX_ROOM_CHARS} letters, digits, '-', '_' or '.'")))
 }
 
-fn validate_name(name: &str) -> Result<(), ProtocolError> {
+/// What a participant can be called.
+pub fn validate_name(name: &str) -> Result<(), ProtocolError> {
     let chars = name.chars().count();
     if !name.trim().is_empty() && chars <= MAX_NAME_CHARS && !name.chars().any(char::is_control) {
         return Ok(());
@@ -232,6 +262,25 @@ fn validate_name(name: &str) -> Result<(), ProtocolError> {
         ErrorCode::InvalidName,
         format!("a name has 1 to {MAX_NAME_CHARS} characters, none of them a control character"),
     ))
+}
+
+/// What an application may call a person by.
+pub fn validate_identity(identity: &str) -> Result<(), ProtocolError> {
+    let chars = identity.chars().count();
+    if (1..=MAX_IDENTITY_CHARS).contains(&chars) && !identity.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(ProtocolError::new(
+        ErrorCode::InvalidIdentity,
+        format!("an identity has 1 to {MAX_IDENTITY_CHARS} characters, none of them a control character"),
+    ))
+}
+
+fn validate_access_token(token: &Token) -> Result<(), ProtocolError> {
+    if token.0.len() <= MAX_ACCESS_TOKEN_BYTES {
+        return Ok(());
+    }
+    Err(ProtocolError::new(ErrorCode::Unauthorized, format!("an access token has at most {MAX_ACCESS_TOKEN_BYTES} bytes")))
 }
 
 fn validate_token(token: &Token) -> Result<(), ProtocolError> {

@@ -40,12 +40,20 @@ pub enum ErrorCode {
     NotJoined,
     /// A second `join`, or `resume` after it.
     AlreadyJoined,
+    /// To `join`: no access token, or one that isn't good: expired, not valid yet, of a key the server doesn't know, changed. The message says which.
+    Unauthorized,
+    /// The access token is good, but not for this: another room, or nothing that permits it; or the room lets this identity in no more.
+    Forbidden,
+    /// Nobody new comes into the room until a moderator unlocks it.
+    RoomLocked,
     /// There is no such session, or no longer: join.
     NoSuchSession,
     /// The room's id is empty, too long or has other characters.
     InvalidRoom,
     /// The display name is empty, too long or has control characters.
     InvalidName,
+    /// The identity is empty, too long or has control characters.
+    InvalidIdentity,
     /// The mid is empty, too long or has other characters.
     InvalidMid,
     /// The chat message is empty or too long.
@@ -81,7 +89,8 @@ impl ErrorCode {
     pub const fn retryable(self) -> bool {
         matches!(
             self,
-            ErrorCode::LimitReached
+            ErrorCode::RoomLocked
+                | ErrorCode::LimitReached
                 | ErrorCode::Overloaded
                 | ErrorCode::RateLimited
                 | ErrorCode::Timeout

@@ -8,14 +8,16 @@
 mod client;
 mod codec;
 mod error;
+mod grants;
 mod server;
 #[cfg(test)]
 mod tests;
 mod typescript;
 
-pub use client::{ClientMessage, Request, TrackView};
+pub use client::{ClientMessage, Request, TrackView, validate_identity, validate_name, validate_room};
 pub use codec::{DecodeError, Encoding};
 pub use error::{ErrorCode, ProtocolError};
+pub use grants::Grants;
 pub use server::{
     Answered, ChatMessage, CloseReason, Event, IceServer, IceServers, Joined, LeaveReason, Limits, Participant, Published, Quality,
     Reception, Renewed, Reply, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Speaker, Track,
@@ -42,6 +44,10 @@ pub const MAX_CHAT_BYTES: usize = 4 * 1024;
 pub const MAX_MID_BYTES: usize = 16;
 /// Bytes in a session's token; the server's have 32.
 pub const MAX_TOKEN_BYTES: usize = 128;
+/// Bytes in an access token. Tokens with every claim there is take some 600; an HTTP header holds twice this much.
+pub const MAX_ACCESS_TOKEN_BYTES: usize = 4 * 1024;
+/// Characters in an identity: what an application calls a person by, a mail address for instance.
+pub const MAX_IDENTITY_CHARS: usize = 128;
 /// Tracks that a client can say how it shows them; more than it has slots, so that it can also say which it hides.
 pub const MAX_VIEW_TRACKS: usize = 256;
 /// Bytes in one ICE candidate; the longest host names allowed by RFC 1035 fit.
@@ -57,7 +63,7 @@ pub struct ParticipantId(pub u32);
 #[serde(transparent)]
 pub struct TrackId(pub u32);
 
-/// What names a session and opens it: whoever knows it is the participant. Not shown by `Debug`, so that no log tells it.
+/// What opens something to whoever knows it: a session's token, or an access token. Not shown by `Debug`, so that no log tells it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Token(pub String);
@@ -99,6 +105,9 @@ pub enum Source {
 }
 
 impl Source {
+    /// All there are.
+    pub const ALL: [Source; 4] = [Source::Camera, Source::Microphone, Source::Screen, Source::ScreenAudio];
+
     /// The kind of m-line that can carry this source.
     pub const fn kind(self) -> Kind {
         match self {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::{Kind, ParticipantId, ProtocolError, Source, Token, TrackId};
+use crate::{Grants, Kind, ParticipantId, ProtocolError, Source, Token, TrackId};
 
 /// One message of the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
@@ -65,6 +65,16 @@ pub struct Joined {
     pub room: String,
     /// Who the client is.
     pub participant: ParticipantId,
+    /// The display name others see: the access token's, or else the one that was asked for.
+    pub name: String,
+    /// Who the access token says that the client is; absent where there is no access control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub identity: Option<String>,
+    /// What the client may do.
+    pub grants: Grants,
+    /// Whether nobody new comes in but moderators.
+    pub locked: bool,
     /// Everybody else in the room with what they publish.
     pub participants: Vec<Participant>,
     /// For `RTCConfiguration.iceServers`.
@@ -104,6 +114,8 @@ pub struct Snapshot {
     pub participants: Vec<Participant>,
     /// What each of the client's receiving m-lines carries; those that carry nothing are not in it.
     pub slots: Vec<SlotAssignment>,
+    /// Whether nobody new comes in but moderators.
+    pub locked: bool,
 }
 
 /// The servers that help in finding a path.
@@ -148,6 +160,10 @@ pub struct Participant {
     pub id: ParticipantId,
     /// The display name.
     pub name: String,
+    /// Who their access token says that they are; absent where there is no access control. Several participants may have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub identity: Option<String>,
     /// What they publish.
     pub tracks: Vec<Track>,
 }
@@ -278,6 +294,8 @@ pub enum CloseReason {
     TransportTimeout,
     /// The session was resumed over another connection and goes on there.
     ResumedElsewhere,
+    /// A moderator has sent the participant away.
+    Removed,
 }
 
 /// What happens in the room and to the client's own session; `kind` names it on the wire.
@@ -336,7 +354,7 @@ pub enum Event {
         /// Which.
         track: TrackId,
     },
-    /// A track was muted or unmuted.
+    /// A track was muted or unmuted: somebody else's by its publisher; or, with `by`, anybody's by a moderator.
     TrackMuted {
         /// Whose.
         participant: ParticipantId,
@@ -344,6 +362,15 @@ pub enum Event {
         track: TrackId,
         /// The new state.
         muted: bool,
+        /// The moderator who muted it; absent if the publisher did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        by: Option<ParticipantId>,
+    },
+    /// The room was locked or unlocked.
+    Locked {
+        /// The new state.
+        locked: bool,
     },
     /// Who speaks now, the loudest first; nobody else does.
     Speakers {

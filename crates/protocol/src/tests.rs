@@ -9,7 +9,8 @@ fn round_trip(encoding: Encoding, request: Request) {
 #[test]
 fn every_request_survives_both_encodings() {
     let requests = [
-        Request::Join { room: "demo".into(), name: "Ada Lovelace 🚂".into() },
+        Request::Join { room: "demo".into(), name: "Ada Lovelace 🚂".into(), token: None },
+        Request::Join { room: "demo".into(), name: "Ada".into(), token: Some("eyJ.eyJ.x".into()) },
         Request::Resume { token: "3f0e1d2c4b5a69788796a5b4c3d2e1f0".into(), received: 17 },
         Request::Renew { received: 17 },
         Request::Offer { sdp: "v=0\r\n".into() },
@@ -26,6 +27,9 @@ fn every_request_survives_both_encodings() {
         Request::View { tracks: vec![TrackView { track: TrackId(2), width: 640, height: 360, pinned: true }], others: true },
         Request::Rename { name: "Grace".into() },
         Request::Chat { text: "hello".into(), to: Some(ParticipantId(4)) },
+        Request::Remove { participant: ParticipantId(4) },
+        Request::Ban { identity: "ben@example.org".into(), banned: true },
+        Request::Lock { locked: true },
         Request::IceServers,
         Request::Ping { received: None },
         Request::Ping { received: Some(7) },
@@ -58,6 +62,7 @@ fn malformed_json_gets_its_typed_error() {
     let deep = format!(r#"{{"id":1,"type":"ping","x":{}{}}}"#, "[".repeat(40), "]".repeat(40));
     let long_name = format!(r#"{{"id":1,"type":"join","room":"a","name":"{}"}}"#, "n".repeat(MAX_NAME_CHARS + 1));
     let long_chat = format!(r#"{{"id":1,"type":"chat","text":"{}"}}"#, "n".repeat(MAX_CHAT_BYTES + 1));
+    let long_token = format!(r#"{{"id":1,"type":"join","room":"a","name":"a","token":"{}"}}"#, "n".repeat(MAX_ACCESS_TOKEN_BYTES + 1));
     let tracks = vec![TrackView { track: TrackId(1), width: 1, height: 1, pinned: false }; MAX_VIEW_TRACKS + 1];
     let many = String::from_utf8(Encoding::Json.encode_client(&ClientMessage { id: 1, request: Request::View { tracks, others: false } }));
     let many = many.expect("JSON");
@@ -84,6 +89,8 @@ fn malformed_json_gets_its_typed_error() {
         (r#"{"id":1,"type":"publish","mid":"0","source":"smell"}"#, Some(1), ErrorCode::Malformed),
         (r#"{"id":1,"type":"chat","text":"  "}"#, Some(1), ErrorCode::InvalidChat),
         (&long_chat, Some(1), ErrorCode::InvalidChat),
+        (r#"{"id":1,"type":"ban","identity":"","banned":true}"#, Some(1), ErrorCode::InvalidIdentity),
+        (&long_token, Some(1), ErrorCode::Unauthorized),
         (&many, Some(1), ErrorCode::LimitReached),
         (r#"{"id":1,"type":"view","tracks":[{"track":1,"width":-1,"height":1}]}"#, Some(1), ErrorCode::Malformed),
         (&deep, None, ErrorCode::TooDeep),
@@ -110,6 +117,8 @@ fn deep_and_trailing_messagepack_is_refused() {
 #[test]
 fn a_token_is_a_string_on_the_wire_and_nothing_in_a_log() {
     let resume = Request::Resume { token: "3f0e1d2c".into(), received: 17 };
+    let join = Request::Join { room: "demo".into(), name: "Ada".into(), token: Some("3f0e1d2c".into()) };
+    assert!(!format!("{join:?}").contains("3f0e"), "{join:?}");
     let session = Session { token: "3f0e1d2c".into(), resume_within: 60_000 };
     let json = Encoding::Json.encode_client(&ClientMessage { id: 1, request: resume.clone() });
     assert_eq!(String::from_utf8(json).unwrap(), r#"{"id":1,"type":"resume","token":"3f0e1d2c","received":17}"#);

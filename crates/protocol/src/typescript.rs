@@ -3,7 +3,7 @@
 use ts_rs::{Config, TS};
 
 use crate::{
-    Answered, ChatMessage, ClientMessage, CloseReason, ErrorCode, Event, IceServer, IceServers, Joined, Kind, LeaveReason, Limits,
+    Answered, ChatMessage, ClientMessage, CloseReason, ErrorCode, Event, Grants, IceServer, IceServers, Joined, Kind, LeaveReason, Limits,
     Participant, ParticipantId, ProtocolError, Published, Quality, Reception, Renewed, Reply, Request, Resumed, ServerMessage, Session,
     SlotAssignment, Snapshot, Source, Speaker, Track, TrackId, TrackView,
 };
@@ -23,6 +23,7 @@ pub fn typescript() -> String {
         TrackId,
         Kind,
         Source,
+        Grants,
         TrackView,
         ClientMessage,
         Request,

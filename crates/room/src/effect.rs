@@ -51,6 +51,11 @@ pub enum Effect {
         /// The viewer.
         viewer: ParticipantId,
     },
+    /// A moderator has sent a member away, of whom the room knows nothing any more: its session is to end.
+    Remove {
+        /// Whom.
+        participant: ParticipantId,
+    },
     /// What a participant's receiving m-line carries from now on.
     Route {
         /// To whom.

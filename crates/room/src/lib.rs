@@ -21,6 +21,11 @@
 //!
 //! Tracks are shown and routed only on m-lines that are negotiated, which [`Room::slots_changed`] says.
 //!
+//! # Who may do what
+//!
+//! Everybody comes with a [`Pass`]: who they are and what they may do. Each request is held against it; who may not receive has no slots. Moderators mute
+//! others, send them away for good, and lock the room.
+//!
 //! Pure: no clock, socket, thread or environment; deterministic, so that a simulation replays exactly.
 
 mod contents;
@@ -37,5 +42,5 @@ mod view;
 pub use demand::Size;
 pub use effect::{Activity, Audience, Effect};
 pub use rate::{Bucket, Rate};
-pub use room::{Entry, Figures, Limits, Room};
+pub use room::{Entry, Figures, Limits, Pass, Room};
 pub use view::SlotMids;

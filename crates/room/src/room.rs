@@ -1,11 +1,11 @@
 //! Membership, published tracks and requests.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use switchyard_protocol::{
-    ChatMessage, ErrorCode, Event, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Quality, Reception, Snapshot, Source,
-    Track, TrackId, TrackView,
+    ChatMessage, ErrorCode, Event, Grants, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Quality, Reception, Snapshot,
+    Source, Track, TrackId, TrackView,
 };
 
 use crate::contents::{Contents, Part};
@@ -63,6 +63,24 @@ pub struct Figures {
     pub jitter: u16,
 }
 
+/// Who somebody is, and what they may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// What the application calls them; `None` where there is no access control.
+    pub identity: Option<String>,
+    /// What they may do.
+    pub grants: Grants,
+    /// Whether they may change their name.
+    pub renames: bool,
+}
+
+impl Default for Pass {
+    /// What everybody has where there is no access control.
+    fn default() -> Self {
+        Self { identity: None, grants: Grants::without_access_control(), renames: true }
+    }
+}
+
 /// What a participant finds on entering.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
@@ -70,6 +88,8 @@ pub struct Entry {
     pub participant: ParticipantId,
     /// Who else is there, oldest first.
     pub participants: Vec<Participant>,
+    /// Whether nobody else comes in but moderators.
+    pub locked: bool,
 }
 
 /// A room's state; see the crate's documentation.
@@ -82,6 +102,10 @@ pub struct Room {
     speakers: Speakers,
     /// The camera of who speaks, or spoke last.
     spotlight: Option<TrackId>,
+    /// Nobody comes in but moderators.
+    locked: bool,
+    /// Identities that don't come in again.
+    banned: BTreeSet<String>,
     last_participant: u32,
     last_track: u32,
     out: Outcome,
@@ -91,6 +115,7 @@ pub struct Room {
 struct Member {
     /// `None`: a viewer.
     name: Option<String>,
+    pass: Pass,
     /// In order of publishing; at most one for each [`Source`].
     tracks: Vec<TrackId>,
     view: View,
@@ -110,6 +135,8 @@ struct Publication {
 impl Room {
     /// Tracks one participant can publish: one of each source.
     pub const TRACKS_PER_PARTICIPANT: usize = 4;
+    /// Identities that a room keeps out: more than moderators get round to.
+    pub const MAX_BANNED: usize = 1000;
 
     /// An empty room.
     pub fn new(limits: Limits) -> Self {
@@ -120,6 +147,8 @@ impl Room {
             contents: Contents::new(limits.heard),
             speakers: Speakers::default(),
             spotlight: None,
+            locked: false,
+            banned: BTreeSet::new(),
             last_participant: 0,
             last_track: 0,
             out: Outcome::default(),
@@ -141,27 +170,38 @@ impl Room {
         self.members.len()
     }
 
-    /// Somebody enters. Fails with [`ErrorCode::LimitReached`] if the room is full.
-    pub fn join(&mut self, name: String) -> Result<Entry, ProtocolError> {
+    /// Somebody enters. Fails with [`ErrorCode::LimitReached`] if the room is full, with [`ErrorCode::RoomLocked`] if it is locked and they are no moderator,
+    /// with [`ErrorCode::Forbidden`] if their identity was sent away. The same identity may be there several times: a person with two devices.
+    pub fn join(&mut self, name: String, pass: Pass) -> Result<Entry, ProtocolError> {
         let Limits { slots, slot_step, spare_slots, shown, .. } = self.limits;
         let policy = SlotPolicy { most: slots, step: Some(slot_step), spare: spare_slots, shown: shown.min(slots) };
-        let entry = self.enter(Some(name.clone()), None, policy)?;
-        let participant = Participant { id: entry.participant, name, tracks: Vec::new() };
+        let identity = pass.identity.clone();
+        let entry = self.enter(Some(name.clone()), pass, None, policy)?;
+        let participant = Participant { id: entry.participant, name, identity, tracks: Vec::new() };
         self.notify(Audience::Others(entry.participant), Event::ParticipantJoined { participant });
         Ok(entry)
     }
 
     /// Somebody comes to watch and listen, shown to nobody and on slots of their own making: everybody, or `only` one participant, and only
-    /// for as long as that one is there. Fails with [`ErrorCode::LimitReached`] if the room is full, with [`ErrorCode::NoSuchParticipant`]
-    /// if `only` is not there.
-    pub fn watch(&mut self, only: Option<ParticipantId>) -> Result<Entry, ProtocolError> {
+    /// for as long as that one is there. Fails as [`Room::join`] does, with [`ErrorCode::NoSuchParticipant`] if `only` is not there, and with
+    /// [`ErrorCode::Forbidden`] if the pass doesn't permit to receive.
+    pub fn watch(&mut self, only: Option<ParticipantId>, pass: Pass) -> Result<Entry, ProtocolError> {
+        if !pass.grants.subscribe {
+            return Err(may_not("receive what others publish"));
+        }
         if let Some(only) = only {
             self.member(only).map_err(|_| nobody())?;
         }
-        self.enter(None, only, SlotPolicy { most: self.limits.slots, step: None, spare: 0, shown: self.limits.slots })
+        self.enter(None, pass, only, SlotPolicy { most: self.limits.slots, step: None, spare: 0, shown: self.limits.slots })
     }
 
-    fn enter(&mut self, name: Option<String>, only: Option<ParticipantId>, policy: SlotPolicy) -> Result<Entry, ProtocolError> {
+    fn enter(&mut self, name: Option<String>, pass: Pass, only: Option<ParticipantId>, policy: SlotPolicy) -> Result<Entry, ProtocolError> {
+        if pass.identity.as_ref().is_some_and(|identity| self.banned.contains(identity)) {
+            return Err(ProtocolError::new(ErrorCode::Forbidden, "a moderator has removed you from this room"));
+        }
+        if self.locked && !pass.grants.moderate {
+            return Err(ProtocolError::new(ErrorCode::RoomLocked, "the room is locked: nobody new comes in"));
+        }
         if self.members.len() >= self.limits.participants {
             return Err(ProtocolError::new(
                 ErrorCode::LimitReached,
@@ -171,6 +211,8 @@ impl Room {
         let participant = ParticipantId(next(&mut self.last_participant)?);
         let participants = self.roster(participant);
 
+        // Without a slot nothing is received.
+        let policy = if pass.grants.subscribe { policy } else { SlotPolicy { most: 0, shown: 0, ..policy } };
         let mut view = View::new(participant, only, policy);
         view.settle(&self.contents, &mut self.out);
         if !self.speakers.list().is_empty() {
@@ -178,8 +220,9 @@ impl Room {
         }
         let bad: Vec<Event> = self.members.values().filter_map(|member| member.quality.clone()).collect();
         bad.into_iter().for_each(|event| self.notify(Audience::One(participant), event));
-        self.members.insert(participant, Member { name, tracks: Vec::new(), view, chat: Bucket::new(self.limits.chat), quality: None });
-        Ok(Entry { participant, participants })
+        let chat = Bucket::new(self.limits.chat);
+        self.members.insert(participant, Member { name, pass, tracks: Vec::new(), view, chat, quality: None });
+        Ok(Entry { participant, participants, locked: self.locked })
     }
 
     /// Everybody but `participant`, oldest first; who does not fit is announced to them.
@@ -214,7 +257,7 @@ impl Room {
         if self.speakers.were_told() {
             self.tell_speakers_to(participant);
         }
-        Some(Snapshot { participants: self.roster(participant), slots })
+        Some(Snapshot { participants: self.roster(participant), slots, locked: self.locked })
     }
 
     /// Somebody left, with all their tracks. `false` if they weren't there.
@@ -236,9 +279,12 @@ impl Room {
     }
 
     /// What `participant` sends on the m-line `mid` is a track: the one that it has of this source since before [`Room::renew`], or another. Fails with
-    /// [`ErrorCode::AlreadyPublished`] if the source or the m-line is one already.
+    /// [`ErrorCode::AlreadyPublished`] if the source or the m-line is one already, with [`ErrorCode::Forbidden`] if the source isn't granted.
     pub fn publish(&mut self, participant: ParticipantId, mid: String, source: Source, muted: bool) -> Result<TrackId, ProtocolError> {
         let member = self.member(participant)?;
+        if !member.pass.grants.may_publish(source) {
+            return Err(may_not("publish this"));
+        }
         let mut unbound = None;
         for id in &member.tracks {
             let publication = &self.tracks[id];
@@ -299,7 +345,7 @@ impl Room {
         self.contents.set_unbound(id, false);
         self.out.effects.push_back(Effect::Publish { participant, mid, track: id, source, enabled: !muted });
         if changed {
-            self.notify(Audience::Others(participant), Event::TrackMuted { participant, track: id, muted });
+            self.notify(Audience::Others(participant), Event::TrackMuted { participant, track: id, muted, by: None });
             self.contents.hearing.set_muted(id, muted);
         }
         self.settle();
@@ -315,21 +361,35 @@ impl Room {
         Ok(())
     }
 
-    /// `participant` mutes or unmutes a track of its own. A muted track keeps its slots and is not forwarded.
+    /// `participant` mutes or unmutes a track of its own, or, as a moderator, mutes somebody else's. A muted track keeps its slots and is not forwarded.
+    ///
+    /// Whoever was muted by a moderator may unmute, as people do who are asked something; who isn't to has to go, or comes with other grants. Nobody else
+    /// turns on what another has turned off.
     pub fn mute(&mut self, participant: ParticipantId, track: TrackId, muted: bool) -> Result<(), ProtocolError> {
-        self.own_track(participant, track)?;
-        let state = &mut self.tracks.get_mut(&track).expect("own_track found it").track.muted;
+        let moderate = self.member(participant)?.pass.grants.moderate;
+        let publication = self.tracks.get_mut(&track).ok_or_else(not_yours)?;
+        let publisher = publication.publisher;
+        let by = (publisher != participant).then_some(participant);
+        if by.is_some() && !moderate {
+            return Err(may_not("mute others"));
+        }
+        if by.is_some() && !muted {
+            return Err(ProtocolError::new(ErrorCode::Forbidden, "only its publisher can unmute a track"));
+        }
+        let Track { muted: state, source, .. } = &mut publication.track;
         if *state == muted {
             return Ok(());
         }
         *state = muted;
+        let is_voice = *source == Source::Microphone;
         self.out.effects.push_back(Effect::Enable { track, enabled: !muted });
-        self.notify(Audience::Others(participant), Event::TrackMuted { participant, track, muted });
+        let to = if by.is_some() { Audience::All } else { Audience::Others(participant) };
+        self.notify(to, Event::TrackMuted { participant: publisher, track, muted, by });
         if self.contents.hearing.set_muted(track, muted) {
             self.settle();
         }
-        if muted && self.tracks[&track].track.source == Source::Microphone {
-            self.speakers.set(participant, None);
+        if muted && is_voice {
+            self.speakers.set(publisher, None);
         }
         Ok(())
     }
@@ -337,18 +397,21 @@ impl Room {
     /// `participant` wants somebody else's track, or no longer; giving up both tracks of a group gives up its slot.
     pub fn subscribe(&mut self, participant: ParticipantId, track: TrackId, subscribed: bool) -> Result<(), ProtocolError> {
         self.foreign_track(participant, track)?;
+        self.receives(participant)?;
         self.wish(participant, |view| view.set_unsubscribed(track, !subscribed))
     }
 
     /// `participant` wants nothing of somebody else's track for a while, or wants it again; its slot stays.
     pub fn pause(&mut self, participant: ParticipantId, track: TrackId, paused: bool) -> Result<(), ProtocolError> {
         self.foreign_track(participant, track)?;
+        self.receives(participant)?;
         self.wish(participant, |view| view.set_paused(track, paused))
     }
 
     /// What `participant`'s client shows, in place of what it said before: so large, and what is not named only if `others`, while there is room. Tracks
     /// that aren't there, or are no video of somebody else's, are passed over: they may just have gone.
     pub fn view(&mut self, participant: ParticipantId, mut tracks: Vec<TrackView>, others: bool) -> Result<(), ProtocolError> {
+        self.receives(participant)?;
         tracks.retain(|wish| self.tracks.contains_key(&wish.track));
         self.wish(participant, |view| view.wish(&tracks, others))
     }
@@ -435,9 +498,12 @@ impl Room {
         }
     }
 
-    /// `participant` has another name from now on.
+    /// `participant` has another name from now on. Fails with [`ErrorCode::Forbidden`] if its pass says which name it has.
     pub fn rename(&mut self, participant: ParticipantId, name: String) -> Result<(), ProtocolError> {
         let member = self.member_mut(participant)?;
+        if !member.pass.renames {
+            return Err(ProtocolError::new(ErrorCode::Forbidden, "your name is the one in your access token"));
+        }
         if member.name.as_ref() != Some(&name) {
             member.name = Some(name.clone());
             self.notify(Audience::Others(participant), Event::ParticipantChanged { participant, name });
@@ -454,6 +520,9 @@ impl Room {
         text: String,
         to: Option<ParticipantId>,
     ) -> Result<(), ProtocolError> {
+        if !self.member(participant)?.pass.grants.data {
+            return Err(may_not("say something"));
+        }
         if to.is_some_and(|to| self.member(to).is_err()) {
             return Err(nobody());
         }
@@ -471,6 +540,58 @@ impl Room {
             }
         }
         Ok(())
+    }
+
+    /// `moderator` sends `participant` away, and everybody else with the same identity, which does not come in again. Nothing of theirs is forwarded, and nothing
+    /// to them, from this call on.
+    pub fn remove(&mut self, moderator: ParticipantId, participant: ParticipantId) -> Result<(), ProtocolError> {
+        self.moderates(moderator)?;
+        let identity = self.member(participant).map_err(|_| nobody())?.pass.identity.clone();
+        match identity {
+            Some(identity) => self.ban(moderator, identity, true),
+            None => {
+                self.send_away(participant);
+                Ok(())
+            }
+        }
+    }
+
+    /// `moderator` has an identity kept out, whether it is there or not; or lets it in again. Fails with [`ErrorCode::Forbidden`] if it is its own.
+    pub fn ban(&mut self, moderator: ParticipantId, identity: String, banned: bool) -> Result<(), ProtocolError> {
+        self.moderates(moderator)?;
+        if !banned {
+            self.banned.remove(&identity);
+            return Ok(());
+        }
+        if self.member(moderator)?.pass.identity.as_ref() == Some(&identity) {
+            return Err(ProtocolError::new(ErrorCode::Forbidden, "this would send yourself away: leave instead"));
+        }
+        if self.banned.len() >= Self::MAX_BANNED && !self.banned.contains(&identity) {
+            return Err(ProtocolError::new(ErrorCode::LimitReached, format!("a room keeps at most {} identities out", Self::MAX_BANNED)));
+        }
+        let members = self.members.iter().filter(|(_, member)| member.pass.identity.as_ref() == Some(&identity));
+        let members: Vec<ParticipantId> = members.map(|(&id, _)| id).collect();
+        self.banned.insert(identity);
+        members.into_iter().for_each(|member| self.send_away(member));
+        Ok(())
+    }
+
+    /// `moderator` lets nobody new in but moderators, or does again.
+    pub fn lock(&mut self, moderator: ParticipantId, locked: bool) -> Result<(), ProtocolError> {
+        self.moderates(moderator)?;
+        if std::mem::replace(&mut self.locked, locked) != locked {
+            self.notify(Audience::All, Event::Locked { locked });
+        }
+        Ok(())
+    }
+
+    /// Media stops here and now: whoever carries this out can be late.
+    fn send_away(&mut self, participant: ParticipantId) {
+        if let Some(member) = self.members.get_mut(&participant) {
+            member.view.stop(&mut self.out);
+        }
+        self.out.effects.push_back(Effect::Remove { participant });
+        self.leave(participant, LeaveReason::Removed);
     }
 
     /// The slots negotiated with `participant` are these now, by index.
@@ -512,10 +633,28 @@ impl Room {
         self.out.effects.push_back(Effect::Notify { to, event });
     }
 
+    /// Whether what `participant` says over data channels is passed on.
+    pub fn may_relay(&self, participant: ParticipantId) -> bool {
+        self.member(participant).is_ok_and(|member| member.pass.grants.data)
+    }
+
+    fn receives(&self, participant: ParticipantId) -> Result<(), ProtocolError> {
+        if self.members.get(&participant).ok_or_else(not_there)?.pass.grants.subscribe {
+            Ok(())
+        } else {
+            Err(may_not("receive what others publish"))
+        }
+    }
+
+    fn moderates(&self, participant: ParticipantId) -> Result<(), ProtocolError> {
+        if self.member(participant)?.pass.grants.moderate { Ok(()) } else { Err(may_not("moderate")) }
+    }
+
     /// What others are told of a member; nothing of a viewer.
     fn describe(&self, id: ParticipantId, member: &Member) -> Option<Participant> {
         let name = member.name.clone()?;
-        Some(Participant { id, name, tracks: member.tracks.iter().map(|track| self.tracks[track].track).collect() })
+        let identity = member.pass.identity.clone();
+        Some(Participant { id, name, identity, tracks: member.tracks.iter().map(|track| self.tracks[track].track).collect() })
     }
 
     /// Whether `participant` is there and others know it.
@@ -536,7 +675,7 @@ impl Room {
     fn own_track(&self, participant: ParticipantId, track: TrackId) -> Result<(), ProtocolError> {
         match self.tracks.get(&track) {
             Some(publication) if publication.publisher == participant => Ok(()),
-            _ => Err(ProtocolError::new(ErrorCode::NoSuchTrack, "no track of yours has this id")),
+            _ => Err(not_yours()),
         }
     }
 
@@ -565,7 +704,16 @@ fn next(last: &mut u32) -> Result<u32, ProtocolError> {
 
 /// At least what a participant takes in either encoding: JSON writes a quote or backslash as two bytes, and a track in under 80.
 pub(crate) fn roster_bytes(participant: &Participant) -> usize {
-    64 + 2 * participant.name.len() + 80 * participant.tracks.len()
+    let texts = participant.name.len() + participant.identity.as_ref().map_or(0, |identity| 8 + identity.len());
+    64 + 2 * texts + 80 * participant.tracks.len()
+}
+
+fn not_yours() -> ProtocolError {
+    ProtocolError::new(ErrorCode::NoSuchTrack, "no track of yours has this id")
+}
+
+fn may_not(verb: &str) -> ProtocolError {
+    ProtocolError::new(ErrorCode::Forbidden, format!("your access token doesn't permit you to {verb}"))
 }
 
 fn nobody() -> ProtocolError {

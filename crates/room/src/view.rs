@@ -136,6 +136,20 @@ impl View {
         }
     }
 
+    /// Nothing is routed any more, for a member that is about to be gone.
+    pub fn stop(&mut self, out: &mut Outcome) {
+        let subscriber = self.owner;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            for (side, half) in slot.iter_mut().enumerate() {
+                let Some((track, size)) = half.routed.take() else { continue };
+                if side == 1 {
+                    out.demand.change(track, Some(size), None);
+                }
+                out.effects.push_back(Effect::Route { subscriber, sender: position(index, side), track: None });
+            }
+        }
+    }
+
     /// Nothing is received any more.
     pub fn end(&self, demand: &mut Demand) {
         for (track, size) in self.slots.iter().filter_map(|[_, video]| video.routed) {

@@ -21,6 +21,10 @@ const EXPLANATIONS: Record<SwitchyardErrorCode, Explanation> = {
   too_deep: { what: "The server did not understand this page.", todo: RELOAD },
   not_joined: { what: "You are not in the room any more.", todo: "Rejoin the room." },
   already_joined: { what: "You are in the room already.", todo: RELOAD },
+  unauthorized: { what: "You were not let in.", todo: "Ask whoever invited you for a new link." },
+  forbidden: { what: "You may not do that here.", todo: "Ask whoever invited you, or a moderator." },
+  room_locked: { what: "The room is locked: nobody new comes in.", todo: "Ask somebody in the room to unlock it." },
+  removed: { what: "A moderator has removed you from the room.", todo: "You can't come back into this meeting." },
   no_such_session: { what: "The server does not know this visit any more.", todo: "Rejoin the room." },
   resumed_elsewhere: { what: "The meeting goes on elsewhere.", todo: "Rejoin the room to use it here." },
   invalid_room: {
@@ -28,6 +32,7 @@ const EXPLANATIONS: Record<SwitchyardErrorCode, Explanation> = {
     todo: "Use 1 to 64 letters, digits, hyphens, dots or underscores.",
   },
   invalid_name: { what: "This name can't be used.", todo: "Use a name of 1 to 64 characters." },
+  invalid_identity: { what: "Nobody can be called this.", todo: "Use 1 to 128 characters." },
   invalid_mid: { what: "Your video could not be announced.", todo: RELOAD },
   invalid_chat: { what: "This message can't be sent.", todo: "Write a shorter message." },
   invalid_sdp: { what: "Your browser and the server could not agree on a connection.", todo: RELOAD },
@@ -80,6 +85,11 @@ const EXPLANATIONS: Record<SwitchyardErrorCode, Explanation> = {
 
 /** What happened and what to do about it. */
 export function explain(error: SwitchyardError): Explanation {
+  if (error.code === "unauthorized" || error.code === "forbidden") {
+    // The server says which of many reasons it is, in words for people.
+    const { what, todo } = EXPLANATIONS[error.code];
+    return { what: `${what.slice(0, -1)}: ${error.message}.`, todo };
+  }
   return EXPLANATIONS[error.code] ?? { what: error.message, todo: AGAIN };
 }
 

@@ -135,6 +135,7 @@ describe("signaling that is lost", () => {
         { id: 3, name: "Eve", tracks: [] },
       ],
       slots: [{ mid: "s1", track: 12 }],
+      locked: false,
     };
     await pass(500);
     const kept = [

@@ -10,6 +10,24 @@ export type Kind = "audio" | "video";
 
 export type Source = "camera" | "microphone" | "screen" | "screen_audio";
 
+export type Grants = { 
+/**
+ * What it may publish.
+ */
+publish: Array<Source>, 
+/**
+ * Whether it receives what others publish.
+ */
+subscribe: boolean, 
+/**
+ * Whether it may say something, by `chat` and over data channels. Everybody hears what is said.
+ */
+data: boolean, 
+/**
+ * Whether it may mute, remove and ban others and lock the room, and come into a locked one.
+ */
+moderate: boolean, };
+
 export type TrackView = { 
 /**
  * Somebody else's.
@@ -38,9 +56,13 @@ id: number, } & ({ "type": "join",
  */
 room: string, 
 /**
- * The display name others see.
+ * The display name others see, unless the access token has another.
  */
-name: string, } | { "type": "resume", 
+name: string, 
+/**
+ * An access token (a JWT), where the server asks for one.
+ */
+token?: string, } | { "type": "resume", 
 /**
  * From [`crate::Joined::session`].
  */
@@ -91,7 +113,7 @@ muted: boolean, } | { "type": "unpublish",
  */
 track: TrackId, } | { "type": "mute", 
 /**
- * One of the client's own.
+ * One of the client's own, or a moderator's choice.
  */
 track: TrackId, 
 /**
@@ -133,7 +155,23 @@ text: string,
 /**
  * Only to this participant.
  */
-to?: ParticipantId, } | { "type": "ice_servers" } | { "type": "ping", 
+to?: ParticipantId, } | { "type": "remove", 
+/**
+ * Whom.
+ */
+participant: ParticipantId, } | { "type": "ban", 
+/**
+ * As in access tokens.
+ */
+identity: string, 
+/**
+ * The new state.
+ */
+banned: boolean, } | { "type": "lock", 
+/**
+ * The new state.
+ */
+locked: boolean, } | { "type": "ice_servers" } | { "type": "ping", 
 /**
  * As in [`Request::Resume`]: the server need not keep those messages any longer.
  */
@@ -145,9 +183,13 @@ export type Request = { "type": "join",
  */
 room: string, 
 /**
- * The display name others see.
+ * The display name others see, unless the access token has another.
  */
-name: string, } | { "type": "resume", 
+name: string, 
+/**
+ * An access token (a JWT), where the server asks for one.
+ */
+token?: string, } | { "type": "resume", 
 /**
  * From [`crate::Joined::session`].
  */
@@ -198,7 +240,7 @@ muted: boolean, } | { "type": "unpublish",
  */
 track: TrackId, } | { "type": "mute", 
 /**
- * One of the client's own.
+ * One of the client's own, or a moderator's choice.
  */
 track: TrackId, 
 /**
@@ -240,7 +282,23 @@ text: string,
 /**
  * Only to this participant.
  */
-to?: ParticipantId, } | { "type": "ice_servers" } | { "type": "ping", 
+to?: ParticipantId, } | { "type": "remove", 
+/**
+ * Whom.
+ */
+participant: ParticipantId, } | { "type": "ban", 
+/**
+ * As in access tokens.
+ */
+identity: string, 
+/**
+ * The new state.
+ */
+banned: boolean, } | { "type": "lock", 
+/**
+ * The new state.
+ */
+locked: boolean, } | { "type": "ice_servers" } | { "type": "ping", 
 /**
  * As in [`Request::Resume`]: the server need not keep those messages any longer.
  */
@@ -283,6 +341,22 @@ room: string,
  * Who the client is.
  */
 participant: ParticipantId, 
+/**
+ * The display name others see: the access token's, or else the one that was asked for.
+ */
+name: string, 
+/**
+ * Who the access token says that the client is; absent where there is no access control.
+ */
+identity?: string, 
+/**
+ * What the client may do.
+ */
+grants: Grants, 
+/**
+ * Whether nobody new comes in but moderators.
+ */
+locked: boolean, 
 /**
  * Everybody else in the room with what they publish.
  */
@@ -329,7 +403,11 @@ participants: Array<Participant>,
 /**
  * What each of the client's receiving m-lines carries; those that carry nothing are not in it.
  */
-slots: Array<SlotAssignment>, };
+slots: Array<SlotAssignment>, 
+/**
+ * Whether nobody new comes in but moderators.
+ */
+locked: boolean, };
 
 export type IceServer = { 
 /**
@@ -378,6 +456,10 @@ id: ParticipantId,
  * The display name.
  */
 name: string, 
+/**
+ * Who their access token says that they are; absent where there is no access control. Several participants may have the same.
+ */
+identity?: string, 
 /**
  * What they publish.
  */
@@ -467,7 +549,7 @@ at: number, };
 
 export type LeaveReason = "left" | "connection_lost" | "removed";
 
-export type CloseReason = "shutting_down" | "protocol_violation" | "too_slow" | "transport_failed" | "transport_timeout" | "resumed_elsewhere";
+export type CloseReason = "shutting_down" | "protocol_violation" | "too_slow" | "transport_failed" | "transport_timeout" | "resumed_elsewhere" | "removed";
 
 export type Event = { "kind": "offer", 
 /**
@@ -533,7 +615,15 @@ track: TrackId,
 /**
  * The new state.
  */
-muted: boolean, } | { "kind": "speakers", 
+muted: boolean, 
+/**
+ * The moderator who muted it; absent if the publisher did.
+ */
+by?: ParticipantId, } | { "kind": "locked", 
+/**
+ * The new state.
+ */
+locked: boolean, } | { "kind": "speakers", 
 /**
  * At most eight.
  */
@@ -607,7 +697,7 @@ reason: CloseReason,
  */
 message: string, };
 
-export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "no_such_session" | "invalid_room" | "invalid_name" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "already_published" | "limit_reached" | "overloaded" | "rate_limited" | "timeout" | "shutting_down" | "internal";
+export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "unauthorized" | "forbidden" | "room_locked" | "no_such_session" | "invalid_room" | "invalid_name" | "invalid_identity" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "already_published" | "limit_reached" | "overloaded" | "rate_limited" | "timeout" | "shutting_down" | "internal";
 
 export type ProtocolError = { 
 /**

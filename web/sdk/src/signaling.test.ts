@@ -259,7 +259,7 @@ describe("a lost connection", () => {
     server.wire.deliverUp();
     server.wire.cut();
     say("missed for good");
-    const snapshot: Snapshot = { participants: [{ id: 2, name: "Tim", tracks: [] }], slots: [] };
+    const snapshot: Snapshot = { participants: [{ id: 2, name: "Tim", tracks: [] }], slots: [], locked: false };
     server.snapshot = snapshot;
     await resumed();
     expect(await chat).toEqual({ kind: "done" });

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use switchyard_protocol::{ErrorCode, Event, LeaveReason, ParticipantId, ProtocolError, Source, TrackId};
 
 use super::shell::Shell;
-use crate::{Audience, Effect, Limits, Rate, Room};
+use crate::{Audience, Effect, Limits, Pass, Rate, Room};
 
 const NOBODY: ParticipantId = ParticipantId(999);
 const NOTHING: TrackId = TrackId(999);
@@ -17,19 +17,19 @@ fn a_refused_request_changes_nothing() {
     type Request = Box<dyn Fn(&mut Room) -> Result<(), ProtocolError>>;
     let limits = Limits { participants: 3, chat: Rate { burst: 1, per_second: 1 }, ..Limits::default() };
     let mut room = Room::new(limits);
-    let ada = room.join("Ada".into()).unwrap().participant;
-    let ben = room.join("Ben".into()).unwrap().participant;
+    let ada = room.join("Ada".into(), Pass::default()).unwrap().participant;
+    let ben = room.join("Ben".into(), Pass::default()).unwrap().participant;
     let camera = room.publish(ada, "1".into(), Source::Camera, false).unwrap();
     let now = Instant::now();
     room.chat(now, 0, ada, "one".into(), None).unwrap();
-    let viewer = room.watch(None).unwrap().participant;
+    let viewer = room.watch(None, Pass::default()).unwrap().participant;
     drain(&mut room);
 
     let cases: Vec<(&str, ErrorCode, Request)> = vec![
-        ("a room that is full", ErrorCode::LimitReached, Box::new(|room| room.join("Eve".into()).map(drop))),
-        ("a viewer of a room that is full", ErrorCode::LimitReached, Box::new(|room| room.watch(None).map(drop))),
-        ("a viewer of nobody", ErrorCode::NoSuchParticipant, Box::new(|room| room.watch(Some(NOBODY)).map(drop))),
-        ("a viewer of a viewer", ErrorCode::NoSuchParticipant, Box::new(move |room| room.watch(Some(viewer)).map(drop))),
+        ("a room that is full", ErrorCode::LimitReached, Box::new(|room| room.join("Eve".into(), Pass::default()).map(drop))),
+        ("a viewer of a room that is full", ErrorCode::LimitReached, Box::new(|room| room.watch(None, Pass::default()).map(drop))),
+        ("a viewer of nobody", ErrorCode::NoSuchParticipant, Box::new(|room| room.watch(Some(NOBODY), Pass::default()).map(drop))),
+        ("a viewer of a viewer", ErrorCode::NoSuchParticipant, Box::new(move |room| room.watch(Some(viewer), Pass::default()).map(drop))),
         (
             "publish by a viewer",
             ErrorCode::NotJoined,
@@ -51,7 +51,7 @@ fn a_refused_request_changes_nothing() {
         ),
         ("unpublish of nothing", ErrorCode::NoSuchTrack, Box::new(move |room| room.unpublish(ada, NOTHING))),
         ("unpublish of another's", ErrorCode::NoSuchTrack, Box::new(move |room| room.unpublish(ben, camera))),
-        ("mute of another's", ErrorCode::NoSuchTrack, Box::new(move |room| room.mute(ben, camera, true))),
+        ("mute of another's", ErrorCode::Forbidden, Box::new(move |room| room.mute(ben, camera, true))),
         ("mute of nothing", ErrorCode::NoSuchTrack, Box::new(move |room| room.mute(ada, NOTHING, true))),
         ("subscribe to one's own", ErrorCode::NoSuchTrack, Box::new(move |room| room.subscribe(ada, camera, true))),
         ("subscribe to nothing", ErrorCode::NoSuchTrack, Box::new(move |room| room.subscribe(ben, NOTHING, true))),
@@ -74,7 +74,7 @@ fn a_refused_request_changes_nothing() {
 #[test]
 fn leaving_twice_is_noticed_once() {
     let mut room = Room::new(Limits::default());
-    let ada = room.join("Ada".into()).unwrap().participant;
+    let ada = room.join("Ada".into(), Pass::default()).unwrap().participant;
     assert!(room.leave(ada, LeaveReason::Left));
     drain(&mut room);
     assert!(!room.leave(ada, LeaveReason::ConnectionLost));
@@ -87,7 +87,7 @@ fn ids_are_never_reused() {
     let mut room = Room::new(Limits::default());
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..5 {
-        let id = room.join("Ada".into()).unwrap().participant;
+        let id = room.join("Ada".into(), Pass::default()).unwrap().participant;
         let track = room.publish(id, "1".into(), Source::Camera, false).unwrap();
         assert!(seen.insert((id, track)));
         room.leave(id, LeaveReason::Left);
@@ -98,7 +98,7 @@ fn ids_are_never_reused() {
 #[test]
 fn a_track_that_starts_muted_is_not_forwarded_until_unmuted() {
     let mut room = Room::new(Limits::default());
-    let ada = room.join("Ada".into()).unwrap().participant;
+    let ada = room.join("Ada".into(), Pass::default()).unwrap().participant;
     drain(&mut room);
     let track = room.publish(ada, "1".into(), Source::Microphone, true).unwrap();
     assert!(drain(&mut room).iter().any(|effect| matches!(effect, Effect::Publish { enabled: false, .. })));
@@ -109,7 +109,7 @@ fn a_track_that_starts_muted_is_not_forwarded_until_unmuted() {
         drain(&mut room),
         [
             Effect::Enable { track, enabled: true },
-            Effect::Notify { to: Audience::Others(ada), event: Event::TrackMuted { participant: ada, track, muted: false } }
+            Effect::Notify { to: Audience::Others(ada), event: Event::TrackMuted { participant: ada, track, muted: false, by: None } }
         ]
     );
 }
@@ -135,10 +135,10 @@ fn a_private_chat_message_is_heard_by_two_and_a_public_one_by_all() {
 fn whoever_does_not_fit_into_the_reply_to_join_or_a_snapshot_is_announced_after_it() {
     let mut room = Room::new(Limits { roster_bytes: 1000, ..Limits::default() });
     for _ in 0..30 {
-        room.join("A name of some length".into()).unwrap();
+        room.join("A name of some length".into(), Pass::default()).unwrap();
     }
     drain(&mut room);
-    let entry = room.join("Zoe".into()).unwrap();
+    let entry = room.join("Zoe".into(), Pass::default()).unwrap();
     assert!((1..30).contains(&entry.participants.len()));
     let announced = |room: &mut Room| {
         let to_zoe = |effect: &Effect| matches!(effect, Effect::Notify { to: Audience::One(id), event: Event::ParticipantJoined { .. } } if *id == entry.participant);
@@ -154,13 +154,22 @@ fn whoever_does_not_fit_into_the_reply_to_join_or_a_snapshot_is_announced_after_
 fn the_estimate_of_a_roster_entry_is_above_what_it_takes() {
     use switchyard_protocol::{Encoding, Joined, Kind, Participant, Reply, ServerMessage, Track};
     let track = Track { id: TrackId(u32::MAX), kind: Kind::Audio, source: Source::ScreenAudio, muted: false };
-    let participant = Participant { id: ParticipantId(u32::MAX), name: "\"".repeat(64), tracks: vec![track; Room::TRACKS_PER_PARTICIPANT] };
+    let participant = Participant {
+        id: ParticipantId(u32::MAX),
+        name: "\"".repeat(64),
+        identity: Some("\"".repeat(128)),
+        tracks: vec![track; Room::TRACKS_PER_PARTICIPANT],
+    };
     let reply = |participants| ServerMessage::Reply {
         id: 1,
         result: Reply::Joined(Joined {
             version: 1,
             room: "demo".into(),
             participant: ParticipantId(1),
+            name: String::new(),
+            identity: None,
+            grants: switchyard_protocol::Grants::default(),
+            locked: false,
             participants,
             ice_servers: Vec::new(),
             limits: switchyard_protocol::Limits { message_bytes: 0, chat_bytes: 0, tracks: 0, slots: 0 },

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use switchyard_protocol::{Event, Kind, LeaveReason, ParticipantId, Quality, Source, TrackId, TrackView};
+use switchyard_protocol::{Event, Kind, LeaveReason, ParticipantId, ProtocolError, Quality, Source, TrackId, TrackView};
 
-use crate::{Activity, Audience, Effect, Entry, Figures, Limits, Room, Size, SlotMids};
+use crate::{Activity, Audience, Effect, Entry, Figures, Limits, Pass, Room, Size, SlotMids};
 
 /// What one participant's client and transport know.
 #[derive(Debug, Default)]
@@ -65,13 +65,23 @@ impl Shell {
     }
 
     pub fn join(&mut self) -> ParticipantId {
-        let entry = self.room.join("Ada".into()).expect("the room has space");
+        self.join_with(Pass::default())
+    }
+
+    pub fn join_with(&mut self, pass: Pass) -> ParticipantId {
+        let entry = self.room.join("Ada".into(), pass).expect("the room has space");
         self.enter(entry, Client::default())
+    }
+
+    /// Has the room do something that it does not refuse.
+    pub fn ask(&mut self, request: impl FnOnce(&mut Room) -> Result<(), ProtocolError>) {
+        request(&mut self.room).expect("not refused");
+        self.execute();
     }
 
     /// A viewer with this many slots, which are yet to be negotiated.
     pub fn watch(&mut self, only: Option<ParticipantId>, slots: usize) -> ParticipantId {
-        let entry = self.room.watch(only).expect("the room has space");
+        let entry = self.room.watch(only, Pass::default()).expect("the room has space");
         self.enter(entry, Client { viewer: true, only, wanted_slots: slots, ..Client::default() })
     }
 
@@ -235,6 +245,12 @@ impl Shell {
                 Effect::SetSlots { participant, count } => {
                     assert!(!self.clients[&participant].viewer, "viewers bring their slots");
                     self.client(participant).wanted_slots = count;
+                }
+                Effect::Remove { participant } => {
+                    let client = self.clients.remove(&participant).expect("it was there");
+                    assert!(client.routes.is_empty(), "whoever is sent away is sent nothing");
+                    self.tracks.retain(|_, track| track.publisher != participant);
+                    self.forget_wishes();
                 }
                 Effect::Dismiss { viewer } => self.dismissed.push(viewer),
                 Effect::Route { subscriber, sender, track } => {

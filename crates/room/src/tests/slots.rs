@@ -123,7 +123,7 @@ fn a_track_that_is_published_again_may_be_muted_meanwhile() {
     shell.client(ben).events.clear();
     assert_eq!(shell.room.publish(ada, "another".into(), Source::Camera, true), Ok(camera));
     let told = std::iter::from_fn(|| shell.room.poll_effect()).collect::<Vec<_>>();
-    let muted = Event::TrackMuted { participant: ada, track: camera, muted: true };
+    let muted = Event::TrackMuted { participant: ada, track: camera, muted: true, by: None };
     assert!(told.contains(&Effect::Notify { to: Audience::Others(ada), event: muted }), "{told:?}");
     let error = shell.room.publish(ada, "third".into(), Source::Camera, true).unwrap_err();
     assert_eq!(error.code, ErrorCode::AlreadyPublished, "once");
