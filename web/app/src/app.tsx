@@ -3,6 +3,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { useEvents } from "./hooks.js";
 import { Meeting } from "./meeting.js";
 import { roomOfPath } from "./text.js";
+import { takeToken } from "./token.js";
 import { LandingView } from "./views/landing.js";
 import { LiveRegion } from "./views/live.js";
 import { ElsewhereView, JoiningView, LeftView, RefusedView } from "./views/end.js";
@@ -14,8 +15,18 @@ export function App() {
   const [path, setPath] = useState(location.pathname);
   useEffect(() => {
     const follow = () => setPath(location.pathname);
+    // A link with another token, opened in this tab, changes nothing but what stands behind the hash.
+    const take = () => {
+      const room = roomOfPath(location.pathname);
+      if (room !== null) takeToken(room);
+    };
+    take();
     addEventListener("popstate", follow);
-    return () => removeEventListener("popstate", follow);
+    addEventListener("hashchange", take);
+    return () => {
+      removeEventListener("popstate", follow);
+      removeEventListener("hashchange", take);
+    };
   }, []);
   const go = (to: string) => {
     history.pushState(null, "", to);

@@ -3,6 +3,7 @@ import { Emitter, LocalTrack, openDevices, type ParticipantId, Room, SwitchyardE
 import { explain, explainDevice, type Explanation } from "./explain.js";
 import { explainInterruption, type Interruption, interruptionOf, UNNOTICED } from "./interruption.js";
 import { closingText } from "./text.js";
+import { takeToken } from "./token.js";
 
 declare global {
   interface Window {
@@ -169,7 +170,13 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
     this.#follow(room);
     try {
       const tracks = [this.microphone, this.camera];
-      await room.connect(signalingUrl(), { room: this.roomId, name: this.name, tracks });
+      const token = takeToken(this.roomId);
+      await room.connect(signalingUrl(), {
+        room: this.roomId,
+        name: this.name,
+        tracks,
+        ...(token === undefined ? {} : { token: () => takeToken(this.roomId) ?? token }),
+      });
     } catch (cause) {
       if (room === this.#entering) this.#ended(SwitchyardError.from(cause, "connection_failed"));
     }
@@ -241,6 +248,8 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
       if (state !== "connected" || room !== this.#entering) return;
       this.#entering = null;
       this.room = room;
+      this.name = room.localParticipant.name;
+      this.#releaseUngranted(room);
       window.switchyard = room;
       this.announce(`You are in the room ${this.roomId}`);
       this.stage = "joined";
@@ -256,6 +265,13 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
       else if (this.stage === "joined") this.leave();
     });
     room.on("draining", (closesAt) => this.announce(closingText(closesAt, Date.now())));
+    room.on("mutedByModerator", ({ source }) => {
+      const device = source === "camera" ? "camera" : source === "microphone" ? "microphone" : "screen";
+      this.#notify("info", { what: `A moderator has muted your ${device}.`, todo: "You can turn it on again." });
+    });
+    room.on("lockedChanged", (locked) => {
+      if (room === this.room) this.announce(locked ? "The room is locked" : "The room is unlocked");
+    });
     room.on("participantJoined", ({ name }) => this.announce(`${name} joined`));
     room.on("participantLeft", ({ name }) => this.announce(`${name} left`));
     room.on("trackPublished", (track) => {
@@ -347,6 +363,13 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
     this.#wasOn = { camera: !this.camera.muted, microphone: !this.microphone.muted };
     this.camera.stop();
     this.microphone.stop();
+  }
+
+  /** What may not be published needs no device. */
+  #releaseUngranted(room: Room): void {
+    for (const track of [this.camera, this.microphone]) {
+      if (!room.grants?.publish.includes(track.source)) void track.setMuted(true);
+    }
   }
 
   /** After a release, turns on again what was on. */

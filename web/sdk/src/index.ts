@@ -19,6 +19,7 @@ export type {
   ChatMessage,
   CloseReason,
   ErrorCode,
+  Grants,
   Kind,
   LeaveReason,
   Limits,

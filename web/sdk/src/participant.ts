@@ -165,6 +165,16 @@ export class LocalParticipant {
     }
   }
 
+  /** @internal The server has muted a track for a moderator; which one it is, if there is such a one. */
+  async muteFromAfar(id: TrackId): Promise<LocalTrack | null> {
+    const publication = [...this.#publications.values()].find((each) => each.id === id);
+    if (!publication) return null;
+    // The server knows already.
+    publication.muted = true;
+    await publication.track.setMuted(true);
+    return publication.track;
+  }
+
   /** @internal Stops following the tracks: the room is left. */
   close(): void {
     for (const publication of this.#publications.values()) publication.release();

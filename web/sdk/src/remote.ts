@@ -164,6 +164,8 @@ export class RemoteParticipant {
   readonly id: ParticipantId;
   /** The display name: text by a stranger, never to be used as HTML. */
   name: string;
+  /** Who their access token says that they are; null where there is no access control. Several participants may have the same. */
+  readonly identity: string | null;
   /** How good their connection is: what others see and hear of them depends on it. */
   connection: ConnectionQuality = GOOD;
   /** What they publish. */
@@ -175,6 +177,7 @@ export class RemoteParticipant {
   constructor(info: ParticipantInfo, subscriptions: Subscriptions) {
     this.id = info.id;
     this.name = info.name;
+    this.identity = info.identity ?? null;
     this.tracks = this.#tracks;
     this.#subscriptions = subscriptions;
     for (const track of info.tracks) this.addTrack(track);

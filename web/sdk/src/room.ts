@@ -10,6 +10,7 @@ import { LocalParticipant } from "./participant.js";
 import type {
   ChatMessage,
   Event,
+  Grants,
   IceServer,
   Joined,
   Limits,
@@ -52,11 +53,16 @@ export interface Outage {
 export interface ConnectOptions {
   /** The room's id: 1 to 64 letters, digits, `-`, `_`, `.`. */
   room: string;
-  /** The name others see: 1 to 64 characters. */
+  /** The name others see, unless the access token says another: 1 to 64 characters. */
   name: string;
+  /**
+   * An access token, where the server asks for one; or what gets one. A function is called with each join: also with one after
+   * an outage so long, or a restart of the server, that the session is gone, when an old token may have expired.
+   */
+  token?: string | (() => string | Promise<string>);
   /** How messages are written; `json` unless told otherwise. */
   encoding?: Encoding;
-  /** Published from the beginning on. */
+  /** Published from the beginning on, of those that may be: {@link Room.grants}. */
   tracks?: readonly LocalTrack[];
 }
 
@@ -83,6 +89,10 @@ export interface RoomEvents extends RosterEvents {
   draining: [closesAt: Date];
   /** The room is left: by {@link Room.leave} if there is no error. Comes once, last. */
   disconnected: [error: SwitchyardError | null];
+  /** Nobody new but moderators comes in any more, or does again: {@link Room.locked}. */
+  lockedChanged: [locked: boolean];
+  /** A moderator has muted what this participant publishes. It can be unmuted. */
+  mutedByModerator: [track: LocalTrack];
   /** What this participant publishes changed, or whether it is muted. */
   localTracksChanged: [];
   /** Others speak than before, or in another order: {@link Room.speakers}. */
@@ -130,13 +140,18 @@ export class Room extends Emitter<RoomEvents> {
   readonly participants: ReadonlyMap<ParticipantId, RemoteParticipant>;
   readonly #roster: Roster;
   /** What is shown of others' video. */
-  readonly #view = new View((tracks) => this.#request({ type: "view", tracks, others: false }));
+  readonly #view = new View(async (tracks) => {
+    // Who may not receive is shown nothing, and is refused to say anything about it.
+    if (this.grants?.subscribe) await this.#request({ type: "view", tracks, others: false });
+  });
   #speakers: readonly Speaker[] = [];
   readonly #environment: Environment;
   #state: RoomState = "new";
   #outage: Outage | null = null;
   #closesAt: Date | null = null;
   #joined: Joined | null = null;
+  #locked = false;
+  #token: ConnectOptions["token"];
   #network: Network | null = null;
   #dialer: Dialer | null = null;
   /** The session's; null while the room is being joined, again or for the first time. */
@@ -206,6 +221,21 @@ export class Room extends Emitter<RoomEvents> {
     return this.#joined?.room ?? null;
   }
 
+  /** What this participant may do, once joined; what isn't granted is refused with `forbidden`. */
+  get grants(): Grants | null {
+    return this.#joined?.grants ?? null;
+  }
+
+  /** Who the access token says that this is; null before the room is joined, and where there is no access control. */
+  get identity(): string | null {
+    return this.#joined?.identity ?? null;
+  }
+
+  /** Whether nobody new comes in but moderators. */
+  get locked(): boolean {
+    return this.#locked;
+  }
+
   /** What the server accepts, once joined. */
   get limits(): Limits | null {
     return this.#joined?.limits ?? null;
@@ -259,9 +289,11 @@ export class Room extends Emitter<RoomEvents> {
     const dialer = new Dialer({ url, encoding: options.encoding ?? "json", ...environment }, random);
     this.#dialer = dialer;
     this.localParticipant.name = options.name;
+    this.#token = options.token;
     try {
       const transport = await this.#begin(dialer, await dialer.first(), options.room);
       for (const track of options.tracks ?? []) {
+        if (!this.grants?.publish.includes(track.source)) continue;
         this.localParticipant.publish(track).catch((cause: unknown) => {
           if (!this.#left) this.emit("error", SwitchyardError.from(cause, "negotiation_failed"));
         });
@@ -303,6 +335,26 @@ export class Room extends Emitter<RoomEvents> {
     if (!this.#rejoining) await this.#request({ type: "rename", name });
     this.localParticipant.name = name;
     this.emit("localTracksChanged");
+  }
+
+  /** For moderators: mutes somebody's track. They may unmute it; nobody else can. */
+  async muteRemote(track: RemoteTrack): Promise<void> {
+    await this.#request({ type: "mute", track: track.id, muted: true });
+  }
+
+  /** For moderators: sends somebody away, with all of the same identity, who don't come in again; see {@link ban}. */
+  async remove(participant: ParticipantId): Promise<void> {
+    await this.#request({ type: "remove", participant });
+  }
+
+  /** For moderators: keeps an identity out for as long as the room exists, or lets it in again. */
+  async ban(identity: string, banned = true): Promise<void> {
+    await this.#request({ type: "ban", identity, banned });
+  }
+
+  /** For moderators: lets nobody new in but moderators, or does again. */
+  async setLocked(locked: boolean): Promise<void> {
+    await this.#request({ type: "lock", locked });
   }
 
   /** Asks the server for a sign of life; resolves with the milliseconds it took. */
@@ -354,7 +406,7 @@ export class Room extends Emitter<RoomEvents> {
     this.#entering = signaling;
     let joined: Joined;
     try {
-      joined = await signaling.join(room, this.localParticipant.name);
+      joined = await signaling.join(room, this.localParticipant.name, await this.#fetchToken());
     } catch (cause) {
       signaling.close();
       throw cause;
@@ -364,6 +416,8 @@ export class Room extends Emitter<RoomEvents> {
     this.#joined = joined;
     this.#signaling = signaling;
     this.localParticipant.id = joined.participant;
+    this.localParticipant.name = joined.name;
+    this.#setLocked(joined.locked);
     this.#follow(signaling);
     this.#channels = this.#openChannels(signaling);
     const transport = this.#openTransport(joined.ice_servers, this.#channels, false);
@@ -379,6 +433,16 @@ export class Room extends Emitter<RoomEvents> {
     return transport;
   }
 
+  /** An access token for the next join. That there is none now may be the network's doing. */
+  async #fetchToken(): Promise<string | undefined> {
+    if (typeof this.#token !== "function") return this.#token;
+    try {
+      return await this.#token();
+    } catch (cause) {
+      throw new SwitchyardError("connection_failed", "An access token could not be had.", { retryable: true, cause });
+    }
+  }
+
   #follow(signaling: Signaling): void {
     signaling.on("event", (event) => this.#take(event));
     signaling.on("error", (error) => this.emit("error", error));
@@ -390,6 +454,7 @@ export class Room extends Emitter<RoomEvents> {
       if (snapshot) {
         this.#roster.reconcile(snapshot.participants);
         this.#transport?.assign(snapshot.slots, true);
+        this.#setLocked(snapshot.locked);
       }
       this.#transport?.setSignaling(true);
       this.#update();
@@ -589,6 +654,13 @@ export class Room extends Emitter<RoomEvents> {
           this.#roster.take(event);
         }
         break;
+      case "locked":
+        this.#setLocked(event.locked);
+        break;
+      case "track_muted":
+        if (event.participant === this.localParticipant.id) void this.#mutedByModerator(event.track);
+        else this.#roster.take(event);
+        break;
       case "wanted":
         this.localParticipant.setWanted(event.track, event);
         break;
@@ -640,6 +712,17 @@ export class Room extends Emitter<RoomEvents> {
       nextAttempt: this.#dialer?.nextAttempt ?? null,
       error: transport ? null : this.#lostBy,
     };
+  }
+
+  async #mutedByModerator(id: TrackId): Promise<void> {
+    const track = await this.localParticipant.muteFromAfar(id);
+    if (track) this.emit("mutedByModerator", track);
+  }
+
+  #setLocked(locked: boolean): void {
+    if (locked === this.#locked) return;
+    this.#locked = locked;
+    this.emit("lockedChanged", locked);
   }
 
   #setSpeakers(speakers: readonly Speaker[]): void {

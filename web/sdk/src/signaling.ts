@@ -129,7 +129,7 @@ export class Signaling extends Emitter<SignalingEvents> {
   }
 
   /** Joins. Rejects with the server's error, `timeout`, or `connection_lost`; another request may follow on the same connection then. */
-  async join(room: string, name: string): Promise<Joined> {
+  async join(room: string, name: string, token?: string): Promise<Joined> {
     const joined = await new Promise<Reply>((resolve, reject) => {
       const id = this.#expect(
         "join",
@@ -141,7 +141,7 @@ export class Signaling extends Emitter<SignalingEvents> {
         },
         reject,
       );
-      if (id !== null) this.#link?.send({ type: "join", id, room, name });
+      if (id !== null) this.#link?.send({ type: "join", id, room, name, ...(token === undefined ? {} : { token }) });
     });
     return joined as ReplyTo<"join">;
   }

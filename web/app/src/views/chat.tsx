@@ -79,21 +79,25 @@ export function ChatPanel({ meeting }: { meeting: Meeting }) {
             ))}
         </ol>
       </div>
-      <form class="chat-form" onSubmit={(event) => void send(event)}>
-        <input
-          ref={input}
-          class="input"
-          aria-label="Message"
-          placeholder="Message everybody"
-          autocomplete="off"
-          maxLength={1000}
-          value={text}
-          onInput={(event) => setText(event.currentTarget.value)}
-        />
-        <button type="submit" class="icon-button icon-button-primary" aria-label="Send">
-          <SendIcon />
-        </button>
-      </form>
+      {meeting.room?.grants?.data === false ? (
+        <p class="chat-empty">You can read what others say here.</p>
+      ) : (
+        <form class="chat-form" onSubmit={(event) => void send(event)}>
+          <input
+            ref={input}
+            class="input"
+            aria-label="Message"
+            placeholder="Message everybody"
+            autocomplete="off"
+            maxLength={1000}
+            value={text}
+            onInput={(event) => setText(event.currentTarget.value)}
+          />
+          <button type="submit" class="icon-button icon-button-primary" aria-label="Send">
+            <SendIcon />
+          </button>
+        </form>
+      )}
     </aside>
   );
 }

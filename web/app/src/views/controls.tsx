@@ -1,4 +1,4 @@
-import type { Room } from "@switchyard/sdk";
+import type { Room, Source } from "@switchyard/sdk";
 import type { ComponentChildren, Ref } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
@@ -20,11 +20,12 @@ import type { Meeting } from "../meeting.js";
 export function ControlBar(props: { meeting: Meeting; room: Room; chatButton: Ref<HTMLButtonElement> }) {
   const { meeting, room, chatButton } = props;
   const sharing = room.localParticipant.track("screen") !== undefined;
-  const canShare = "getDisplayMedia" in (navigator.mediaDevices ?? {});
+  const may = (source: Source) => room.grants?.publish.includes(source) ?? false;
+  const canShare = may("screen") && "getDisplayMedia" in (navigator.mediaDevices ?? {});
   return (
     <footer class="control-bar">
-      <MicrophoneButton meeting={meeting} />
-      <CameraButton meeting={meeting} />
+      {may("microphone") && <MicrophoneButton meeting={meeting} />}
+      {may("camera") && <CameraButton meeting={meeting} />}
       {canShare && (
         <Control
           label={sharing ? "Stop" : "Share"}

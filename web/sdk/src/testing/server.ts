@@ -53,6 +53,8 @@ export class FakeServer {
   iceServers: IceServer[] = [];
   /** The names under which somebody has joined. */
   readonly names: string[] = [];
+  /** The access tokens they brought. */
+  readonly tokens: (string | undefined)[] = [];
   /** Joins get this. */
   refusal: ProtocolError | null = null;
   /** Connections can't be made while it is away. */
@@ -97,8 +99,12 @@ export class FakeServer {
       this.#received = 0;
       this.#participant += 1;
       this.names.push(message.name);
+      this.tokens.push(message.token);
       wire.joined = true;
-      const joined = joinedAs(this.#participant, this.participants, { ice_servers: this.iceServers });
+      const joined = joinedAs(this.#participant, this.participants, {
+        ice_servers: this.iceServers,
+        name: message.name,
+      });
       wire.down.push({ type: "reply", id: message.id, result: { kind: "joined", ...joined } });
     } else if (message.type === "resume") {
       this.#resume(wire, message);
