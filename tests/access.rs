@@ -3,16 +3,21 @@
 
 #[path = "support/http.rs"]
 mod http;
+#[path = "support/peer.rs"]
+mod peer;
 mod support;
 #[path = "support/tokens.rs"]
 mod tokens;
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use http::request;
+use peer::Peer;
 use serde_json::{Value, json};
 use support::{OFFER, SOON, Server, Socket, accept, server_offer};
+use switchyard_client::{Client, ClientEvent, DataPayload, Kind, Options};
 use switchyard_protocol::{
     Encoding, ErrorCode, Event, Joined, LeaveReason, ParticipantId, ProtocolError, Reply, Request, ServerMessage, Source, Token, TrackId,
     TrackView,
@@ -539,7 +544,7 @@ async fn a_session_outlives_its_token() {
             let mut socket = server.connect(Encoding::Json).await;
             match socket.request(join("demo", Some(&brief))).await {
                 Err(error) => return error,
-                Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+                Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
     };
@@ -727,4 +732,70 @@ async fn slots_come_with_the_grant() {
     assert_eq!(listener.request(Request::Answer { revision, sdp: accept(&offer) }).await, Ok(Reply::Done));
     assert!(encoder.request(Request::Publish { mid: "1".into(), source: Source::Camera, muted: false }).await.is_ok());
     listener.event(|event| matches!(event, Event::Slots { slots } if slots.iter().any(|slot| slot.track.is_some())).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_who_is_removed_no_packet_comes_half_a_second_later_and_none_goes_to_them() {
+    let keys = key_file();
+    let server = server(&keys).await;
+    let (mut ada, _) = enter(&server, "demo", &token("demo", "ada", "host")).await;
+    let both = [Kind::Video, Kind::Audio];
+    let mut ben = Peer::publish_as(server.http, "/v1/whip/demo", &both, &token("demo", "ben", "speaker")).await;
+    let mut studio = Peer::publish_as(server.http, "/v1/whip/demo", &both, &token("demo", "studio", "publisher")).await;
+    let twice = [Kind::Video, Kind::Audio, Kind::Video, Kind::Audio];
+    let mut witness = Peer::play_as(server.http, "/v1/whep/demo", &twice, &token("demo", "eve", "listener")).await;
+    let mut screen = Peer::play_as(server.http, "/v1/whep/demo", &twice, &token("demo", "ben", "listener")).await;
+    for peer in [&mut ben, &mut studio, &mut witness, &mut screen] {
+        peer.connected().await;
+    }
+    ben.send();
+    studio.send();
+    let of = |peer: &Peer| [(peer.participant(), 0), (peer.participant(), 1)];
+    let (bens, studios) = (of(&ben), of(&studio));
+    witness.receives(&[bens, studios].concat(), 50).await;
+    screen.receives(&studios, 50).await;
+
+    let removed = Instant::now();
+    assert_eq!(ada.request(Request::Remove { participant: ParticipantId(ben.participant()) }).await, Ok(Reply::Done));
+    // Both go on as if they had heard nothing of it: a second and a half of packets.
+    witness.receives(&studios, 150).await;
+    let late = |last: Option<Instant>| last.expect("some came").saturating_duration_since(removed);
+    let stopped: Vec<Duration> =
+        [late(witness.last(bens[0])), late(witness.last(bens[1])), late(screen.last(studios[0])), late(screen.last(studios[1]))].into();
+    println!("the last packets, after the removal: {stopped:?}");
+    assert!(stopped.iter().all(|after| *after < Duration::from_millis(500)), "{stopped:?}");
+    ben.gone().await;
+    screen.gone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_on_a_data_channel_needs_the_grant() {
+    let keys = key_file();
+    let server = server(&keys).await;
+    let connect = async |identity: &str, role: &str| {
+        let mut options = Options::new(server.url(), "demo", identity);
+        options.token = Some(Token(token("demo", identity, role)));
+        let client = Client::connect(options).await.expect("let in");
+        client.wait_connected(SOON).await.expect("connected");
+        client
+    };
+    let listener = connect("listener", "listener").await;
+    let (ada, ben) = (connect("ada", "speaker").await, connect("ben", "speaker").await);
+    let mut heard = (ada.events(), listener.events());
+    listener.send_text(None, "unheard of").await.expect("the channel is open");
+    listener.send_binary(Some(ada.id()), b"unheard of").await.expect("the channel is open");
+    // There is nothing that would say when the server has dropped it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    ben.send_text(None, "heard").await.expect("the channel is open");
+    for events in [&mut heard.0, &mut heard.1] {
+        let first = async {
+            loop {
+                if let ClientEvent::Data(message) = events.recv().await.expect("an event") {
+                    return message;
+                }
+            }
+        };
+        let first = tokio::time::timeout(SOON, first).await.expect("in time");
+        assert_eq!((first.from, first.payload), (ben.id(), DataPayload::Text("heard".into())));
+    }
 }

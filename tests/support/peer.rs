@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rtc::data_channel::RTCDataChannelInit;
@@ -31,6 +31,9 @@ use crate::http::{Response, request};
 /// How many packets came, by publisher and publication.
 pub type Counts = BTreeMap<(u32, u16), u64>;
 
+/// When the last packet came, by publisher and publication.
+type Latest = BTreeMap<(u32, u16), Instant>;
+
 const PERIOD: Duration = Duration::from_millis(10);
 
 pub struct Peer {
@@ -42,6 +45,9 @@ pub struct Peer {
     pub state: watch::Receiver<RTCPeerConnectionState>,
     pub candidates: mpsc::UnboundedReceiver<String>,
     counts: Arc<Mutex<Counts>>,
+    latest: Arc<Mutex<Latest>>,
+    /// What it comes in with.
+    token: Option<String>,
     tracks: Vec<(Kind, Arc<TrackLocalStaticRTP>)>,
     sending: Option<JoinHandle<()>>,
     pub created: Option<Response>,
@@ -60,6 +66,7 @@ struct Handler {
     state: watch::Sender<RTCPeerConnectionState>,
     candidates: mpsc::UnboundedSender<String>,
     counts: Arc<Mutex<Counts>>,
+    latest: Arc<Mutex<Latest>>,
 }
 
 #[async_trait::async_trait]
@@ -75,12 +82,13 @@ impl PeerConnectionEventHandler for Handler {
     }
 
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
-        let counts = self.counts.clone();
+        let (counts, latest) = (self.counts.clone(), self.latest.clone());
         tokio::spawn(async move {
             while let Some(event) = track.poll().await {
                 let TrackRemoteEvent::OnRtpPacket(packet) = event else { continue };
                 if let Some(stamp) = Stamp::read(&packet.payload) {
                     *counts.lock().unwrap().entry((stamp.publisher, stamp.publication)).or_default() += 1;
+                    latest.lock().unwrap().insert((stamp.publisher, stamp.publication), Instant::now());
                 }
             }
         });
@@ -91,7 +99,7 @@ impl Peer {
     async fn new(server: SocketAddr) -> Self {
         let (state, states) = watch::channel(RTCPeerConnectionState::New);
         let (candidates, trickled) = mpsc::unbounded_channel();
-        let counts = Arc::new(Mutex::new(Counts::new()));
+        let (counts, latest) = (Arc::new(Mutex::new(Counts::new())), Arc::<Mutex<Latest>>::default());
         let mut engine = MediaEngine::default();
         engine.register_default_codecs().unwrap();
         let registry = register_default_interceptors(Registry::new(), &mut engine).unwrap();
@@ -104,7 +112,7 @@ impl Peer {
                     .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(256 * 1024))
                     .build(),
             )
-            .with_handler(Arc::new(Handler { state, candidates, counts: counts.clone() }))
+            .with_handler(Arc::new(Handler { state, candidates, counts: counts.clone(), latest: latest.clone() }))
             .with_udp_addrs(vec![SocketAddr::new(server.ip(), 0)])
             .build()
             .await
@@ -117,6 +125,8 @@ impl Peer {
             state: states,
             candidates: trickled,
             counts,
+            latest,
+            token: None,
             tracks: Vec::new(),
             sending: None,
             created: None,
@@ -127,6 +137,15 @@ impl Peer {
     /// Publishes one track of each of `kinds`, in order; nothing is sent yet.
     pub async fn publish(server: SocketAddr, path: &str, kinds: &[Kind]) -> Self {
         let mut peer = Self::new(server).await;
+        peer.add_tracks(kinds).await;
+        peer.post(path).await;
+        peer
+    }
+
+    /// The same with an access token.
+    pub async fn publish_as(server: SocketAddr, path: &str, kinds: &[Kind], token: &str) -> Self {
+        let mut peer = Self::new(server).await;
+        peer.token = Some(token.to_owned());
         peer.add_tracks(kinds).await;
         peer.post(path).await;
         peer
@@ -224,6 +243,13 @@ impl Peer {
         peer.play_with(path, kinds).await
     }
 
+    /// The same with an access token.
+    pub async fn play_as(server: SocketAddr, path: &str, kinds: &[Kind], token: &str) -> Self {
+        let mut peer = Self::new(server).await;
+        peer.token = Some(token.to_owned());
+        peer.play_with(path, kinds).await
+    }
+
     /// The same; its media goes to `inside` instead of to the server's `media` port.
     pub async fn play_behind(server: SocketAddr, path: &str, kinds: &[Kind], media: u16, inside: SocketAddr) -> Self {
         let mut peer = Self::new(server).await;
@@ -245,7 +271,9 @@ impl Peer {
     async fn post(&mut self, path: &str) {
         let offer = self.connection.create_offer(None).await.unwrap();
         self.connection.set_local_description(offer.clone()).await.unwrap();
-        let created = request(self.server, "POST", path, &["content-type: application/sdp"], offer.sdp.as_bytes()).await;
+        let authorization = self.token.as_ref().map(|token| format!("authorization: Bearer {token}"));
+        let headers: Vec<&str> = ["content-type: application/sdp"].into_iter().chain(authorization.as_deref()).collect();
+        let created = request(self.server, "POST", path, &headers, offer.sdp.as_bytes()).await;
         assert_eq!(created.status, 201, "{}", created.body);
         assert_eq!(created.header("content-type"), Some("application/sdp"));
         assert_eq!(created.header("accept-patch"), Some("application/trickle-ice-sdpfrag"));
@@ -317,6 +345,11 @@ impl Peer {
                 }
             }
         }));
+    }
+
+    /// When the last packet of a publication came.
+    pub fn last(&self, publication: (u32, u16)) -> Option<Instant> {
+        self.latest.lock().unwrap().get(&publication).copied()
     }
 
     pub fn counts(&self) -> Counts {

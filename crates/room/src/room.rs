@@ -130,6 +130,8 @@ struct Publication {
     /// The m-line it arrives on; `None` from [`Room::renew`] until it is published there again.
     mid: Option<String>,
     track: Track,
+    /// The moderator who muted it, as long as it is.
+    muted_by: Option<ParticipantId>,
 }
 
 impl Room {
@@ -253,6 +255,10 @@ impl Room {
             if let Some(size) = self.out.demand.told(track) {
                 self.tell_wanted(participant, track, size);
             }
+            if let Some(Publication { muted_by: Some(by), .. }) = self.tracks.get(&track) {
+                let event = Event::TrackMuted { participant, track, muted: true, by: Some(*by) };
+                self.notify(Audience::One(participant), event);
+            }
         }
         if self.speakers.were_told() {
             self.tell_speakers_to(participant);
@@ -310,7 +316,7 @@ impl Room {
             Kind::Audio => self.contents.hearing.publish(id, muted),
             Kind::Video => self.out.demand.publish(id),
         }
-        self.tracks.insert(id, Publication { publisher: participant, mid: Some(mid.clone()), track });
+        self.tracks.insert(id, Publication { publisher: participant, mid: Some(mid.clone()), track, muted_by: None });
         self.member_mut(participant)?.tracks.push(id);
 
         self.out.effects.push_back(Effect::Publish { participant, mid, track: id, source: track.source, enabled: !muted });
@@ -342,6 +348,7 @@ impl Room {
         publication.mid = Some(mid.clone());
         let source = publication.track.source;
         let changed = std::mem::replace(&mut publication.track.muted, muted) != muted;
+        publication.muted_by = publication.muted_by.filter(|_| muted);
         self.contents.set_unbound(id, false);
         self.out.effects.push_back(Effect::Publish { participant, mid, track: id, source, enabled: !muted });
         if changed {
@@ -382,6 +389,7 @@ impl Room {
         }
         *state = muted;
         let is_voice = *source == Source::Microphone;
+        publication.muted_by = by;
         self.out.effects.push_back(Effect::Enable { track, enabled: !muted });
         let to = if by.is_some() { Audience::All } else { Audience::Others(participant) };
         self.notify(to, Event::TrackMuted { participant: publisher, track, muted, by });

@@ -115,9 +115,15 @@ fn a_moderator_mutes_and_only_the_publisher_unmutes() {
     for one in [ada, ben] {
         assert_eq!(shell.client(one).events.last(), Some(&muted), "also who was muted is told");
     }
+    // Who has missed it is told with the room as it is.
+    shell.room.snapshot(ben).expect("in the room");
+    let told = drain(&mut shell.room);
+    assert!(told.contains(&Effect::Notify { to: Audience::One(ben), event: muted }), "{told:?}");
     assert_eq!(shell.room.mute(ada, track, false).unwrap_err().code, ErrorCode::Forbidden);
     shell.ask(|room| room.mute(ben, track, false));
     assert!(shell.tracks[&track].enabled);
+    shell.room.snapshot(ben).expect("in the room");
+    assert_eq!(drain(&mut shell.room), []);
 }
 
 #[test]

@@ -385,7 +385,10 @@ impl Shell {
                 Effect::Notify { to: Audience::One(one), event: Event::ParticipantJoined { participant } } if one == id => {
                     all.push(participant)
                 }
-                Effect::Notify { to: Audience::One(one), event: Event::Wanted { .. } | Event::Speakers { .. } } if one == id => {}
+                Effect::Notify {
+                    to: Audience::One(one),
+                    event: Event::Wanted { .. } | Event::Speakers { .. } | Event::TrackMuted { by: Some(_), .. },
+                } if one == id => {}
                 other => panic!("looking changes nothing: {other:?}"),
             }
         }
