@@ -38,7 +38,8 @@ fn key_file() -> KeyFile {
 }
 
 async fn server(keys: &KeyFile) -> Server {
-    Server::start(&["--access-keys", keys.path(), "--advertise", "127.0.0.1"]).await
+    // However busy the machine is: nobody is refused for that.
+    Server::start(&["--access-keys", keys.path(), "--advertise", "127.0.0.1", "--max-load", "0"]).await
 }
 
 /// What a token says of whom it is for, beside time and room.
@@ -421,7 +422,11 @@ async fn try_all(server: &Server, role: &str, state: State, room: &str) -> usize
             // Anybody may negotiate; who may not receive is offered nothing.
             Receive => {
                 assert!(matches!(answer, Ok(Reply::Answer(_))), "{cell}: {answer:?}");
-                assert_eq!(gets_slots(&mut subject).await, permits(role, verb), "{cell}");
+                if permits(role, verb) {
+                    subject.event(server_offer).await;
+                } else {
+                    assert!(!gets_slots(&mut subject).await, "{cell}");
+                }
             }
             _ => match answer {
                 Ok(_) => assert!(permits(role, verb), "{cell}: done"),
