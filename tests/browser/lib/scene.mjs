@@ -100,9 +100,15 @@ class Scene {
 
   /** Opens a window of `browser` and joins `room` through the page, as a person would. */
   async join(browser, server, room, name) {
+    const participant = await this.open(browser, server, room, name);
+    await participant.enter();
+    return participant;
+  }
+
+  /** Opens a window of `browser` for somebody who is about to join. */
+  async open(browser, server, room, name) {
     const participant = await Participant.open(browser, server, room, name);
     this.#participants.push(participant);
-    await participant.enter();
     return participant;
   }
 

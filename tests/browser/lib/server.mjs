@@ -6,7 +6,8 @@ import { createServer as createTcp } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-const PROGRAM = process.env.SWITCHYARD_BIN ?? fileURLToPath(new URL("../../../target/debug/switchyard", import.meta.url));
+/** The program under test. */
+export const PROGRAM = process.env.SWITCHYARD_BIN ?? fileURLToPath(new URL("../../../target/debug/switchyard", import.meta.url));
 /** Lines of log that are kept to be shown when a test fails. */
 const KEPT_LINES = 400;
 /** Milliseconds until the server says that it listens. */
