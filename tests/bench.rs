@@ -300,6 +300,27 @@ async fn each_tile_gets_the_encoding_it_wants_and_nothing_is_sent_that_nobody_sh
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tile_that_shows_another_camera_every_second_gets_it_soon_and_misses_nothing() {
+    let _alone = ALONE.lock().await;
+    let turning = scenario(
+        "turning",
+        &format!(
+            "duration = \"6s\"\nscale = \"subscribers\"\n\
+             [[roles]]\nname = \"camera\"\ncount = 3\n{CAMERA}\nsubscribe = \"none\"\n\
+             [[roles]]\nname = \"viewer\"\ncount = 2\nshows = [{{ width = 1280, height = 720 }}, {{ width = 320, height = 180 }}]\nrotates = \"1s\"\n"
+        ),
+    );
+    let (ended, run, _) = measured(&turning, &[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let (media, layers) = (by_name(&run)["video to viewer"], layers(&run, "video to viewer"));
+    assert_eq!((media.packets.lost, media.packets.received, layers.unreached), (0, media.packets.expected, 0), "{}", ended.out);
+    assert!(media.frames.dropped < 20 && media.frames.frozen_share() < Some(0.2), "a busy machine is late at times: {}", ended.out);
+    // Two tiles of two viewers, seven turns at least.
+    assert!(layers.wanted_ms.count > 20 && layers.wanted_ms.p50 < 500.0 && layers.wanted_ms.max < 2_000.0, "{}", ended.out);
+    assert!(layers.as_wanted_share() > Some(0.8) && layers.switches > 4, "{}", ended.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_encoding_of_a_lossy_uplink_is_repaired() {
     let _alone = ALONE.lock().await;
     let lossy = scenario(
