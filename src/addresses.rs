@@ -8,14 +8,24 @@ use switchyard_negotiation::Candidate;
 
 /// Candidates in one session description; each costs a client a check for a path. A machine with more addresses says which by `--advertise`.
 const MAX_CANDIDATES: usize = 16;
+/// Each of these costs a client, and the server, a connection.
+const MAX_TCP_CANDIDATES: usize = 4;
 
-/// Host candidates on `port`: the addresses given, or else every address of the machine's that others could use, then loopback.
-pub fn candidates(advertise: &[IpAddr], port: u16) -> anyhow::Result<Vec<Candidate>> {
+/// Host candidates: the addresses given, or else every address of the machine's that others could use, then loopback; each on `port` for UDP, and behind these on `tcp`
+/// for TCP where it is listened to. An address given stands for one of the machine's that is not known.
+pub fn candidates(advertise: &[IpAddr], port: u16, tcp: Option<SocketAddr>) -> anyhow::Result<Vec<Candidate>> {
     let addresses = if advertise.is_empty() { own().context("can't list the machine's addresses")? } else { advertise.to_vec() };
+    let udp = addresses.iter().map(|&ip| Candidate { addr: SocketAddr::new(ip, port), tcp: false });
+    let listens = |tcp: SocketAddr, ip: IpAddr| {
+        tcp.ip().is_unspecified() || tcp.ip() == ip || (!advertise.is_empty() && !tcp.ip().is_loopback() && !ip.is_loopback())
+    };
+    let tcp = tcp.into_iter().flat_map(|tcp| {
+        let listened = addresses.iter().filter(move |ip| listens(tcp, **ip));
+        listened.map(move |&ip| Candidate { addr: SocketAddr::new(ip, tcp.port()), tcp: true })
+    });
     let mut candidates: Vec<Candidate> = Vec::new();
-    for ip in addresses {
-        let candidate = Candidate { addr: SocketAddr::new(ip, port) };
-        if candidates.len() < MAX_CANDIDATES && !candidates.contains(&candidate) {
+    for candidate in udp.take(MAX_CANDIDATES).chain(tcp.take(MAX_TCP_CANDIDATES)) {
+        if !candidates.contains(&candidate) {
             candidates.push(candidate);
         }
     }
@@ -53,12 +63,27 @@ mod tests {
     #[test]
     fn advertised_addresses_replace_the_machines_own() {
         let ip: IpAddr = "203.0.113.7".parse().unwrap();
-        assert_eq!(candidates(&[ip, ip], 9).unwrap(), [Candidate { addr: SocketAddr::new(ip, 9) }]);
+        assert_eq!(candidates(&[ip, ip], 9, None).unwrap(), [Candidate { addr: SocketAddr::new(ip, 9), tcp: false }]);
+    }
+
+    #[test]
+    fn tcp_is_offered_behind_udp_where_it_is_listened_to() {
+        let offered = |advertise: &[&str], tcp: &str| -> Vec<String> {
+            let advertise: Vec<IpAddr> = advertise.iter().map(|ip| ip.parse().unwrap()).collect();
+            let candidates = candidates(&advertise, 9, Some(tcp.parse().unwrap())).unwrap();
+            let first = candidates.iter().position(|candidate| candidate.tcp).unwrap_or(candidates.len());
+            assert!(candidates[first..].iter().all(|candidate| candidate.tcp), "{candidates:?}");
+            candidates[first..].iter().map(|candidate| candidate.addr.to_string()).collect()
+        };
+        assert_eq!(offered(&["192.0.2.7", "127.0.0.1"], "[::]:80"), ["192.0.2.7:80", "127.0.0.1:80"]);
+        assert_eq!(offered(&["192.0.2.7"], "10.0.0.7:80"), ["192.0.2.7:80"], "behind a NAT");
+        assert_eq!(offered(&["192.0.2.7"], "127.0.0.1:80"), [""; 0], "behind a proxy");
+        assert_eq!(offered(&[], "127.0.0.1:80"), ["127.0.0.1:80"]);
     }
 
     #[test]
     fn loopback_is_the_last_of_the_machines_own_addresses() {
-        let own = candidates(&[], 9).unwrap();
+        let own = candidates(&[], 9, None).unwrap();
         assert_eq!(own.last().unwrap().addr, SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
         assert!(own[..own.len() - 1].iter().all(|candidate| usable(candidate.addr.ip())));
     }

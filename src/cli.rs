@@ -80,6 +80,28 @@ pub struct Serve {
     #[arg(long, value_name = "IP", env = "SWITCHYARD_ADVERTISE", value_delimiter = ',', help_heading = "Addresses")]
     pub advertise: Vec<IpAddr>,
 
+    /// Offer clients no TCP for media. Otherwise those that UDP doesn't get through to use the port of HTTP for it (ICE-TCP, RFC 6544), unless that listens on loopback
+    /// only, as behind a proxy.
+    #[arg(long, env = "SWITCHYARD_NO_ICE_TCP", help_heading = "Addresses")]
+    pub no_ice_tcp: bool,
+
+    /// A TURN server for clients that reach this server by no other way, such as turn:turn.example.org:3478 or turns:turn.example.org:443?transport=tcp. May be repeated.
+    #[arg(long, value_name = "URL", env = "SWITCHYARD_TURN_URL", value_delimiter = ',', value_parser = crate::turn::url, help_heading = "TURN")]
+    pub turn_url: Vec<String>,
+
+    /// A file with the secret that the TURN servers share with this one: coturn's `static-auth-secret`. Clients never see it, only what is made of it for each of them.
+    #[arg(long, value_name = "FILE", env = "SWITCHYARD_TURN_SECRET_FILE", help_heading = "TURN")]
+    pub turn_secret_file: Option<PathBuf>,
+
+    /// Have clients reach this server through the TURN servers only: where there is no other way, so that they need not find that out, or to see whether it works.
+    #[arg(long, env = "SWITCHYARD_RELAY_ONLY", requires = "turn_url", help_heading = "TURN")]
+    pub relay_only: bool,
+
+    /// How long a client may begin to use a TURN server with what it was given. It gets new credentials before each ICE restart.
+    #[arg(long, value_name = "TIME", default_value = "12h", env = "SWITCHYARD_TURN_LIFETIME", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = "TURN")]
+    pub turn_lifetime: Duration,
+
     /// Media threads. Default: one for each core.
     #[arg(long, value_name = "N", env = "SWITCHYARD_WORKERS", value_parser = clap::value_parser!(u8).range(1..=128), help_heading = "Limits")]
     pub workers: Option<u8>,

@@ -13,6 +13,8 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use switchyard_worker::Workers;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -29,6 +31,8 @@ const MAX_HEADERS: usize = 64;
 /// How long a connection lives that does not become a WebSocket, so that a client that reads slowly can't hold it for ever. The whole app takes
 /// a slow telephone a minute.
 const MAX_LIFETIME: Duration = Duration::from_secs(180);
+/// Bytes of a binding request; browsers send 100 to 140.
+const MAX_BINDING_REQUEST: u16 = 511;
 /// How long to wait after `accept` failed for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -74,8 +78,8 @@ async fn harden(mut response: Response) -> Response {
 }
 
 /// Accepts connections until `stop` turns true. A connection that does not send a whole header within `header_timeout`, at first or after a
-/// response, is closed.
-pub async fn accept(listener: TcpListener, router: Router, header_timeout: Duration, stop: watch::Receiver<bool>) {
+/// response, is closed. One that brings media (ICE-TCP) goes to `media`.
+pub async fn accept(listener: TcpListener, router: Router, header_timeout: Duration, stop: watch::Receiver<bool>, media: Option<Workers>) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -92,17 +96,45 @@ pub async fn accept(listener: TcpListener, router: Router, header_timeout: Durat
             }
         };
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, stop, media) = (router.clone(), stop.clone(), media.clone());
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(MAX_LIFETIME, serve(stream, router, header_timeout, stop)).await;
+            let _ = tokio::time::timeout(MAX_LIFETIME, serve(stream, router, header_timeout, stop, media)).await;
             drop(permit);
         });
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, header_timeout: Duration, stop: watch::Receiver<bool>) {
+/// The connection, if it is one of HTTP's. One that begins with a framed binding request (RFC 4571, RFC 8489) is media's: methods of HTTP begin with a letter, frames of
+/// that size with 0 or 1.
+async fn sift(mut stream: TcpStream, header_timeout: Duration, stop: &watch::Receiver<bool>, media: Option<Workers>) -> Option<TcpStream> {
+    let Some(media) = media else { return Some(stream) };
+    let mut first = [0];
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(header_timeout, stream.peek(&mut first)) => begun.ok()?.ok()?,
+        () = stopped(stop.clone()) => return None,
+    };
+    if begun == 0 || first[0] > MAX_BINDING_REQUEST.to_be_bytes()[0] {
+        return Some(stream);
+    }
+    let request = tokio::time::timeout(header_timeout, framed(&mut stream)).await.ok()??;
+    let worker = switchyard_forward::owner_of(&request[2..])?;
+    media.adopt(worker, stream.into_std().ok()?, request);
+    None
+}
+
+/// A whole frame with its length in front, if it can be a binding request.
+async fn framed(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let len = stream.read_u16().await.ok().filter(|len| *len <= MAX_BINDING_REQUEST)?;
+    let mut frame = len.to_be_bytes().to_vec();
+    frame.resize(2 + usize::from(len), 0);
+    stream.read_exact(&mut frame[2..]).await.ok()?;
+    Some(frame)
+}
+
+async fn serve(stream: TcpStream, router: Router, header_timeout: Duration, stop: watch::Receiver<bool>, media: Option<Workers>) {
     // Signaling is small messages that somebody waits for.
     let _ = stream.set_nodelay(true);
+    let Some(stream) = sift(stream, header_timeout, &stop, media).await else { return };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

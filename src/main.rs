@@ -29,6 +29,7 @@ mod rooms;
 mod server;
 mod signaling;
 mod transport;
+mod turn;
 mod websocket;
 mod whip;
 

@@ -149,7 +149,8 @@ impl Participant {
             grants: pass.grants,
             locked: self.seat.locked,
             participants: std::mem::take(&mut self.seat.participants),
-            ice_servers: ice_servers(),
+            ice_servers: self.ice_servers(),
+            relay_only: self.server.relay_only,
             limits: crate::server::limits(),
             session,
         }
@@ -281,7 +282,7 @@ impl Participant {
     async fn answer(&mut self, request: Request) -> Result<Reply, ProtocolError> {
         match request {
             Request::Ping { .. } => Ok(Reply::Pong),
-            Request::IceServers => Ok(Reply::IceServers(IceServers { ice_servers: ice_servers() })),
+            Request::IceServers => Ok(Reply::IceServers(IceServers { ice_servers: self.ice_servers() })),
             Request::Leave => Ok(Reply::Done),
             Request::Join { .. } | Request::Resume { .. } => {
                 Err(ProtocolError::new(ErrorCode::AlreadyJoined, "this connection has joined a room already"))
@@ -320,7 +321,7 @@ impl Participant {
         let received = self.transport.renew(&self.server, &mut self.seat, received).await?;
         while self.inbox.datagrams.try_recv().is_ok() {}
         (self.expiry, self.restart) = (None, None);
-        Ok(Reply::Renewed(Renewed { received, ice_servers: ice_servers() }))
+        Ok(Reply::Renewed(Renewed { received, ice_servers: self.ice_servers() }))
     }
 
     async fn ask_room(&mut self, request: Request) -> Result<Reply, ProtocolError> {
@@ -368,6 +369,11 @@ impl Participant {
         }
     }
 
+    /// What helps the client to find a path, beside the server's own addresses.
+    pub fn ice_servers(&self) -> Vec<IceServer> {
+        self.server.turn.ice_servers(self.seat.participant.0)
+    }
+
     fn timeout(&mut self, now: Instant, link: &mut impl Link) -> Result<(), Close> {
         if self.expiry.is_some_and(|at| at <= now) {
             return Err(Close::Because(CloseReason::TransportTimeout));
@@ -376,7 +382,7 @@ impl Participant {
             self.restart = Some(now + RESTART_INTERVAL);
             // Who has just come back over another network restarts ICE anyway.
             if link.is_connected() {
-                link.send(&ServerMessage::Event { event: Event::RestartIce { ice_servers: ice_servers() } });
+                link.send(&ServerMessage::Event { event: Event::RestartIce { ice_servers: self.ice_servers() } });
             }
         }
         if let Some(error) = self.transport.handle_timeout(now)? {
@@ -384,11 +390,6 @@ impl Participant {
         }
         Ok(())
     }
-}
-
-/// What helps clients to find a path. The server has its own addresses only.
-fn ice_servers() -> Vec<IceServer> {
-    Vec::new()
 }
 
 fn timeout() -> ProtocolError {

@@ -28,6 +28,7 @@ use crate::reload::Reload;
 use crate::rooms::Rooms;
 use crate::signaling::Sessions;
 use crate::transport::no_randomness;
+use crate::turn::Turn;
 use crate::whip::Resources;
 use crate::{addresses, admin, http};
 
@@ -46,6 +47,9 @@ pub struct Server {
     pub admission: Arc<Admission>,
     pub drain: Arc<Drain>,
     pub metrics: Metrics,
+    pub turn: Turn,
+    /// Clients are told to use nothing but the TURN servers.
+    pub relay_only: bool,
     pub certificate: Arc<Certificate>,
     pub candidates: Vec<Candidate>,
     pub request_timeout: Duration,
@@ -151,8 +155,10 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
         admission: Arc::clone(&admission),
         drain: Arc::clone(&drain),
         metrics: Metrics::new(),
+        turn: Turn::new(&options.turn_url, options.turn_secret_file.as_deref(), options.turn_lifetime)?,
+        relay_only: options.relay_only,
         certificate: Certificate::generate().context("can't make a certificate")?,
-        candidates: addresses::candidates(&options.advertise, media)?,
+        candidates: addresses::candidates(&options.advertise, media, (!options.no_ice_tcp).then_some(http))?,
         request_timeout: options.request_timeout_ms,
         silence_timeout: options.silence_timeout_ms,
         resume_within: options.resume_within_ms,
@@ -175,6 +181,7 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
         http::router(Arc::clone(&server), options.debug_http),
         options.silence_timeout_ms,
         stop.clone(),
+        Some(workers.clone()),
     ));
     let admin = match admin_listener {
         Some(listener) => {
@@ -184,6 +191,7 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
                 admin::router(&server, reload.log.clone(), options.drain),
                 options.silence_timeout_ms,
                 stop,
+                None,
             ));
             Some(address)
         }

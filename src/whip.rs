@@ -14,7 +14,7 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use switchyard_negotiation::Mode;
-use switchyard_protocol::{ErrorCode, MAX_MESSAGE_BYTES, ParticipantId, ProtocolError, Request, Source, Token};
+use switchyard_protocol::{ErrorCode, IceServer, MAX_MESSAGE_BYTES, ParticipantId, ProtocolError, Request, Source, Token};
 use switchyard_rtp::MediaKind;
 
 use crate::access::Admitted;
@@ -182,10 +182,27 @@ fn bearer(field: &HeaderValue) -> Option<Token> {
 /// The response to an offer that was taken up.
 fn created(server: &Arc<Server>, participant: Participant, answer: String, permit: resources::Permit) -> Outcome {
     let etag = format!("\"{}\"", participant.ice_session());
+    let helpers = links(&participant.ice_servers());
     let id = resources::start(server, participant, permit)?;
     let location = format!("/v1/sessions/{id}");
     let headers = [(header::CONTENT_TYPE, SDP), (header::LOCATION, &location), (header::ETAG, &etag), (ACCEPT_PATCH, FRAGMENT)];
-    Ok((StatusCode::CREATED, headers, answer).into_response())
+    let mut response = (StatusCode::CREATED, headers, answer).into_response();
+    for link in helpers {
+        response.headers_mut().append(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// ICE servers as RFC 9725 §4.6 tells of them.
+fn links(servers: &[IceServer]) -> impl Iterator<Item = HeaderValue> + use<> {
+    let link = |url: &String, server: &IceServer| {
+        let (username, credential) = (server.username.as_deref().unwrap_or_default(), server.credential.as_deref().unwrap_or_default());
+        let text =
+            format!("<{url}>; rel=\"ice-server\"; username=\"{username}\"; credential=\"{credential}\"; credential-type=\"password\"");
+        HeaderValue::from_str(&text).ok()
+    };
+    let links: Vec<HeaderValue> = servers.iter().flat_map(|server| server.urls.iter().filter_map(|url| link(url, server))).collect();
+    links.into_iter()
 }
 
 /// The first video m-line is the camera, the first audio m-line the microphone, a second of each what is shared.

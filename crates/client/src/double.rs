@@ -353,6 +353,7 @@ impl Serving {
             locked: false,
             participants: vec![other("Other")],
             ice_servers: Vec::new(),
+            relay_only: false,
             limits: Limits { message_bytes: 0, chat_bytes: 0, tracks: 8, slots: 64 },
             session: Session { token: self.token(), resume_within: 60_000 },
         };

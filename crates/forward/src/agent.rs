@@ -24,7 +24,7 @@ use rtc_stun::message::{BINDING_ERROR, BINDING_REQUEST, BINDING_SUCCESS, Message
 use rtc_stun::uattrs::UnknownAttributes;
 use rtc_stun::xoraddr::XorMappedAddress;
 
-use crate::{IceCredentials, Path};
+use crate::{Address, IceCredentials, Path, SocketId, WorkerIndex};
 
 #[cfg(test)]
 mod tests;
@@ -97,13 +97,18 @@ impl Request {
     }
 }
 
+/// The worker whose peer a STUN binding request is for, as its USERNAME says; `None` if the datagram is none of any peer of ours. Nothing in it is authenticated.
+pub fn owner_of(datagram: &[u8]) -> Option<WorkerIndex> {
+    IceCredentials::owner(Request::parse(datagram).ok()?.local_ufrag())
+}
+
 /// What an authentic request led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Heard {
     /// Its address was not one of the peer's before.
     pub(crate) new: bool,
     /// An address that had to make room for it.
-    pub(crate) forgotten: Option<SocketAddr>,
+    pub(crate) forgotten: Option<Address>,
     /// Media goes another way from now on.
     pub(crate) moved: bool,
 }
@@ -151,8 +156,8 @@ impl Agent {
     }
 
     /// Every validated address.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.paths.iter().map(|valid| valid.path.remote)
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Address> {
+        self.paths.iter().map(|valid| valid.path.address())
     }
 
     /// Checks a request that came in over `path` and writes its answer.
@@ -190,7 +195,7 @@ impl Agent {
         if let Some(valid) = self.paths.iter_mut().find(|valid| valid.path == *path) {
             valid.heard = now;
         } else {
-            heard.new = !self.addresses().any(|address| address == path.remote);
+            heard.new = !self.addresses().any(|address| address == path.address());
             if self.paths.len() == MAX_PATHS {
                 heard.forgotten = self.forget_longest_silent();
             }
@@ -216,7 +221,7 @@ impl Agent {
     }
 
     /// Forgets paths whose consent has expired and returns the addresses that are no longer the peer's.
-    pub(crate) fn expire(&mut self, now: Instant) -> Vec<SocketAddr> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Address> {
         if self.expires.is_none_or(|expires| now < expires) {
             return Vec::new();
         }
@@ -227,15 +232,21 @@ impl Agent {
         if gone.iter().any(|valid| Some(valid.path) == self.selected) {
             self.selected = None;
         }
-        gone.into_iter().map(|valid| valid.path.remote).filter(|remote| !self.addresses().any(|address| address == *remote)).collect()
+        gone.into_iter().map(|valid| valid.path.address()).filter(|gone| !self.addresses().any(|address| address == *gone)).collect()
     }
 
-    fn forget_longest_silent(&mut self) -> Option<SocketAddr> {
+    /// A socket is closed: its path is gone. Whether media went that way; it goes where the client was last heard then.
+    pub(crate) fn close(&mut self, socket: SocketId) -> bool {
+        self.paths.retain(|valid| valid.path.socket != socket);
+        self.selected.take_if(|path| path.socket == socket).is_some()
+    }
+
+    fn forget_longest_silent(&mut self) -> Option<Address> {
         let selected = self.selected;
         let (index, _) =
             self.paths.iter().enumerate().filter(|(_, valid)| Some(valid.path) != selected).min_by_key(|(_, valid)| valid.heard)?;
-        let remote = self.paths.swap_remove(index).path.remote;
-        (!self.addresses().any(|address| address == remote)).then_some(remote)
+        let gone = self.paths.swap_remove(index).path.address();
+        (!self.addresses().any(|address| address == gone)).then_some(gone)
     }
 }
 

@@ -9,7 +9,6 @@ mod feedback;
 mod tests;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rtc_crypto::RTCCryptoProvider;
@@ -26,7 +25,7 @@ use crate::encoding::EncodingView;
 use crate::history::{Depth, History};
 use crate::peer::Peer;
 use crate::track::{Home, Subscriber, Track};
-use crate::{Batch, Event, Origin, Path, PeerKey, Received, Remote, TrackKey, TrunkPacket, Wire, WorkerIndex};
+use crate::{Address, Batch, Event, Origin, Path, PeerKey, Received, Remote, SocketId, TrackKey, TrunkPacket, Wire, WorkerIndex};
 use fan_out::{Ready, packet_of};
 
 /// What a forwarder is told once.
@@ -57,7 +56,7 @@ pub struct Forwarder {
     peers: Slab<Peer>,
     peer_keys: HashMap<PeerKey, usize>,
     ufrags: HashMap<Vec<u8>, usize>,
-    addresses: HashMap<SocketAddr, Owner>,
+    addresses: HashMap<Address, Owner>,
     tracks: Slab<Track>,
     track_keys: HashMap<TrackKey, usize>,
     egress: Egress,
@@ -205,7 +204,7 @@ impl Forwarder {
         path: &Path,
         received: &Received,
         bytes: &mut [u8],
-        recent: &mut Option<(SocketAddr, Owner)>,
+        recent: &mut Option<(Address, Owner)>,
         wire: &mut impl Wire,
     ) -> Result<(), Drop> {
         let protocol = Protocol::of(bytes).ok_or(Drop::UnknownProtocol)?;
@@ -215,10 +214,10 @@ impl Forwarder {
             return self.handle_stun(now, path, bytes, wire);
         }
         let owner = match *recent {
-            Some((remote, owner)) if remote == path.remote => owner,
+            Some((address, owner)) if address == path.address() => owner,
             _ => {
-                let owner = *self.addresses.get(&path.remote).ok_or(Drop::UnknownAddress)?;
-                *recent = Some((path.remote, owner));
+                let owner = *self.addresses.get(&path.address()).ok_or(Drop::UnknownAddress)?;
+                *recent = Some((path.address(), owner));
                 owner
             }
         };
@@ -244,7 +243,8 @@ impl Forwarder {
         let mut request = Request::parse(bytes)?;
         let Some(&index) = self.ufrags.get(request.local_ufrag()) else {
             return match crate::IceCredentials::owner(request.local_ufrag()) {
-                Some(owner) if owner != self.config.worker && owner.0 < self.config.workers => {
+                // A TCP connection is its worker's alone.
+                Some(owner) if owner != self.config.worker && owner.0 < self.config.workers && path.socket == SocketId::UDP => {
                     wire.hand_over(owner, path, bytes);
                     Ok(())
                 }
@@ -265,9 +265,9 @@ impl Forwarder {
         if let Some(address) = heard.forgotten {
             self.disown(index, address, wire);
         }
-        if heard.new || self.addresses.get(&path.remote) != Some(&Owner::Peer(index)) {
-            self.addresses.insert(path.remote, Owner::Peer(index));
-            self.tell_all(wire, Remote::Address { remote: path.remote, owner: Some(self.config.worker) });
+        if heard.new || self.addresses.get(&path.address()) != Some(&Owner::Peer(index)) {
+            self.addresses.insert(path.address(), Owner::Peer(index));
+            self.tell_owner(path.address(), Some(self.config.worker), wire);
         }
         self.schedule_scan(now);
         Ok(())
@@ -404,11 +404,36 @@ impl Forwarder {
     }
 
     /// An address is no longer a peer's.
-    fn disown(&mut self, peer: usize, address: SocketAddr, wire: &mut impl Wire) {
+    fn disown(&mut self, peer: usize, address: Address, wire: &mut impl Wire) {
         if self.addresses.get(&address) == Some(&Owner::Peer(peer)) {
             self.addresses.remove(&address);
-            self.tell_all(wire, Remote::Address { remote: address, owner: None });
+            self.tell_owner(address, None, wire);
         }
+    }
+
+    /// Tells the other workers whose an address is, if anything from it can come to them.
+    fn tell_owner(&self, Address { socket, remote }: Address, owner: Option<WorkerIndex>, wire: &mut impl Wire) {
+        if socket == SocketId::UDP {
+            self.tell_all(wire, Remote::Address { remote, owner });
+        }
+    }
+
+    /// Whether a peer has shown that it is behind this address.
+    pub fn knows(&self, address: Address) -> bool {
+        matches!(self.addresses.get(&address), Some(Owner::Peer(_)))
+    }
+
+    /// A TCP connection is closed.
+    pub fn handle_closed(&mut self, now: Instant, address: Address, wire: &mut impl Wire) {
+        let Some(&Owner::Peer(index)) = self.addresses.get(&address) else { return };
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        if peer.agent.close(address.socket)
+            && let Some(path) = peer.agent.egress()
+        {
+            wire.event(Event::Connected { peer: peer.key, remote: path.remote });
+            self.refresh(now, index);
+        }
+        self.disown(index, address, wire);
     }
 
     /// Somebody needs a keyframe of a track's encoding.

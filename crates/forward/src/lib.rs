@@ -26,6 +26,7 @@ mod track;
 mod voice;
 mod wire;
 
+pub use agent::owner_of;
 pub use command::{Command, IceCredentials, PeerKey, ReceiverConfig, SenderConfig, Simulcast, TrackKey, WorkerIndex};
 pub use counted::{Drop, Drops, ESTIMATE_BOUNDS, Estimates, Happening, Happenings};
 pub use encoding::EncodingView;
@@ -33,4 +34,4 @@ pub use forwarder::{Config, Forwarder};
 pub use layers::{Layer, MAX_ENCODINGS, Target};
 pub use switchyard_bandwidth::Outcome;
 pub use track::Standing;
-pub use wire::{Activity, Batch, Event, Figures, Grade, Origin, Path, Received, Remote, Run, SocketId, TrunkPacket, Wire};
+pub use wire::{Activity, Address, Batch, Event, Figures, Grade, Origin, Path, Received, Remote, Run, SocketId, TrunkPacket, Wire};

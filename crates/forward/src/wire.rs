@@ -7,9 +7,23 @@ use switchyard_rtp::{Codec, ExtensionMap};
 
 use crate::{PeerKey, TrackKey, WorkerIndex};
 
-/// A socket of the worker's; 0 is its UDP socket.
+/// A socket of the worker's; 0 is its UDP socket, each other one TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u32);
+
+impl SocketId {
+    /// The UDP socket, which means the same for all workers.
+    pub const UDP: Self = Self(0);
+}
+
+/// The other end of a path. An address of UDP's and the same one of TCP's are two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// Through which socket it is reached.
+    pub socket: SocketId,
+    /// IP address and port.
+    pub remote: SocketAddr,
+}
 
 /// Where a datagram came in and where its answer goes out: from the address that was asked to the address that asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +34,13 @@ pub struct Path {
     pub local: IpAddr,
     /// The other end.
     pub remote: SocketAddr,
+}
+
+impl Path {
+    /// The other end.
+    pub const fn address(&self) -> Address {
+        Address { socket: self.socket, remote: self.remote }
+    }
 }
 
 /// What a worker took from its sockets and its inbox at once. The worker fills it, the forwarder works in place.
@@ -103,7 +124,7 @@ pub enum Remote {
         /// RTP timestamp of the publisher's.
         rtp: u32,
     },
-    /// What comes from `remote` belongs to `owner`; `None`: no longer to anyone.
+    /// What comes from `remote` over UDP belongs to `owner`; `None`: no longer to anyone.
     Address {
         /// The validated address.
         remote: SocketAddr,

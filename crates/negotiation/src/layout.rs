@@ -277,10 +277,35 @@ fn mid(line: &Line) -> &str {
     line.mid.as_ref().map_or("", Mid::as_str)
 }
 
-/// A UDP host candidate (RFC 8839 §5.1), the earlier the more preferred (RFC 8445 §5.1.2.1).
+/// A host candidate (RFC 8839 §5.1), the earlier the more preferred (RFC 8445 §5.1.2.1), and UDP's before TCP's (RFC 6544 §4.2 and §4.5).
 fn write_candidate(out: &mut String, index: usize, candidate: &Candidate) {
-    let preference = 65_535 - index.min(65_535) as u32;
-    let priority = 126 << 24 | preference << 8 | 255;
     let (foundation, ip, port) = (index + 1, candidate.addr.ip(), candidate.addr.port());
-    let _ = write!(out, "a=candidate:{foundation} 1 udp {priority} {ip} {port} typ host\r\n");
+    let index = index.min(8_191) as u32;
+    let _ = if candidate.tcp {
+        let priority = 90 << 24 | (4 << 13 | (8_191 - index)) << 8 | 255;
+        write!(out, "a=candidate:{foundation} 1 tcp {priority} {ip} {port} typ host tcptype passive\r\n")
+    } else {
+        let priority = 126 << 24 | (65_535 - index) << 8 | 255;
+        write!(out, "a=candidate:{foundation} 1 udp {priority} {ip} {port} typ host\r\n")
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_of_tcp_are_passive_and_come_after_all_of_udp() {
+        let mut text = String::new();
+        let candidate = |addr: &str, tcp| Candidate { addr: addr.parse().unwrap(), tcp };
+        write_candidates(
+            &mut text,
+            &[candidate("192.0.2.1:80", false), candidate("[2001:db8::1]:80", false), candidate("192.0.2.1:443", true)],
+        );
+        let lines: Vec<&str> = text.lines().collect();
+        // 90 × 2^24 + (4 × 2^13 + 8189) × 2^8 + 255 (RFC 8445 §5.1.2.1, RFC 6544 §4.2).
+        assert_eq!(lines[2], "a=candidate:3 1 tcp 1520434687 192.0.2.1 443 typ host tcptype passive");
+        let priority = |line: &str| line.split(' ').nth(3).and_then(|priority| priority.parse::<u32>().ok()).unwrap();
+        assert!(priority(lines[0]) > priority(lines[1]) && priority(lines[1]) > priority(lines[2]), "{text}");
+    }
 }

@@ -21,11 +21,13 @@ impl std::fmt::Debug for IceCredentials {
     }
 }
 
-/// An address the server can be reached at: a UDP host candidate of component 1.
+/// An address the server can be reached at: a host candidate of component 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Where the client sends its checks.
     pub addr: SocketAddr,
+    /// Over TCP, on which the server waits for connections (RFC 6544, passive), not UDP.
+    pub tcp: bool,
 }
 
 /// How much one participant may negotiate.

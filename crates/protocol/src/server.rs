@@ -79,6 +79,10 @@ pub struct Joined {
     pub participants: Vec<Participant>,
     /// For `RTCConfiguration.iceServers`.
     pub ice_servers: Vec<IceServer>,
+    /// Only they lead to the server: `RTCConfiguration.iceTransportPolicy` is `relay`, for as long as the session lasts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[ts(as = "Option<bool>", optional)]
+    pub relay_only: bool,
     /// What the server accepts.
     pub limits: Limits,
     /// How to go on over another connection when this one is lost.

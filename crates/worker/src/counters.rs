@@ -74,6 +74,12 @@ counters! {
     hand_over_drops,
     /// Messages to another worker that did not fit.
     message_drops,
+    /// TCP connections taken over (ICE-TCP).
+    streams_opened,
+    /// Those of them that have ended.
+    streams_closed,
+    /// TCP connections refused: there were too many.
+    streams_refused,
     /// Events the control plane did not take in time. Only DTLS datagrams, which DTLS sends again, unless thousands of others wait.
     event_drops,
 }

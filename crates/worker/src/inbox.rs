@@ -9,6 +9,7 @@ use switchyard_forward::{Batch, Command, Drop, ESTIMATE_BOUNDS, Happening, Origi
 use tokio::sync::Notify;
 
 use crate::counters::{Count, Tally};
+use crate::streams::Adopted;
 use crate::waits::WaitTally;
 use crate::wake::Wake;
 
@@ -20,6 +21,9 @@ const MESSAGES: usize = 4096;
 
 /// Packets of other workers waiting: 20 ms at 100,000 a second, 3 MiB.
 const PARCELS: usize = 2048;
+
+/// TCP connections waiting to be taken over: a crowd's in a few milliseconds.
+const STREAMS: usize = 256;
 
 /// The longest packet that crosses between workers: an Ethernet's MTU. Media packets are about 1,200 bytes long.
 pub(crate) const PARCEL_BYTES: usize = 1500;
@@ -44,6 +48,8 @@ pub(crate) struct Inbox {
     pub(crate) messages: ArrayQueue<Remote>,
     parcels: ArrayQueue<Box<Parcel>>,
     empties: ArrayQueue<Box<Parcel>>,
+    /// TCP connections on their way.
+    pub(crate) streams: ArrayQueue<Adopted>,
     pub(crate) wake: Wake,
     /// The worker is to do what was commanded so far and end.
     pub(crate) stop: AtomicBool,
@@ -85,6 +91,7 @@ impl Inbox {
             messages: ArrayQueue::new(if alone { 1 } else { MESSAGES }),
             parcels: ArrayQueue::new(parcels.max(1)),
             empties,
+            streams: ArrayQueue::new(STREAMS),
             wake: Wake::new()?,
             stop: AtomicBool::new(false),
             thread: AtomicI32::new(0),
@@ -143,7 +150,7 @@ impl Inbox {
 
     /// Whether there is anything to do.
     pub(crate) fn is_empty(&self) -> bool {
-        self.commands.is_empty() && self.messages.is_empty() && self.parcels.is_empty()
+        self.commands.is_empty() && self.messages.is_empty() && self.parcels.is_empty() && self.streams.is_empty()
     }
 }
 

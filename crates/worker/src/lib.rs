@@ -12,6 +12,7 @@ mod config;
 mod counters;
 mod inbox;
 mod outlet;
+mod streams;
 mod thread;
 mod turn;
 mod udp;

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use switchyard_forward::{Event, Origin, Path, Remote, Run, TrunkPacket, Wire, WorkerIndex};
+use switchyard_forward::{Address, Event, Origin, Path, Remote, Run, SocketId, TrunkPacket, Wire, WorkerIndex};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::counters::Tally;
 use crate::inbox::Inbox;
+use crate::streams::Streams;
 use crate::udp::{Sender, Socket};
 
 /// What must not be lost and finds no room waits here: changes of a path, by peer or address. A worker has a few thousand of either; only
@@ -20,6 +21,7 @@ pub(crate) struct Outlet {
     worker: WorkerIndex,
     pub(crate) socket: Socket,
     sender: Sender,
+    pub(crate) streams: Streams,
     inboxes: Arc<[Inbox]>,
     /// Whose bell to ring, and since when there has been something for them.
     put: Box<[Option<Instant>]>,
@@ -29,15 +31,31 @@ pub(crate) struct Outlet {
 }
 
 impl Outlet {
-    pub(crate) fn new(worker: WorkerIndex, socket: Socket, inboxes: Arc<[Inbox]>, events: mpsc::Sender<(WorkerIndex, Event)>) -> Self {
+    pub(crate) fn new(
+        worker: WorkerIndex,
+        socket: Socket,
+        streams: Streams,
+        inboxes: Arc<[Inbox]>,
+        events: mpsc::Sender<(WorkerIndex, Event)>,
+    ) -> Self {
         let sender = Sender::new(&socket);
         let put = vec![None; inboxes.len()].into();
-        Self { worker, socket, sender, inboxes, put, messages: VecDeque::new(), events, pending: VecDeque::new() }
+        Self { worker, socket, sender, streams, inboxes, put, messages: VecDeque::new(), events, pending: VecDeque::new() }
     }
 
     /// Its own inbox.
     pub(crate) fn inbox(&self) -> &Inbox {
         &self.inboxes[usize::from(self.worker.0)]
+    }
+
+    /// Its TCP connections, and its own inbox.
+    pub(crate) fn streams(&mut self) -> (&mut Streams, &Inbox) {
+        (&mut self.streams, &self.inboxes[usize::from(self.worker.0)])
+    }
+
+    /// A TCP connection that has ended, once.
+    pub(crate) fn poll_ended(&mut self) -> Option<Address> {
+        self.streams.poll_ended(&self.inboxes[usize::from(self.worker.0)].tally)
     }
 
     /// Its own counts.
@@ -96,6 +114,11 @@ impl Wire for Outlet {
     fn send(&mut self, bytes: &[u8], runs: &[Run]) {
         let tally = &self.inboxes[usize::from(self.worker.0)].tally;
         self.sender.send(&self.socket, bytes, runs, tally);
+        if !self.streams.is_empty() {
+            for run in runs.iter().filter(|run| run.path.socket != SocketId::UDP) {
+                self.streams.send(bytes, run, tally);
+            }
+        }
     }
 
     fn hand_over(&mut self, to: WorkerIndex, path: &Path, datagram: &[u8]) {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::inbox::{Inbox, PARCEL_BYTES};
 use crate::outlet::Outlet;
+use crate::streams::{self, Streams};
 use crate::udp::{self, Receiver, Socket};
 
 /// Commands done in one turn. The costliest, a new set of m-lines, takes some microseconds: a flood of them delays packets by less than
@@ -20,6 +21,9 @@ const MESSAGES: usize = 512;
 
 /// Packets of other workers taken in one turn: as many as fill a batch of the socket's in the usual case, so that neither starves the other.
 const PARCELS: usize = 256;
+
+/// Where in the batch's bytes what TCP connections have begins.
+const STREAMS_AT: usize = udp::BYTES + PARCELS * PARCEL_BYTES;
 
 /// Subscribers for whom it is worth to look into the socket once more, which costs a quarter of a packet.
 const AUDIENCE: usize = 8;
@@ -35,6 +39,8 @@ pub(crate) struct Worker {
     outlet: Outlet,
     /// The socket has something, or may have.
     readable: bool,
+    /// The TCP connections have something, or may have.
+    streams_readable: bool,
     /// The socket may have more than the last turn took.
     backlog: bool,
 }
@@ -44,14 +50,19 @@ impl Worker {
     pub(crate) fn new(
         config: switchyard_forward::Config,
         socket: Socket,
+        streams: Streams,
         inboxes: Arc<[Inbox]>,
         events: mpsc::Sender<(WorkerIndex, Event)>,
     ) -> Self {
         Self {
             forwarder: Forwarder::new(config),
             receiver: Receiver::new(),
-            batch: Batch { bytes: vec![0; udp::BYTES + PARCELS * PARCEL_BYTES], received: Vec::with_capacity(udp::DATAGRAMS + PARCELS) },
-            outlet: Outlet::new(config.worker, socket, inboxes, events),
+            batch: Batch {
+                bytes: vec![0; STREAMS_AT + streams::BYTES],
+                received: Vec::with_capacity(udp::DATAGRAMS + PARCELS + streams::DATAGRAMS),
+            },
+            outlet: Outlet::new(config.worker, socket, streams, inboxes, events),
+            streams_readable: false,
             readable: false,
             backlog: false,
         }
@@ -72,9 +83,11 @@ impl Worker {
             self.take_commands(now, if stop { usize::MAX } else { COMMANDS });
             self.take_messages(now);
             self.take_parcels();
+            self.take_streams(now);
             self.receive();
             self.forward(now);
             self.tick(now);
+            self.end_streams(now);
             self.finish();
             if stop {
                 return;
@@ -93,11 +106,12 @@ impl Worker {
         let timeout = if self.backlog || !inbox.is_empty() || inbox.stop.load(Ordering::SeqCst) {
             Some(Duration::ZERO)
         } else {
-            let due = self.forwarder.poll_timeout().map(|due| due.saturating_duration_since(now));
+            let due = [self.forwarder.poll_timeout(), self.outlet.streams.due(now)].into_iter().flatten().min();
+            let due = due.map(|due| due.saturating_duration_since(now));
             let retry = self.outlet.is_pending().then_some(RETRY);
             due.into_iter().chain(retry).min()
         };
-        self.readable = inbox.wake.sleep(self.outlet.socket.fd(), timeout);
+        (self.readable, self.streams_readable) = inbox.wake.sleep(self.outlet.socket.fd(), self.outlet.streams.fd(), timeout);
     }
 
     fn take_commands(&mut self, now: Instant, limit: usize) {
@@ -127,6 +141,25 @@ impl Worker {
     /// Packets of other workers, into the batch, behind what the socket may fill.
     fn take_parcels(&mut self) {
         self.outlet.inbox().take(&mut self.batch, udp::BYTES, PARCELS);
+    }
+
+    /// New TCP connections, and the datagrams of all, into the batch, behind what the others may fill.
+    fn take_streams(&mut self, now: Instant) {
+        let (streams, inbox) = self.outlet.streams();
+        while let Some(adopted) = inbox.streams.pop() {
+            streams.adopt(now, adopted, &inbox.tally);
+        }
+        if self.streams_readable || streams.due(now).is_some_and(|due| due <= now) {
+            streams.receive(&mut self.batch, STREAMS_AT, &inbox.tally);
+            streams.sweep(now, |address| self.forwarder.knows(address));
+        }
+    }
+
+    /// TCP connections that have ended.
+    fn end_streams(&mut self, now: Instant) {
+        while let Some(address) = self.outlet.poll_ended() {
+            self.forwarder.handle_closed(now, address, &mut self.outlet);
+        }
     }
 
     /// Datagrams of the socket, into the batch.

@@ -132,14 +132,20 @@ fn buffer(fd: &OwnedFd, force: c_int, ask: c_int, bytes: usize) -> c_int {
     get(fd, libc::SOL_SOCKET, ask).unwrap_or(0)
 }
 
+/// Bounds what the kernel holds of a TCP connection's that the other end has not taken. It counts its own overhead in.
+pub(crate) fn limit_send_buffer(fd: BorrowedFd<'_>, bytes: usize) {
+    // Never refused, only cut to the system's limit.
+    let _ = set(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, c_int::try_from(bytes).unwrap_or(c_int::MAX));
+}
+
 fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |source| StartError::System { what, source }
 }
 
-fn set(fd: &OwnedFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+fn set(fd: impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     let pointer = std::ptr::from_ref(&value).cast::<c_void>();
     // SAFETY: `pointer` is readable for the length given, during the call.
-    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, pointer, size_of::<c_int>() as libc::socklen_t) };
+    let result = unsafe { libc::setsockopt(fd.as_fd().as_raw_fd(), level, name, pointer, size_of::<c_int>() as libc::socklen_t) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -40,18 +40,22 @@ impl Wake {
         self.asleep.store(true, Ordering::SeqCst);
     }
 
-    /// The worker's: sleeps until the bell, `socket` has something, or `timeout` (`None`: for ever) is over. Whether `socket` has something.
-    pub(crate) fn sleep(&self, socket: BorrowedFd<'_>, timeout: Option<Duration>) -> bool {
+    /// The worker's: sleeps until the bell, `socket` or `streams` has something, or `timeout` (`None`: for ever) is over. Whether `socket` has something, and whether
+    /// `streams` has.
+    pub(crate) fn sleep(&self, socket: BorrowedFd<'_>, streams: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> (bool, bool) {
         let interest = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut fds = [interest(socket.as_raw_fd()), interest(self.event.as_raw_fd())];
-        wait(&mut fds, timeout);
+        // A negative descriptor is passed over.
+        let streams = streams.map_or(-1, |streams| streams.as_raw_fd());
+        let mut fds = [interest(socket.as_raw_fd()), interest(self.event.as_raw_fd()), interest(streams)];
+        let count = if streams < 0 { 2 } else { 3 };
+        wait(&mut fds[..count], timeout);
         self.asleep.store(false, Ordering::SeqCst);
         if fds[1].revents != 0 {
             let mut count = [0u8; 8];
             // SAFETY: `count` is 8 writable bytes. The descriptor doesn't block.
             unsafe { libc::read(self.event.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
         }
-        fds[0].revents != 0
+        (fds[0].revents != 0, fds[2].revents != 0)
     }
 }
 
@@ -85,11 +89,11 @@ mod tests {
             move || wake.ring()
         });
         let before = Instant::now();
-        assert!(!wake.sleep(socket.as_fd(), Some(Duration::from_secs(20))));
+        assert_eq!(wake.sleep(socket.as_fd(), None, Some(Duration::from_secs(20))), (false, false));
         assert!(before.elapsed() < Duration::from_secs(10));
         ringer.join().unwrap();
         let before = Instant::now();
-        assert!(!wake.sleep(socket.as_fd(), Some(Duration::from_millis(20))));
+        assert_eq!(wake.sleep(socket.as_fd(), None, Some(Duration::from_millis(20))), (false, false));
         assert!(before.elapsed() >= Duration::from_millis(20));
     }
 

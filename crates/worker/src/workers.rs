@@ -1,6 +1,7 @@
 //! Starting the workers, and the control plane's handle to them.
 
 use std::fmt;
+use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::counters::Count;
 use crate::inbox::Inbox;
+use crate::streams::{Adopted, Streams};
 use crate::turn::Worker;
 use crate::{Config, Counters, StartError, Waits, thread, udp};
 
@@ -88,6 +90,7 @@ pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Ev
     for (worker, socket) in (0..config.workers).map(WorkerIndex).zip(sockets) {
         let core = cores.get(usize::from(worker.0)).copied().filter(|_| is_one_each);
         let config = switchyard_forward::Config { worker, workers: config.workers, epoch, epoch_ntp };
+        let streams = Streams::new().map_err(|source| StartError::System { what: "watching TCP connections (epoll)", source })?;
         let (inboxes, events) = (inboxes.clone(), events.clone());
         let thread = std::thread::Builder::new()
             .name(format!("media-{}", worker.0))
@@ -96,7 +99,7 @@ pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Ev
                     thread::stay_on(core);
                 }
                 inboxes[usize::from(worker.0)].thread.store(thread::id(), Ordering::Relaxed);
-                live_or_abort(|| Worker::new(config, socket, inboxes, events).run())
+                live_or_abort(|| Worker::new(config, socket, streams, inboxes, events).run())
             })
             .map_err(|source| StartError::System { what: "starting a media thread", source })?;
         workers.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
@@ -203,6 +206,17 @@ impl Workers {
         // Never fails: the closure always returns a value.
         let _ = inbox.peers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |peers| Some(peers.saturating_add_signed(change)));
         Ok(())
+    }
+
+    /// Gives `worker` a client's TCP connection (ICE-TCP) from which `received` was read, which has begun with a binding request for one of its peers. A connection for which
+    /// there is no room is closed.
+    pub fn adopt(&self, worker: WorkerIndex, stream: TcpStream, received: Vec<u8>) {
+        let Some(inbox) = self.0.inboxes.get(usize::from(worker.0)) else { return };
+        let (Ok(local), Ok(remote)) = (stream.local_addr(), stream.peer_addr()) else { return };
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        if inbox.streams.push(Adopted { stream, local: local.ip().to_canonical(), remote, received }).is_ok() {
+            inbox.wake.ring();
+        }
     }
 
     /// What the workers have counted since their start.

@@ -7,15 +7,16 @@ import { writeVoice } from "./voice.mjs";
 /**
  * Defines a test: Ada (Chromium) and Eve (Firefox) behind a line, Ben (Chromium) beside the server, all in one room; `play` gets the scene, the line and them.
  * The scene also has what `scene` gives it. `camera`: the size of Chromium's cameras, which then show something that takes bits.
- * `conditions`: the line's from the beginning.
+ * `conditions`: the line's from the beginning; `blocked`: which protocol does not get through, from the beginning.
  */
-export function meeting(name, { fps, timeout, who = ["Ada", "Eve"], camera, conditions }, play) {
+export function meeting(name, { fps, timeout, who = ["Ada", "Eve"], camera, conditions, blocked }, play) {
   scene(
     name,
     async (scene) => {
       const line = await Line.start();
       scene.last(() => line.stop());
       if (conditions) await line.say(`line ${conditions}`);
+      if (blocked) await line.say(`cut ${blocked}`);
       const server = await scene.server("--http", `${line.far}:0`, "--advertise", line.far);
       const voice = line.file("voice.wav");
       await writeVoice(voice);

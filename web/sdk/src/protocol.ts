@@ -366,6 +366,10 @@ participants: Array<Participant>,
  */
 ice_servers: Array<IceServer>, 
 /**
+ * Only they lead to the server: `RTCConfiguration.iceTransportPolicy` is `relay`, for as long as the session lasts.
+ */
+relay_only?: boolean, 
+/**
  * What the server accepts.
  */
 limits: Limits, 

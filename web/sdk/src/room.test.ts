@@ -125,6 +125,19 @@ test("how good connections are is told, one's own as well", async () => {
   ]);
 });
 
+test("only the servers named lead to the server, if it says so", async () => {
+  await joined();
+  expect(connection.configuration.iceTransportPolicy).toBe("all");
+  room = new Room({ openSocket: (_, subprotocol) => (socket = new FakeSocket(subprotocol)) as never });
+  room.connect("wss://example.org/v1/ws", { room: "demo", name: "Ada" }).catch(() => {});
+  socket.fire("open");
+  await settle();
+  const ice_servers = [{ urls: ["turn:turn.example.org"], username: "1:7", credential: "secret" }];
+  socket.reply(socket.last("join").id, { kind: "joined", ...joinedAs(7, []), ice_servers, relay_only: true });
+  await settle();
+  expect(FakeConnection.latest.configuration).toMatchObject({ iceTransportPolicy: "relay", iceServers: ice_servers });
+});
+
 test("that the server will go down is told with the time", async () => {
   await joined();
   const closing: Date[] = [];

@@ -149,6 +149,7 @@ export class Room extends Emitter<RoomEvents> {
   #state: RoomState = "new";
   #outage: Outage | null = null;
   #closesAt: Date | null = null;
+  #relayOnly = false;
   #joined: Joined | null = null;
   #locked = false;
   #token: ConnectOptions["token"];
@@ -420,6 +421,7 @@ export class Room extends Emitter<RoomEvents> {
     this.#setLocked(joined.locked);
     this.#follow(signaling);
     this.#channels = this.#openChannels(signaling);
+    this.#relayOnly = joined.relay_only ?? false;
     const transport = this.#openTransport(joined.ice_servers, this.#channels, false);
     this.#transport = transport;
     this.localParticipant.connect();
@@ -478,7 +480,14 @@ export class Room extends Emitter<RoomEvents> {
   #openTransport(servers: readonly IceServer[], channels: DataChannels, succeeds: boolean): Transport {
     const request = <Type extends Request["type"]>(request: Extract<Request, { type: Type }>) =>
       this.#request<Type>(request);
-    const transport = new Transport(servers, request, () => this.#roster.expecting, channels, succeeds);
+    const transport = new Transport(
+      servers,
+      request,
+      () => this.#roster.expecting,
+      channels,
+      succeeds,
+      this.#relayOnly,
+    );
     transport.on("stateChanged", () => {
       if (transport === this.#transport && transport.wasConnected) {
         this.#forgetRetired();

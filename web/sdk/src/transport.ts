@@ -46,7 +46,7 @@ export class Transport extends Emitter<TransportEvents> {
 
   /**
    * `expecting` says whether others send something that is to be received; `succeeds`, whether it takes the place of
-   * another transport.
+   * another transport; `relayOnly`, whether nothing but `servers` leads to the server.
    */
   constructor(
     servers: readonly IceServer[],
@@ -54,6 +54,7 @@ export class Transport extends Emitter<TransportEvents> {
     expecting: () => boolean,
     channels: DataChannels,
     succeeds: boolean,
+    relayOnly = false,
   ) {
     super();
     this.#servers = servers;
@@ -61,6 +62,7 @@ export class Transport extends Emitter<TransportEvents> {
     const configuration: RTCConfiguration & { alwaysNegotiateDataChannels: boolean } = {
       bundlePolicy: "max-bundle",
       iceServers: [...servers],
+      iceTransportPolicy: relayOnly ? "relay" : "all",
       // The data channels' m-line comes first, where it carries the BUNDLE group and never goes away. Browsers that don't
       // know the option put the m-line where they like.
       alwaysNegotiateDataChannels: true,

@@ -225,7 +225,7 @@ fn consent_expires_30_seconds_after_the_last_authentic_check() {
     assert!(agent.expire(start + CONSENT - Duration::from_millis(1)).is_empty());
     let forged = Check { integrity: false, ..Check::new(&ice) }.build();
     let _ = handle(&mut agent, start + Duration::from_secs(29), &path(1), &forged);
-    assert_eq!(agent.expire(start + CONSENT), [path(1).remote]);
+    assert_eq!(agent.expire(start + CONSENT), [path(1).address()]);
     assert_eq!(agent.egress(), None);
     // Each path by its own checks.
     let again = start + CONSENT * 2;
@@ -233,9 +233,26 @@ fn consent_expires_30_seconds_after_the_last_authentic_check() {
         handle(&mut agent, again + Duration::from_secs(seconds), &path(port), &Check::new(&ice).build()).0.unwrap();
     }
     assert!(agent.expire(again + Duration::from_secs(49)).is_empty());
-    assert_eq!(agent.expire(again + Duration::from_secs(50)), [path(2).remote]);
+    assert_eq!(agent.expire(again + Duration::from_secs(50)), [path(2).address()]);
     assert!(agent.expire(again + Duration::from_secs(54)).is_empty());
-    assert_eq!(agent.expire(again + Duration::from_secs(55)), [path(3).remote]);
+    assert_eq!(agent.expire(again + Duration::from_secs(55)), [path(3).address()]);
+}
+
+#[test]
+fn media_of_a_connection_that_is_closed_goes_where_the_client_was_heard_last() {
+    let ice = credentials(1);
+    let start = Instant::now();
+    let mut agent = Agent::new(ice.clone());
+    // UDP and TCP from the same port are two addresses.
+    let tcp = Path { socket: SocketId(3), ..path(1) };
+    let probe = Check { nominate: false, ..Check::new(&ice) }.build();
+    handle(&mut agent, start, &path(1), &probe).0.unwrap();
+    assert!(handle(&mut agent, start + Duration::from_secs(1), &tcp, &Check::new(&ice).build()).0.unwrap().new);
+    assert_eq!((agent.egress(), agent.addresses().count()), (Some(tcp), 2));
+    assert!(!agent.close(SocketId(4)), "somebody else's");
+    assert!(agent.close(SocketId(3)));
+    assert_eq!(agent.egress(), Some(path(1)));
+    assert!(agent.close(SocketId(0)) || agent.egress().is_none());
 }
 
 #[test]

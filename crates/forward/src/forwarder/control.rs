@@ -8,7 +8,7 @@ use crate::history::{Depth, History};
 use crate::layers::{FrameInfo, Source, Target};
 use crate::peer::{Peer, Route};
 use crate::track::{Crossing, Home, Subscriber, Track};
-use crate::{Batch, Command, Origin, Path, PeerKey, Received, Remote, TrackKey, TrunkPacket, Wire, WorkerIndex};
+use crate::{Address, Batch, Command, Origin, Path, PeerKey, Received, Remote, SocketId, TrackKey, TrunkPacket, Wire, WorkerIndex};
 use switchyard_rtp::{Header, MediaKind};
 
 impl Forwarder {
@@ -108,11 +108,12 @@ impl Forwarder {
                 }
             }
             Remote::Address { remote, owner: Some(owner) } => {
-                self.addresses.insert(remote, Owner::Worker(owner));
+                self.addresses.insert(Address { socket: SocketId::UDP, remote }, Owner::Worker(owner));
             }
             Remote::Address { remote, owner: None } => {
-                if matches!(self.addresses.get(&remote), Some(Owner::Worker(_))) {
-                    self.addresses.remove(&remote);
+                let address = Address { socket: SocketId::UDP, remote };
+                if matches!(self.addresses.get(&address), Some(Owner::Worker(_))) {
+                    self.addresses.remove(&address);
                 }
             }
         }

@@ -23,8 +23,8 @@ fn config(limits: Limits) -> Config {
         seed: 42,
         ice: IceCredentials { ufrag: "host0".into(), pwd: "a-password+of/the-server".replace('-', "x") },
         candidates: vec![
-            Candidate { addr: "192.0.2.10:8080".parse().unwrap() },
-            Candidate { addr: "[2001:db8::10]:8080".parse().unwrap() },
+            Candidate { addr: "192.0.2.10:8080".parse().unwrap(), tcp: false },
+            Candidate { addr: "[2001:db8::10]:8080".parse().unwrap(), tcp: false },
         ],
         fingerprint: vec!["0A"; 32].join(":"),
         limits,

@@ -172,6 +172,7 @@ fn the_estimate_of_a_roster_entry_is_above_what_it_takes() {
             locked: false,
             participants,
             ice_servers: Vec::new(),
+            relay_only: false,
             limits: switchyard_protocol::Limits { message_bytes: 0, chat_bytes: 0, tracks: 0, slots: 0 },
             session: switchyard_protocol::Session { token: "".into(), resume_within: 0 },
         }),

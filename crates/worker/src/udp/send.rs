@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use switchyard_forward::Run;
+use switchyard_forward::{Run, SocketId};
 
 use super::Socket;
 use super::address::SocketAddress;
@@ -82,10 +82,10 @@ impl Sender {
         self.segments
     }
 
-    /// Sends `runs` out of `bytes` through `socket`, each from its path's local address. What the kernel does not take is counted and lost.
+    /// Sends those of `runs` out of `bytes` that are UDP's through `socket`, each from its path's local address. What the kernel does not take is counted and lost.
     pub(crate) fn send(&mut self, socket: &Socket, bytes: &[u8], runs: &[Run], tally: &Tally) {
         self.waited = false;
-        for run in runs {
+        for run in runs.iter().filter(|run| run.path.socket == SocketId::UDP) {
             let whole = Piece { start: run.start, len: run.len, segment: run.segment };
             let valid = run.segment > 0 && run.len > 0 && run.start.checked_add(run.len).is_some_and(|end| end <= bytes.len());
             debug_assert!(valid, "{run:?} of {} bytes", bytes.len());

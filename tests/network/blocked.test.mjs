@@ -1,0 +1,69 @@
+// A firewall that lets no UDP through: media goes over TCP, on the port of HTTP.
+import assert from "node:assert/strict";
+import { setTimeout as pause } from "node:timers/promises";
+import { meeting } from "./lib/meeting.mjs";
+import { Watch } from "./lib/watch.mjs";
+
+/** Milliseconds that pictures are watched. */
+const WATCHED = 5_000;
+/** Frames a second of the cameras. */
+const FPS = 15;
+/** Milliseconds after which media goes over TCP when UDP dies in a meeting: browsers take 5 to 7 s to say that nothing comes any more. */
+const SWITCHED = 15_000;
+
+/** Runs in a page: the protocol of the path that media takes. */
+async function protocol() {
+  const stats = await window.switchyard.peerConnection.getStats();
+  const all = [...stats.values()];
+  const transport = all.find(({ type }) => type === "transport");
+  const pair = transport?.selectedCandidatePairId ? stats.get(transport.selectedCandidatePairId) : all.find(({ type, nominated, state }) => type === "candidate-pair" && nominated && state === "succeeded");
+  return pair && stats.get(pair.localCandidateId)?.protocol;
+}
+
+async function pictures(scene, watch, people, what) {
+  await watch.begin();
+  const since = Date.now();
+  await pause(WATCHED);
+  for (const flow of await watch.flows(since)) {
+    const still = flow.gaps.reduce((sum, { begin, end }) => sum + end - begin, 0);
+    scene.report(`${what}: ${flow.what} stood still for ${still} of ${WATCHED} ms`);
+    assert.ok(still < WATCHED / 5, `${flow.what}: ${JSON.stringify(flow.gaps)}`);
+  }
+}
+
+for (const who of ["Ada", "Eve"]) {
+  const browser = who === "Ada" ? "Chromium" : "Firefox";
+  meeting(`${browser} behind a firewall that lets no UDP through`, { fps: FPS, timeout: 120_000, who: [who], blocked: "udp", conditions: "delay=20ms" }, async (scene, { line, Ada, Eve, Ben }) => {
+    const inside = Ada ?? Eve;
+    const watch = await Watch.start([inside, Ben]);
+    await scene.step("media goes over TCP, both ways", async () => {
+      assert.equal(await inside.evaluate(protocol), "tcp");
+      assert.equal(await Ben.evaluate(protocol), "udp");
+      await pictures(scene, watch, [inside, Ben], "over TCP");
+    });
+    await scene.step("a line that is down for 3 s", async () => {
+      await line.say("down");
+      await pause(3_000);
+      await line.say("up");
+      await inside.receives(Ben);
+      await Ben.receives(inside);
+    });
+  });
+
+  meeting(`${browser} in a network whose UDP dies`, { fps: FPS, timeout: 150_000, who: [who], conditions: "delay=20ms" }, async (scene, { line, Ada, Eve, Ben }) => {
+    const inside = Ada ?? Eve;
+    const watch = await Watch.start([inside, Ben]);
+    await scene.step("media goes over UDP where it can", async () => {
+      assert.equal(await inside.evaluate(protocol), "udp");
+    });
+    await scene.step(`and over TCP ${SWITCHED / 1000} s after UDP has died, at the latest`, async () => {
+      await watch.begin();
+      const since = Date.now();
+      await line.say("cut udp");
+      const back = await watch.flowsAgain(since, SWITCHED);
+      scene.report(`all is back after ${Math.max(...Object.values(back))} ms`);
+      assert.equal(await inside.evaluate(protocol), "tcp");
+      await pictures(scene, watch, [inside, Ben], "after UDP died");
+    });
+  });
+}
