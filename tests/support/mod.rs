@@ -64,7 +64,7 @@ pub fn left(event: &Event) -> Option<(ParticipantId, LeaveReason)> {
 }
 
 /// A port that is free for TCP and UDP, and below those that systems give to whoever asks for any (on Linux 32,768 and up, `ip_local_port_range`).
-fn lasting_port() -> u16 {
+pub fn lasting_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = (std::process::id() % 20_000) as u16;
     std::iter::repeat_with(|| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000)
