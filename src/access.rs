@@ -98,7 +98,7 @@ pub fn refused(refusal: Refusal) -> ProtocolError {
 
 impl Keys {
     fn open(file: &Path) -> anyhow::Result<Self> {
-        warn_if_readable_by_all(file);
+        warn_if_readable_by_all(file, "the access keys");
         let stamp = Stamp::of(file).ok();
         let keys = read_keys(file)?;
         tracing::info!(keys = keys.keys().len(), "access control is on");
@@ -138,11 +138,11 @@ pub fn read_keys(file: &Path) -> anyhow::Result<KeySet> {
     KeySet::parse(&json).with_context(|| format!("{}", file.display()))
 }
 
-/// Whoever reads a secret or private key can make tokens.
-fn warn_if_readable_by_all(file: &Path) {
+/// Whoever reads a secret or private key can make tokens, or credentials.
+pub fn warn_if_readable_by_all(file: &Path, what: &str) {
     use std::os::unix::fs::PermissionsExt;
     if fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0) {
-        tracing::warn!(file = %file.display(), "the access keys can be read by every user of this machine: chmod o-r");
+        tracing::warn!(file = %file.display(), "{what} can be read by every user of this machine: chmod o-r");
     }
 }
 

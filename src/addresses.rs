@@ -17,7 +17,8 @@ pub fn candidates(advertise: &[IpAddr], port: u16, tcp: Option<SocketAddr>) -> a
     let addresses = if advertise.is_empty() { own().context("can't list the machine's addresses")? } else { advertise.to_vec() };
     let udp = addresses.iter().map(|&ip| Candidate { addr: SocketAddr::new(ip, port), tcp: false });
     let listens = |tcp: SocketAddr, ip: IpAddr| {
-        tcp.ip().is_unspecified() || tcp.ip() == ip || (!advertise.is_empty() && !tcp.ip().is_loopback() && !ip.is_loopback())
+        let takes_all = tcp.ip().is_unspecified() && (tcp.is_ipv6() || ip.is_ipv4());
+        takes_all || tcp.ip() == ip || (!tcp.ip().is_unspecified() && !advertise.is_empty() && !tcp.ip().is_loopback() && !ip.is_loopback())
     };
     let tcp = tcp.into_iter().flat_map(|tcp| {
         let listened = addresses.iter().filter(move |ip| listens(tcp, **ip));
@@ -79,6 +80,8 @@ mod tests {
         assert_eq!(offered(&["192.0.2.7"], "10.0.0.7:80"), ["192.0.2.7:80"], "behind a NAT");
         assert_eq!(offered(&["192.0.2.7"], "127.0.0.1:80"), [""; 0], "behind a proxy");
         assert_eq!(offered(&[], "127.0.0.1:80"), ["127.0.0.1:80"]);
+        assert_eq!(offered(&["192.0.2.7", "2001:db8::7"], "0.0.0.0:80"), ["192.0.2.7:80"]);
+        assert_eq!(offered(&["192.0.2.7", "2001:db8::7"], "[::]:80"), ["192.0.2.7:80", "[2001:db8::7]:80"]);
     }
 
     #[test]

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 
+use crate::cli;
 use crate::logging::Log;
 use crate::metrics;
 use crate::server::Server;
@@ -35,7 +37,18 @@ pub fn router(server: &Arc<Server>, log: Log, drain: Duration) -> Router {
         .route("/log", get(log_filter).put(set_log_filter))
         .route("/drain", post(begin_drain))
         .fallback(|| async { (StatusCode::NOT_FOUND, "there are /metrics, /healthz, /readyz, /log and /drain\n") })
+        .layer(from_fn(not_from_pages))
         .with_state(Arc::new(admin))
+}
+
+/// Refuses what a page in some operator's browser asks for: browsers name its origin (the Fetch standard, §3.1) or its site (Fetch Metadata), programs don't.
+async fn not_from_pages(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+    if headers.contains_key(header::ORIGIN) || site.is_some_and(|site| site != b"none") {
+        return (StatusCode::FORBIDDEN, "this is not for web pages\n").into_response();
+    }
+    next.run(request).await
 }
 
 /// `GET /healthz`: the program is alive.
@@ -86,9 +99,9 @@ async fn set_log_filter(State(admin): State<Arc<Admin>>, body: String) -> Respon
 async fn begin_drain(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     let within = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "within").map(|(_, within)| within.into_owned());
-    let within = match within.map_or(Ok(admin.drain), |within| humantime::parse_duration(&within)) {
+    let within = match within.map_or(Ok(admin.drain), |within| cli::time(&within)) {
         Ok(within) => within,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("within is a time, such as 10m: {error}\n")).into_response(),
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("within: {error}\n")).into_response(),
     };
     admin.server.drain.ask(within).await;
     (StatusCode::ACCEPTED, format!("draining, for {} at most\n", humantime::format_duration(within))).into_response()

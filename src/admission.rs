@@ -115,7 +115,8 @@ impl Admission {
 
     /// Whether somebody who came now would be let in.
     pub fn check(&self, workers: &Workers) -> Result<(), ProtocolError> {
-        if self.lagging.load(Ordering::Relaxed) { Err(full()) } else { self.place(workers).map(drop) }
+        let is_open = |worker| self.has_room(workers, WorkerIndex(worker));
+        if self.lagging.load(Ordering::Relaxed) || !(0..workers.count()).any(is_open) { Err(full()) } else { Ok(()) }
     }
 
     /// One newcomer after the other, in the order in which they came.

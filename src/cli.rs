@@ -94,11 +94,11 @@ pub struct Serve {
     pub turn_secret_file: Option<PathBuf>,
 
     /// Have clients reach this server through the TURN servers only: where there is no other way, so that they need not find that out, or to see whether it works.
-    #[arg(long, env = "SWITCHYARD_RELAY_ONLY", requires = "turn_url", help_heading = "TURN")]
+    #[arg(long, env = "SWITCHYARD_RELAY_ONLY", help_heading = "TURN")]
     pub relay_only: bool,
 
     /// How long a client may begin to use a TURN server with what it was given. It gets new credentials before each ICE restart.
-    #[arg(long, value_name = "TIME", default_value = "12h", env = "SWITCHYARD_TURN_LIFETIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "12h", env = "SWITCHYARD_TURN_LIFETIME", value_parser = lifetime)]
     #[arg(help_heading = "TURN")]
     pub turn_lifetime: Duration,
 
@@ -133,7 +133,7 @@ pub struct Serve {
 
     /// How long SIGTERM waits for rooms to become empty: no new ones open meanwhile, and everybody is told. A second SIGTERM, or Ctrl-C, waits for nothing. With 0s
     /// SIGTERM doesn't either. A supervisor has to be as patient (Docker's `stop_grace_period`, systemd's `TimeoutStopSec`).
-    #[arg(long, value_name = "TIME", default_value = "0s", env = "SWITCHYARD_DRAIN", value_parser = humantime::parse_duration, help_heading = "Operation")]
+    #[arg(long, value_name = "TIME", default_value = "0s", env = "SWITCHYARD_DRAIN", value_parser = time, help_heading = "Operation")]
     pub drain: Duration,
 
     /// What to log: a level (error, warn, info, debug, trace) or `tracing` directives such as `info,switchyard=debug`.
@@ -171,10 +171,35 @@ pub enum LogFormat {
 }
 
 impl Serve {
+    /// Says what contradicts itself, of what is right one by one.
+    pub fn check(&self) -> Result<(), &'static str> {
+        match (self.turn_url.is_empty(), &self.turn_secret_file) {
+            (true, Some(_)) => Err("turn_secret_file is of no use without turn_url"),
+            (true, None) if self.relay_only => Err("relay_only wants a turn_url: clients would reach nothing"),
+            (false, None) => Err("turn_url wants a turn_secret_file: what turnserver.conf has as static-auth-secret"),
+            _ => Ok(()),
+        }
+    }
+
     /// The bounds of every room.
     pub fn room_limits(&self) -> Limits {
         Limits { heard: usize::from(self.heard), shown: usize::from(self.shown), ..Limits::default() }
     }
+}
+
+/// The longest time that makes sense.
+const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A time, such as 90s or 10m; at most 30 days.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("{error}; a time is like 90s or 10m"))?;
+    if time > MONTH { Err("that is more than 30 days".into()) } else { Ok(time) }
+}
+
+/// How long credentials are good: with less than a minute nobody gets to use them.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let time = time(text)?;
+    if time < Duration::from_secs(60) { Err("that is less than a minute".into()) } else { Ok(time) }
 }
 
 fn milliseconds(text: &str) -> Result<Duration, std::num::ParseIntError> {

@@ -54,7 +54,7 @@ pub enum Failure {
 }
 
 /// Every option of `serve` as it was written, to be compared with what is written later.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Written(BTreeMap<String, Vec<OsString>>);
 
 impl Written {
@@ -82,9 +82,16 @@ pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, W
     Ok((Cli::from_arg_matches(&matches).map_err(Failure::Usage)?.command, written))
 }
 
-/// Reads a configuration file and says all that is wrong with it.
+/// Reads a configuration file and says all that is wrong with it, and what contradicts itself in it, the environment considered.
 pub fn check(file: &Path) -> Result<(), Failure> {
-    read(file).and_then(|text| options(&file.display().to_string(), &text, |_| true)).map(drop).map_err(Failure::File)
+    read(file).and_then(|text| options(&file.display().to_string(), &text, |_| true)).map_err(Failure::File)?;
+    let arguments = ["switchyard", "serve", "--config"].map(OsString::from).into_iter().chain([file.as_os_str().to_owned()]);
+    if let Command::Serve(serve) = load(arguments)?.0
+        && let Err(message) = serve.check()
+    {
+        return Err(Failure::File(vec![Wrong { file: file.display().to_string(), place: None, message: message.to_owned() }]));
+    }
+    Ok(())
 }
 
 fn written(serve: &ArgMatches) -> Written {

@@ -108,15 +108,18 @@ pub async fn accept(listener: TcpListener, router: Router, header_timeout: Durat
 /// that size with 0 or 1.
 async fn sift(mut stream: TcpStream, header_timeout: Duration, stop: &watch::Receiver<bool>, media: Option<Workers>) -> Option<TcpStream> {
     let Some(media) = media else { return Some(stream) };
-    let mut first = [0];
-    let begun = tokio::select! {
-        begun = tokio::time::timeout(header_timeout, stream.peek(&mut first)) => begun.ok()?.ok()?,
+    let sifting = async {
+        let mut first = [0];
+        if stream.peek(&mut first).await.ok()? == 0 || first[0] > MAX_BINDING_REQUEST.to_be_bytes()[0] {
+            return Some(None);
+        }
+        framed(&mut stream).await.map(Some)
+    };
+    let sifted = tokio::select! {
+        sifted = tokio::time::timeout(header_timeout, sifting) => sifted.ok()??,
         () = stopped(stop.clone()) => return None,
     };
-    if begun == 0 || first[0] > MAX_BINDING_REQUEST.to_be_bytes()[0] {
-        return Some(stream);
-    }
-    let request = tokio::time::timeout(header_timeout, framed(&mut stream)).await.ok()??;
+    let Some(request) = sifted else { return Some(stream) };
     let worker = switchyard_forward::owner_of(&request[2..])?;
     media.adopt(worker, stream.into_std().ok()?, request);
     None

@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use switchyard_forward::{ESTIMATE_BOUNDS, WorkerIndex};
 use switchyard_negotiation::Mode;
-use switchyard_protocol::ProtocolError;
+use switchyard_protocol::ErrorCode;
 use switchyard_worker::{Scrape, Waits};
 
 use crate::server::Server;
@@ -52,9 +52,9 @@ impl Metrics {
         Self { joins: Family::default(), join_times: Family::new_with_constructor(histogram), away: Gauge::default() }
     }
 
-    /// Somebody asked to come in.
-    pub fn joined(&self, mode: Mode, refused: Option<&ProtocolError>) {
-        let outcome = refused.map_or_else(|| "joined".to_owned(), |error| name(&error.code));
+    /// Somebody asked to come in, and was let in or `refused`.
+    pub fn joined(&self, mode: Mode, refused: Option<ErrorCode>) {
+        let outcome = refused.map_or_else(|| "joined".to_owned(), name);
         self.joins.get_or_create(&Join { by: by(mode), outcome }).inc();
     }
 
@@ -104,7 +104,7 @@ const fn by(mode: Mode) -> &'static str {
 }
 
 /// An error code as it is written in the protocol.
-fn name(code: &switchyard_protocol::ErrorCode) -> String {
+fn name(code: ErrorCode) -> String {
     serde_json::to_value(code).ok().and_then(|code| code.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
@@ -235,7 +235,7 @@ fn media(encoder: &mut DescriptorEncoder<'_>, scrapes: &[Scrape], busy: &[f64]) 
     let unit = Unit::Other("bits_per_second".into());
     let mut metric = encoder.encode_descriptor("media_estimate", help, Some(&unit), MetricType::Histogram)?;
     for (worker, scrape) in scrapes.iter().enumerate() {
-        let bounds = ESTIMATE_BOUNDS.iter().map(|&bound| bound as f64).chain([f64::MAX]);
+        let bounds = ESTIMATE_BOUNDS.iter().map(|&bound| bound as f64).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(scrape.estimates.buckets).collect();
         let count = scrape.estimates.buckets.iter().sum();
         metric.encode_family(&label(worker))?.encode_histogram::<NoLabelSet>(scrape.estimates.sum as f64, count, &buckets, None)?;
@@ -250,7 +250,7 @@ fn times<'a>(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, worker
         let mut buckets: Vec<(f64, u64)> = waits.doublings().map(|(end, count)| (end.as_secs_f64(), count)).collect();
         // What took longer is counted with the last: its bucket has no end.
         if let Some(last) = buckets.last_mut() {
-            last.0 = f64::MAX;
+            last.0 = f64::INFINITY;
         }
         let labels = [("worker", worker.to_string())];
         metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(waits.sum().as_secs_f64(), waits.count(), &buckets, None)?;

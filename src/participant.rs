@@ -110,9 +110,7 @@ impl Participant {
         let (mailbox, inbox) = crate::peers::mailbox(mode == Mode::Meeting);
         let seat = tokio::time::timeout(server.request_timeout, server.rooms.join(room, entrant, mailbox))
             .await
-            .unwrap_or_else(|_| Err(timeout()));
-        server.metrics.joined(mode, seat.as_ref().err());
-        let seat = seat?;
+            .unwrap_or_else(|_| Err(timeout()))?;
         let transport = Transport::open(server, &seat, mode).await?;
         Ok(Self {
             server: Arc::clone(server),

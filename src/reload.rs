@@ -8,8 +8,11 @@ use crate::config::{self, Failure, LIVE, Written};
 use crate::logging::Log;
 use crate::rooms::Rooms;
 
-/// What can change while the server runs, and what was written when it last did.
+/// What can change while the server runs, and what was written before.
 pub struct Reload {
+    /// At the start: what can't change since then.
+    pub started: Written,
+    /// When the rest was last read.
     pub written: Written,
     pub log: Log,
     pub admission: Arc<Admission>,
@@ -38,7 +41,8 @@ impl Reload {
         }
         self.admission.set_max_load(options.max_load);
         self.rooms.set_limits(options.room_limits());
-        let (live, fixed): (Vec<&str>, Vec<&str>) = written.changed(&self.written).partition(|key| LIVE.contains(key));
+        let live: Vec<&str> = written.changed(&self.written).filter(|key| LIVE.contains(key)).collect();
+        let fixed: Vec<&str> = written.changed(&self.started).filter(|key| !LIVE.contains(key)).collect();
         tracing::info!(changed = %live.join(" "), "the configuration was read again");
         if !fixed.is_empty() {
             tracing::warn!(keys = %fixed.join(" "), "these need a restart, and stay as they were until then");

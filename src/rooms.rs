@@ -115,10 +115,12 @@ impl Rooms {
             if matches!(entrant, Entrant::Viewer(Some(_), _)) && !self.rooms.contains_key(id) {
                 return Err(ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody is in this room"));
             }
-            if self.drain.is_on() && !self.rooms.contains_key(id) {
-                return Err(ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down and takes no new rooms"));
-            }
-            let handle = self.rooms.entry(id.to_owned()).or_insert_with(|| self.open(id)).clone();
+            let handle = if self.drain.is_on() {
+                let going_down = || ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down and takes no new rooms");
+                self.rooms.get(id).map(|handle| handle.clone()).ok_or_else(going_down)?
+            } else {
+                self.rooms.entry(id.to_owned()).or_insert_with(|| self.open(id)).clone()
+            };
             let (reply, answer) = oneshot::channel();
             let message = Message::Join { entrant: entrant.clone(), mailbox: mailbox.clone(), reply };
             if handle.messages.send(message).await.is_ok()

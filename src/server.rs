@@ -108,6 +108,7 @@ pub fn secret() -> Result<String, ProtocolError> {
 
 /// Serves until SIGINT or SIGTERM. SIGHUP has the configuration read again.
 pub fn run(options: Serve, written: Written, log: Log) -> anyhow::Result<()> {
+    options.check().map_err(anyhow::Error::msg)?;
     if !options.dev && options.access.access_keys.is_none() {
         bail!(
             "without access control anyone who reaches the server may join any room. Make keys with `switchyard keys new FILE` and run \
@@ -171,7 +172,7 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     });
     tokio::spawn(Arc::clone(&peers).dispatch(events));
     tokio::spawn(Arc::clone(&admission).watch(workers.clone(), stop.clone()));
-    let mut reload = Reload { written, log, admission, rooms: Arc::clone(&server.rooms) };
+    let mut reload = Reload { started: written.clone(), written, log, admission, rooms: Arc::clone(&server.rooms) };
     // Before anybody is told that the server is there: from here on it must go down cleanly.
     let mut interrupt = signal(SignalKind::interrupt()).context("can't listen to SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't listen to SIGTERM")?;
@@ -199,14 +200,18 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     };
     announce(http, media, admin);
 
+    let mut was_asked = false;
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => {
-                if options.drain.is_zero() || drain.is_on() {
+                if options.drain.is_zero() || std::mem::replace(&mut was_asked, true) {
                     break;
                 }
-                drain.begin(options.drain, &peers);
+                // Where that was asked for by the API, its deadline holds.
+                if !drain.is_on() {
+                    drain.begin(options.drain, &peers);
+                }
             }
             Some(within) = drain_asked.recv() => drain.begin(within, &peers),
             () = drain.over(&reload.rooms) => break,

@@ -183,8 +183,21 @@ struct Seated {
     pass: Pass,
 }
 
-/// Takes a seat in the room, and a place among the sessions.
+/// As [`take_seat`]; counted.
 async fn join(server: &Arc<Server>, room: &str, name: String, token: Option<Token>, encoding: Encoding) -> Result<Seated, ProtocolError> {
+    let seated = take_seat(server, room, name, token, encoding).await;
+    server.metrics.joined(Mode::Meeting, seated.as_ref().err().map(|error| error.code));
+    seated
+}
+
+/// Takes a seat in the room, and a place among the sessions.
+async fn take_seat(
+    server: &Arc<Server>,
+    room: &str,
+    name: String,
+    token: Option<Token>,
+    encoding: Encoding,
+) -> Result<Seated, ProtocolError> {
     let admitted = server.access.admit(token.as_ref(), room).map_err(access::refused)?;
     let (name, pass) = (admitted.name.unwrap_or(name), admitted.pass);
     let full = |_| ProtocolError::new(ErrorCode::LimitReached, "too many sessions");

@@ -87,22 +87,28 @@ async fn publish(
     headers: HeaderMap,
     body: Body,
 ) -> Outcome {
+    let outcome = start_publishing(&server, room, query, headers, body).await;
+    server.metrics.joined(Mode::Ingress, outcome.as_ref().err().map(Problem::code));
+    outcome
+}
+
+async fn start_publishing(server: &Arc<Server>, room: String, query: Option<String>, headers: HeaderMap, body: Body) -> Outcome {
     let name = query.as_deref().unwrap_or_default().as_bytes();
     let name = form_urlencoded::parse(name).find(|(key, _)| key == "name").map_or_else(|| NAME.into(), |(_, name)| name.into_owned());
     Request::Join { room: room.clone(), name: name.clone(), token: None }.validate()?;
-    let Admitted { name: own_name, pass } = authorize(&server, &headers, &room)?;
-    let sdp = read(&server, &headers, body, SDP).await?;
-    let permit = resources::permit(&server)?;
-    let publications = publications(transport::preview(&server, Mode::Ingress, &sdp)?)?;
+    let Admitted { name: own_name, pass } = authorize(server, &headers, &room)?;
+    let sdp = read(server, &headers, body, SDP).await?;
+    let permit = resources::permit(server)?;
+    let publications = publications(transport::preview(server, Mode::Ingress, &sdp)?)?;
     let is_granted = |publication: &Request| matches!(publication, Request::Publish { source, .. } if pass.grants.may_publish(*source));
     if !publications.iter().all(is_granted) {
         return Err(ProtocolError::new(ErrorCode::Forbidden, "your access token doesn't permit you to publish this").into());
     }
     let entrant = Entrant::Participant(own_name.unwrap_or(name), pass);
-    let mut participant = Participant::enter(&server, &room, entrant, Mode::Ingress).await?;
+    let mut participant = Participant::enter(server, &room, entrant, Mode::Ingress).await?;
     let answer = participant.accept(&sdp, publications).await?;
     let id = HeaderValue::from(participant.id().0);
-    let mut response = created(&server, participant, answer, permit)?;
+    let mut response = created(server, participant, answer, permit)?;
     response.headers_mut().insert(PARTICIPANT, id);
     Ok(response)
 }
@@ -125,17 +131,23 @@ async fn play_one(
 }
 
 async fn play(server: Arc<Server>, room: String, only: Option<ParticipantId>, headers: HeaderMap, body: Body) -> Outcome {
+    let outcome = start_playing(&server, room, only, headers, body).await;
+    server.metrics.joined(Mode::Egress, outcome.as_ref().err().map(Problem::code));
+    outcome
+}
+
+async fn start_playing(server: &Arc<Server>, room: String, only: Option<ParticipantId>, headers: HeaderMap, body: Body) -> Outcome {
     Request::Join { room: room.clone(), name: NAME.into(), token: None }.validate()?;
-    let Admitted { pass, .. } = authorize(&server, &headers, &room)?;
+    let Admitted { pass, .. } = authorize(server, &headers, &room)?;
     if !pass.grants.subscribe {
         return Err(ProtocolError::new(ErrorCode::Forbidden, "your access token doesn't permit you to receive what others publish").into());
     }
-    let sdp = read(&server, &headers, body, SDP).await?;
-    let permit = resources::permit(&server)?;
-    transport::preview(&server, Mode::Egress, &sdp)?;
-    let mut participant = Participant::enter(&server, &room, Entrant::Viewer(only, pass), Mode::Egress).await?;
+    let sdp = read(server, &headers, body, SDP).await?;
+    let permit = resources::permit(server)?;
+    transport::preview(server, Mode::Egress, &sdp)?;
+    let mut participant = Participant::enter(server, &room, Entrant::Viewer(only, pass), Mode::Egress).await?;
     let answer = participant.accept(&sdp, Vec::new()).await?;
-    created(&server, participant, answer, permit)
+    created(server, participant, answer, permit)
 }
 
 /// `GET /v1/sessions/{id}`

@@ -41,7 +41,7 @@ async fn query(prometheus: SocketAddr, query: &str) -> Result<Vec<serde_json::Va
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_panels_query_is_answered() {
-    let server = Server::start(&[&EVERYBODY[..], &["--admin", "127.0.0.1:0", "--workers", "2"]].concat()).await;
+    let server = Server::start(&[&EVERYBODY[..], &["--admin", "127.0.0.1:0", "--workers", "2", "--span-rooms"]].concat()).await;
     let admin = server.admin.expect("operators' HTTP");
     let folder = Folder(std::env::temp_dir().join(format!("switchyard-prometheus-{}", std::process::id())));
     std::fs::create_dir_all(&folder.0).expect("a folder");
@@ -88,7 +88,8 @@ async fn every_panels_query_is_answered() {
         for target in panel["targets"].as_array().expect("targets") {
             let expression = target["expr"].as_str().expect("an expression").replace("$__rate_interval", "10s");
             match query(prometheus, &expression).await {
-                Ok(results) if !results.is_empty() => {}
+                // What nobody has reported yet has no quantiles.
+                Ok(results) if !results.is_empty() && (panel["title"] != "Time inside" || results[0]["value"][1] != "NaN") => {}
                 Ok(_) => silent.push(format!("{}: nothing answers {expression}", panel["title"])),
                 Err(why) => silent.push(format!("{}: {expression}: {why}", panel["title"])),
             }

@@ -104,6 +104,14 @@ async fn metrics_say_what_happened() {
     // Cumulative, and none above the bucket without an end.
     let bucket = |le: &str| sum(&after, &format!("switchyard_signaling_join_seconds_bucket{{le=\"{le}\",by=\"websocket\"}}"));
     assert!(bucket("0.01") <= bucket("10.0") && bucket("10.0") <= bucket("+Inf") && bucket("+Inf") == 3.0);
+    // Every histogram ends with a bucket that has all.
+    for (name, count) in after.iter().filter(|(name, _)| name.contains("_seconds_count") || name.contains("_per_second_count")) {
+        let labels = name.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
+        let family = name.split("_count").next().expect("a name");
+        let all = [format!("{family}_bucket{{le=\"+Inf\",{labels}}}"), format!("{family}_bucket{{{labels},le=\"+Inf\"}}")];
+        let all = all.iter().find_map(|name| after.get(name)).unwrap_or_else(|| panic!("{family} has no last bucket"));
+        assert_eq!(all, count, "{name}");
+    }
     // A counter never falls.
     let later = scrape(admin).await;
     for (name, value) in after.iter().filter(|(name, _)| name.contains("_total")) {
@@ -159,6 +167,30 @@ async fn a_server_that_is_drained_takes_no_new_rooms_and_ends_when_the_last_is_e
         assert!(server.child.try_wait().expect("asked").is_none(), "somebody is there still");
         socket.request(Request::Leave).await.expect("left");
     }
+    let status = tokio::time::timeout(SOON, server.child.wait()).await.expect("in time").expect("it ends");
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn what_the_api_has_begun_a_first_sigterm_leaves_and_pages_may_not_begin() {
+    let (mut server, admin) = server(&["--drain", "1h"]).await;
+    let (mut ada, _) = server.join("open", "Ada").await;
+    for header in ["origin: http://127.0.0.1:9090", "sec-fetch-site: cross-site"] {
+        for (method, path) in [("POST", "/drain?within=0s"), ("PUT", "/log"), ("GET", "/metrics")] {
+            assert_eq!(http::request(admin, method, path, &[header], b"off").await.status, 403, "{method} {path} {header}");
+        }
+    }
+    for wrong in ["18446744073709551615s", "31d", "-1s", ""] {
+        assert_eq!(http::request(admin, "POST", &format!("/drain?within={wrong}"), &[], b"").await.status, 400, "{wrong}");
+    }
+    assert_eq!(http::request(admin, "POST", "/drain?within=10m", &[], b"").await.status, 202);
+    let told = |event: &Event| if let Event::Draining { within } = event { Some(*within) } else { None };
+    assert!(ada.event(told).await <= 600);
+    signal(&server, Signal::SIGTERM);
+    // Whichever of the two the server hears of first, it stays.
+    assert_eq!(http::request(admin, "POST", "/drain?within=20m", &[], b"").await.status, 202);
+    assert!(ada.event(told).await > 600, "the server is still there");
+    signal(&server, Signal::SIGTERM);
     let status = tokio::time::timeout(SOON, server.child.wait()).await.expect("in time").expect("it ends");
     assert!(status.success(), "{status}");
 }

@@ -1,3 +1,5 @@
+use clap::Parser;
+
 use super::*;
 
 fn wrong(text: &str) -> Vec<String> {
@@ -76,6 +78,35 @@ fn the_example_is_a_file_that_changes_nothing() {
     assert_eq!(written(&with), written(&default));
     for arg in keys() {
         assert!(example().contains(&format!("{} =", arg.get_id())), "{} is not in it", arg.get_id());
+    }
+}
+
+#[test]
+fn what_contradicts_itself_is_said() {
+    let check = |arguments: &[&str]| match Cli::parse_from([&["switchyard", "serve"], arguments].concat()).command {
+        Command::Serve(serve) => serve.check(),
+        _ => panic!("not serve"),
+    };
+    let (url, secret) = (["--turn-url", "turn:a.example"], ["--turn-secret-file", "x"]);
+    for (arguments, hint) in [
+        (vec![], None),
+        ([url, secret].concat(), None),
+        ([&url[..], &secret, &["--relay-only"]].concat(), None),
+        (url.to_vec(), Some("turn_secret_file")),
+        (secret.to_vec(), Some("turn_url")),
+        (vec!["--relay-only"], Some("turn_url")),
+    ] {
+        let said = check(&arguments);
+        assert_eq!(said.err().map(|said| hint.is_some_and(|hint| said.contains(hint))), hint.map(|_| true), "{arguments:?}: {said:?}");
+    }
+}
+
+#[test]
+fn times_have_bounds() {
+    for (option, wrong) in
+        [("--drain", "31d"), ("--drain", "18446744073709551615s"), ("--turn-lifetime", "59s"), ("--turn-lifetime", "1000y")]
+    {
+        assert!(Cli::try_parse_from(["switchyard", "serve", option, wrong]).is_err(), "{option} {wrong}");
     }
 }
 

@@ -212,6 +212,10 @@ impl Link for Resumable {
         };
         let missed = self.log.start_over().map_err(|_| Close::Gone)?;
         self.attach(arrival, Some(snapshot), missed);
+        // What was said of it may be among what the client has missed, and is no part of the room.
+        if let Some(event) = self.server.drain.event() {
+            self.send(&ServerMessage::Event { event });
+        }
         Ok(())
     }
 }

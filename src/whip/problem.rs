@@ -28,6 +28,12 @@ impl Problem {
     }
 }
 
+impl Problem {
+    pub fn code(&self) -> ErrorCode {
+        self.error.code
+    }
+}
+
 impl From<ProtocolError> for Problem {
     fn from(error: ProtocolError) -> Self {
         let status = match error.code {

@@ -130,7 +130,7 @@ pub struct IceServers {
 }
 
 /// An entry of `RTCConfiguration.iceServers`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, TS)]
 pub struct IceServer {
     /// `stun:`, `turn:` and `turns:` URLs.
     pub urls: Vec<String>,
@@ -142,6 +142,13 @@ pub struct IceServer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub credential: Option<String>,
+}
+
+impl std::fmt::Debug for IceServer {
+    /// The credential stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceServer").field("urls", &self.urls).finish_non_exhaustive()
+    }
 }
 
 /// Bounds that a client may want to respect before it is told.

@@ -34,19 +34,19 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Datagrams taken from the sockets.
+    /// Datagrams taken from the sockets, those of TCP connections included.
     datagrams_in,
     /// Bytes of the datagrams taken from the sockets.
     bytes_in,
-    /// Datagrams given to the kernel.
+    /// Datagrams given to the kernel, those of TCP connections included.
     datagrams_out,
     /// Bytes of the datagrams given to the kernel.
     bytes_out,
     /// Messages given to the kernel: runs, or single datagrams.
     runs_out,
-    /// Calls of `recvmmsg`.
+    /// Calls of `recvmmsg`, and reads of TCP connections.
     receive_calls,
-    /// Calls of `sendmmsg` and `sendmsg`.
+    /// Calls of `sendmmsg` and `sendmsg`, and runs written to TCP connections.
     send_calls,
     /// Calls of `ppoll`: turns of the loop.
     turns,
@@ -80,6 +80,8 @@ counters! {
     streams_closed,
     /// TCP connections refused: there were too many.
     streams_refused,
+    /// Datagrams dropped because a TCP connection's client doesn't take them fast enough.
+    streams_full,
     /// Events the control plane did not take in time. Only DTLS datagrams, which DTLS sends again, unless thousands of others wait.
     event_drops,
 }

@@ -16,21 +16,23 @@ use crate::udp;
 
 /// Connections of one worker: some 8 KiB each in the kernel and 300 bytes here. Browsers open one for each address they are offered, and use it only if UDP fails.
 const MAX_STREAMS: usize = 4096;
-/// Connections read in one turn; the others come in the next.
-const EVENTS: usize = 32;
+/// Connections taken over and read in one turn; the others come in the next.
+pub(crate) const EVENTS: usize = 32;
 /// Bytes of the batch for each of them.
 const PLACE: usize = 20 * 1024;
 /// Bytes of the batch that are filled from connections.
 pub(crate) const BYTES: usize = EVENTS * PLACE;
-/// Datagrams of connections in one turn. What is left over of more is dropped, as by a full socket.
+/// Datagrams of connections in one turn, and of one of them. What is left over of more is dropped, as by a full socket.
 pub(crate) const DATAGRAMS: usize = EVENTS * 64;
+const DATAGRAMS_OF_ONE: usize = 256;
 /// Bytes of a datagram. Nobody sends more than an Ethernet frame's worth; who does speaks something else.
 const MAX_FRAME: usize = 2048;
-/// Bytes that the kernel may hold for a connection that doesn't keep up, and as many here: beyond that datagrams are dropped, as by a router. A third of a second at
-/// 3 Mbit/s each, so that what is sent is not out of date when it arrives.
-const BUFFER: usize = 128 * 1024;
-/// How long a connection may be nobody's before it is closed: nobody has shown yet that it is theirs, or they are gone. A browser's first check comes at once.
-const UNKNOWN: Duration = Duration::from_secs(10);
+/// Bytes that the kernel may hold for a connection that doesn't keep up, its own overhead counted in, and as many here: beyond that datagrams are dropped, as by a
+/// router. A keyframe has room; a third of a second at 3 Mbit/s, more on slower lines, where the pacer sends no faster than the line was measured.
+const BUFFER: usize = 64 * 1024;
+/// How long a connection may be nobody's before it is closed: nobody has shown that it is theirs, or they are gone. It comes with the first check, which is
+/// looked at in the same turn.
+const UNKNOWN: Duration = Duration::from_secs(3);
 /// Between two looks for such connections.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -55,6 +57,8 @@ pub(crate) struct Streams {
     /// A run in frames.
     frames: Vec<u8>,
     sweep: Option<Instant>,
+    /// Connections at most.
+    most: usize,
 }
 
 struct Stream {
@@ -78,7 +82,7 @@ impl Streams {
         // SAFETY: the descriptor was just opened and is nobody else's.
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
         let frames = Vec::with_capacity(66 * 1024);
-        Ok(Self { epoll, streams: Slab::new(), fresh: Vec::new(), ended: Vec::new(), frames, sweep: None })
+        Ok(Self { epoll, streams: Slab::new(), fresh: Vec::new(), ended: Vec::new(), frames, sweep: None, most: MAX_STREAMS })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -95,10 +99,17 @@ impl Streams {
         if self.fresh.is_empty() { self.sweep } else { Some(now) }
     }
 
-    /// Takes a connection over. One too many is closed.
-    pub(crate) fn adopt(&mut self, now: Instant, adopted: Adopted, tally: &Tally) {
+    /// Takes a connection over. Where there are too many, it takes the place of the oldest that is nobody's, or is closed.
+    pub(crate) fn adopt(&mut self, now: Instant, adopted: Adopted, tally: &Tally, is_known: impl Fn(Address) -> bool) {
         let Adopted { stream, local, remote, received } = adopted;
-        if self.streams.len() >= MAX_STREAMS || stream.set_nonblocking(true).is_err() {
+        if self.streams.len() >= self.most {
+            let unknown = self.streams.iter().filter(|(_, stream)| !is_known(stream.path.address()));
+            if let Some((key, _)) = unknown.min_by_key(|(_, stream)| stream.since) {
+                self.streams.remove(key);
+                tally.streams_closed.add(1);
+            }
+        }
+        if self.streams.len() >= self.most || stream.set_nonblocking(true).is_err() {
             tally.streams_refused.add(1);
             return;
         }
@@ -121,11 +132,13 @@ impl Streams {
     /// Takes what connections have, into `batch`, from `start` in its bytes on.
     pub(crate) fn receive(&mut self, batch: &mut Batch, start: usize, tally: &Tally) {
         let mut place = start;
+        // What comes by UDP has its own room in the list.
+        let limit = (batch.received.len() + DATAGRAMS).min(batch.received.capacity());
         for key in std::mem::take(&mut self.fresh) {
             if place - start == BYTES {
                 self.fresh.push(key);
             } else if let Some(stream) = self.streams.get_mut(key) {
-                stream.take(batch, place, 0, tally);
+                stream.take(batch, place, 0, limit, tally);
                 place += PLACE;
                 if stream.ended {
                     self.ended.push(key);
@@ -146,7 +159,7 @@ impl Streams {
                 let _ = watch(&self.epoll, libc::EPOLL_CTL_MOD, stream.stream.as_fd(), key, false);
             }
             if what & !(libc::EPOLLOUT as u32) != 0 {
-                stream.read(batch, place, tally);
+                stream.read(batch, place, limit, tally);
                 place += PLACE;
             }
             if stream.ended {
@@ -176,7 +189,7 @@ impl Streams {
         tally.bytes_out.add((taken * run.segment).min(run.len));
         tally.runs_out.add(1);
         tally.send_calls.add(1);
-        tally.send_full.add(datagrams - taken);
+        tally.streams_full.add(datagrams - taken);
         if !was_waiting && !stream.outbound.is_empty() {
             let _ = watch(&self.epoll, libc::EPOLL_CTL_MOD, stream.stream.as_fd(), key, true);
         }
@@ -217,7 +230,7 @@ impl Streams {
 
 impl Stream {
     /// Reads what there is, behind what has come of a frame.
-    fn read(&mut self, batch: &mut Batch, place: usize, tally: &Tally) {
+    fn read(&mut self, batch: &mut Batch, place: usize, limit: usize, tally: &Tally) {
         let behind = self.inbound.len();
         let Some(room) = batch.bytes.get_mut(place + behind..place + PLACE) else {
             self.ended = true;
@@ -226,14 +239,16 @@ impl Stream {
         tally.receive_calls.add(1);
         match self.stream.read(room) {
             Ok(0) => self.ended = true,
-            Ok(count) => self.take(batch, place, count, tally),
+            Ok(count) => self.take(batch, place, count, limit, tally),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.ended = true,
         }
     }
 
-    /// Lists the datagrams in what had come of a frame and the `count` bytes that follow it at `place` in the batch; keeps what is not whole.
-    fn take(&mut self, batch: &mut Batch, place: usize, count: usize, tally: &Tally) {
+    /// Lists the datagrams in what had come of a frame and the `count` bytes that follow it at `place` in the batch, as long as the list has not more than `limit`; keeps
+    /// what is not whole.
+    fn take(&mut self, batch: &mut Batch, place: usize, count: usize, limit: usize, tally: &Tally) {
+        let limit = limit.min(batch.received.len() + DATAGRAMS_OF_ONE);
         let (mut at, end) = (place, place + self.inbound.len() + count);
         batch.bytes[place..place + self.inbound.len()].copy_from_slice(&self.inbound);
         self.inbound.clear();
@@ -247,12 +262,15 @@ impl Stream {
             if at + 2 + len > end {
                 break;
             }
-            tally.datagrams_in.add(1);
-            tally.bytes_in.add(len);
-            if batch.received.len() < batch.received.capacity() {
-                batch.received.push(Received { start: at + 2, len, origin: Origin::Path(self.path) });
-            } else {
-                tally.receive_overflow.add(1);
+            // An empty one says nothing (RFC 4571 §2).
+            if len > 0 {
+                tally.datagrams_in.add(1);
+                tally.bytes_in.add(len);
+                if batch.received.len() < limit {
+                    batch.received.push(Received { start: at + 2, len, origin: Origin::Path(self.path) });
+                } else {
+                    tally.receive_overflow.add(1);
+                }
             }
             at += 2 + len;
         }
@@ -262,6 +280,9 @@ impl Stream {
     /// Gives `frames`, each of `frame` bytes but the last, to the kernel, or keeps them for later; how many found room.
     fn push(&mut self, frames: &[u8], frame: usize) -> usize {
         let sent = if self.outbound.is_empty() { self.write(frames) } else { 0 };
+        if self.ended {
+            return 0;
+        }
         // A frame that has begun has to go on; whole ones begin only where there is room.
         let begun = (sent.div_ceil(frame) * frame).min(frames.len());
         let room = BUFFER.saturating_sub(self.outbound.len() + begun - sent) / frame * frame;
@@ -274,8 +295,10 @@ impl Stream {
     fn flush(&mut self) -> bool {
         let waiting = std::mem::take(&mut self.outbound);
         let sent = self.write(&waiting);
-        self.outbound = waiting;
-        self.outbound.drain(..sent);
+        if sent < waiting.len() {
+            self.outbound = waiting;
+            self.outbound.drain(..sent);
+        }
         self.outbound.is_empty()
     }
 

@@ -146,8 +146,9 @@ impl Worker {
     /// New TCP connections, and the datagrams of all, into the batch, behind what the others may fill.
     fn take_streams(&mut self, now: Instant) {
         let (streams, inbox) = self.outlet.streams();
-        while let Some(adopted) = inbox.streams.pop() {
-            streams.adopt(now, adopted, &inbox.tally);
+        for _ in 0..streams::EVENTS {
+            let Some(adopted) = inbox.streams.pop() else { break };
+            streams.adopt(now, adopted, &inbox.tally, |address| self.forwarder.knows(address));
         }
         if self.streams_readable || streams.due(now).is_some_and(|due| due <= now) {
             streams.receive(&mut self.batch, STREAMS_AT, &inbox.tally);

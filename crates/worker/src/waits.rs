@@ -42,7 +42,8 @@ impl Waits {
 
     /// All times added up, rounded up by at most a quarter each.
     pub fn sum(&self) -> Duration {
-        self.0.iter().enumerate().map(|(at, &count)| bound(at) * u32::try_from(count).unwrap_or(u32::MAX)).sum()
+        let seconds = self.0.iter().enumerate().map(|(at, &count)| bound(at).as_secs_f64() * count as f64).sum();
+        Duration::from_secs_f64(seconds)
     }
 
     /// Those that came after `earlier` was read.
@@ -122,6 +123,10 @@ mod tests {
         let waits = after.since(&before);
         assert_eq!(waits.count(), 100);
         assert_eq!((waits.quantile(0.5), waits.quantile(0.98)), (micros(12), micros(12)));
+        assert_eq!(waits.sum(), micros(98 * 12 + 2 * 1024));
+        let mut many = Waits::default();
+        many.0[bucket(micros(10))] = 10 * u64::from(u32::MAX);
+        assert_eq!(many.sum().as_secs(), 10 * u64::from(u32::MAX) * 12 / 1_000_000);
         assert_eq!((waits.quantile(0.99), waits.quantile(1.0)), (micros(1024), micros(1024)));
     }
 }

@@ -22,7 +22,7 @@ impl World {
         let (stream, remote) = listener.accept().unwrap();
         let (mut streams, tally) = (Streams::new().unwrap(), Tally::default());
         let local = stream.local_addr().unwrap().ip();
-        streams.adopt(Instant::now(), Adopted { stream, local, remote, received: received.to_vec() }, &tally);
+        streams.adopt(Instant::now(), Adopted { stream, local, remote, received: received.to_vec() }, &tally, |_| false);
         Self { streams, tally, client, path: Path { socket: SocketId(1), local, remote } }
     }
 
@@ -83,10 +83,10 @@ fn datagrams_come_out_whole_however_the_stream_is_cut() {
         world.streams.receive(&mut batch, 0, &world.tally);
         taken.extend(batch.received.iter().map(|received| batch.bytes[received.start..received.start + received.len].to_vec()));
     }
-    while taken.len() < 4 {
+    while taken.len() < 3 {
         taken.extend(world.receive());
     }
-    assert_eq!(taken, [vec![1; MAX_FRAME], vec![], vec![2; 1200], vec![3; 1]]);
+    assert_eq!(taken, [vec![1; MAX_FRAME], vec![2; 1200], vec![3; 1]], "an empty one says nothing");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn what_a_stalled_client_does_not_take_is_bounded_and_what_arrives_is_whole() {
         let held = world.streams.streams[0].outbound.len();
         assert!(held <= BUFFER + 1202, "{held} bytes are held");
     }
-    let (taken, dropped) = (world.tally.datagrams_out.get(), world.tally.send_full.get());
+    let (taken, dropped) = (world.tally.datagrams_out.get(), world.tally.streams_full.get());
     assert!(dropped > 0 && taken + dropped == u64::from(runs) * 3, "{taken} and {dropped}");
     // It reads again: all that found room comes, each datagram whole.
     let mut read = 0;
@@ -152,4 +152,45 @@ fn a_connection_that_stays_nobodys_is_closed() {
         world.streams.sweep(at, |_| known);
         assert_eq!(world.streams.poll_ended(&world.tally).is_some(), ends, "{:?}, known: {known}", at - now);
     }
+}
+
+#[test]
+fn a_flood_of_small_datagrams_leaves_room_for_others() {
+    let mut world = World::new(&[]);
+    let flood = [0, 1, 9].repeat(PLACE / 3);
+    world.client.write_all(&flood).unwrap();
+    let (places, before) = (DATAGRAMS + 100, 40);
+    let mut batch = Batch { bytes: vec![0; BYTES], received: Vec::with_capacity(places) };
+    let other = Received { start: 0, len: 1, origin: Origin::Path(world.path) };
+    batch.received.extend(std::iter::repeat_n(other, before));
+    let deadline = Instant::now() + PATIENCE;
+    while world.tally.receive_overflow.get() == 0 {
+        assert!(Instant::now() < deadline, "the flood does not come");
+        batch.received.truncate(before);
+        world.streams.receive(&mut batch, 0, &world.tally);
+    }
+    assert_eq!(batch.received.len(), before + DATAGRAMS_OF_ONE);
+}
+
+#[test]
+fn where_there_are_too_many_the_oldest_that_is_nobodys_gives_way() {
+    let mut world = World::new(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = |world: &mut World, known: fn(Address) -> bool| {
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, remote) = listener.accept().unwrap();
+        let adopted = Adopted { stream, local: world.path.local, remote, received: Vec::new() };
+        world.streams.adopt(Instant::now(), adopted, &world.tally, known);
+    };
+    // As if there were so many: real ones would take as many descriptors.
+    let full = world.streams.streams.len() + 2;
+    while world.streams.streams.len() < full {
+        connect(&mut world, |_| false);
+    }
+    world.streams.most = full;
+    connect(&mut world, |_| true);
+    assert_eq!((world.tally.streams_refused.get(), world.streams.streams.len()), (1, full), "everybody's is somebody's");
+    connect(&mut world, |_| false);
+    assert_eq!((world.tally.streams_refused.get(), world.tally.streams_closed.get()), (1, 1));
+    assert!(world.streams.streams.iter().all(|(_, stream)| stream.path != world.path), "the first has gone");
 }
