@@ -55,7 +55,7 @@ enum Sign {
     Script(&'static str),
 }
 
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 9] = [
     Tool {
         sign: Sign::Program(&["cc"], Some("CC")),
         packages: &["build-essential"],
@@ -76,6 +76,7 @@ const TOOLS: [Tool; 8] = [
     },
     Tool { sign: Sign::Program(&["ip"], None), packages: &["iproute2"], why: "the network tests", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["turnserver"], None), packages: &["coturn"], why: "the network tests", purpose: Purpose::Test },
+    Tool { sign: Sign::Program(&["curl"], None), packages: &["curl"], why: "the commands in docs/", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["prometheus"], None), packages: &["prometheus"], why: "the dashboard's test", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["ffmpeg"], None), packages: &["ffmpeg"], why: "makes the test media", purpose: Purpose::Test },
     Tool {

@@ -72,7 +72,7 @@ async function start(options, log) {
     child.on("close", (code, signal) => fail(`ended with ${code ?? signal}`));
     createInterface({ input: child.stdout }).on("line", (line) => {
       keep(line);
-      const match = /^listening http=(\S+) media=(\d+)$/.exec(line);
+      const match = /^listening http=(\S+) media=(\d+)(?: admin=\S+)?$/.exec(line);
       if (!match) return;
       clearTimeout(timer);
       resolve({ origin: `http://${match[1]}`, media: Number(match[2]) });
