@@ -328,30 +328,12 @@ fn asked(verb: Verb, other: ParticipantId, track: TrackId) -> Option<Request> {
     })
 }
 
-fn sdp(lines: &[(&str, &str)]) -> String {
-    let mids: Vec<String> = (0..lines.len()).map(|mid| mid.to_string()).collect();
-    let mut sdp = format!(
-        "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\na=setup:actpass\r\na=ice-ufrag:abcd\r\n\
-         a=ice-pwd:0123456789abcdefghijkl\r\na=fingerprint:sha-256 {}\r\n",
-        mids.join(" "),
-        ["AB"; 32].join(":")
-    );
-    for (mid, (kind, direction)) in lines.iter().enumerate() {
-        let codec = if *kind == "audio" { "111 opus/48000/2" } else { "96 VP8/90000" };
-        let (number, name) = codec.split_once(' ').expect("two words");
-        sdp += &format!(
-            "m={kind} 9 UDP/TLS/RTP/SAVPF {number}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na={direction}\r\na=rtcp-mux\r\na=rtpmap:{number} {name}\r\n"
-        );
-    }
-    sdp
-}
-
 /// A verb by HTTP.
 async fn post(server: &Server, verb: Verb, room: &str, token: Option<&str>) -> http::Response {
     let (path, sdp) = match verb {
-        Whip => (format!("/v1/whip/{room}"), sdp(&[("video", "sendonly")])),
-        WhipSound => (format!("/v1/whip/{room}"), sdp(&[("audio", "sendonly")])),
-        Whep => (format!("/v1/whep/{room}"), sdp(&[("video", "recvonly"), ("audio", "recvonly")])),
+        Whip => (format!("/v1/whip/{room}"), http::offer(&[("video", "sendonly")])),
+        WhipSound => (format!("/v1/whip/{room}"), http::offer(&[("audio", "sendonly")])),
+        Whep => (format!("/v1/whep/{room}"), http::offer(&[("video", "recvonly"), ("audio", "recvonly")])),
         _ => unreachable!("not by HTTP"),
     };
     let authorization = token.map(|token| format!("authorization: Bearer {token}"));

@@ -7,26 +7,16 @@ mod support;
 mod talker;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use support::{SOON, Server, lasting_port};
+use support::{Folder, SOON, Server, lasting_port};
 use talker::{EVERYBODY, Talker};
 use tokio::process::Command;
 
 /// For Prometheus to have scraped a few times.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A folder that is gone with the test.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The results of a query, or why there are none.
 async fn query(prometheus: SocketAddr, query: &str) -> Result<Vec<serde_json::Value>, String> {
@@ -43,8 +33,7 @@ async fn query(prometheus: SocketAddr, query: &str) -> Result<Vec<serde_json::Va
 async fn every_panels_query_is_answered() {
     let server = Server::start(&[&EVERYBODY[..], &["--admin", "127.0.0.1:0", "--workers", "2", "--span-rooms"]].concat()).await;
     let admin = server.admin.expect("operators' HTTP");
-    let folder = Folder(std::env::temp_dir().join(format!("switchyard-prometheus-{}", std::process::id())));
-    std::fs::create_dir_all(&folder.0).expect("a folder");
+    let folder = Folder::new("prometheus");
     let config = folder.0.join("prometheus.yml");
     // As in deploy/, but more often, and where the server is.
     let kept = include_str!("../deploy/prometheus.yml");

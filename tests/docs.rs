@@ -2,20 +2,11 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
-use support::{SOON, lasting_port};
+use support::{Folder, SOON, lasting_port};
 use tokio::process::Command;
-
-/// A folder that is gone with the test.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The blocks of a page that are for a shell.
 fn commands(page: &str) -> Vec<String> {
@@ -25,8 +16,7 @@ fn commands(page: &str) -> Vec<String> {
 /// Runs a page's commands after `before`, in a folder of their own, with the program that was built. What serves goes on while the others are run, once it
 /// answers.
 async fn run(page: &str, text: &str, before: &str) {
-    let folder = Folder(std::env::temp_dir().join(format!("switchyard-docs-{}-{page}", std::process::id())));
-    std::fs::create_dir_all(&folder.0).expect("a folder");
+    let folder = Folder::new(&format!("docs-{page}"));
     let (http, admin) = (lasting_port(), lasting_port());
     let programs = Path::new(env!("CARGO_BIN_EXE_switchyard")).parent().expect("a folder").display();
     let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());

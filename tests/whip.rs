@@ -6,12 +6,11 @@ mod http;
 mod peer;
 mod support;
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
-use http::{Response, request};
+use http::{Response, offer, request};
 use peer::Peer;
 use support::{Server, Socket};
 use switchyard_client::{Client, Kind, Media, Options, Publish, Sequence, Source, State};
@@ -21,25 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SDP: &str = "content-type: application/sdp";
 const FRAGMENT: &str = "content-type: application/trickle-ice-sdpfrag";
 const BOTH: [Kind; 2] = [Kind::Video, Kind::Audio];
-
-/// An offer of these m-lines (kind, direction) that nobody will ever connect by.
-fn offer(lines: &[(&str, &str)]) -> String {
-    let mids: Vec<String> = (0..lines.len()).map(|mid| mid.to_string()).collect();
-    let mut sdp = format!(
-        "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\na=setup:actpass\r\na=ice-ufrag:abcd\r\n\
-         a=ice-pwd:0123456789abcdefghijkl\r\na=fingerprint:sha-256 {}\r\n",
-        mids.join(" "),
-        ["AB"; 32].join(":")
-    );
-    for (mid, (kind, direction)) in lines.iter().enumerate() {
-        let (number, codec) = if *kind == "audio" { (111, "opus/48000/2") } else { (96, "VP8/90000") };
-        let _ = write!(
-            sdp,
-            "m={kind} 9 UDP/TLS/RTP/SAVPF {number}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na={direction}\r\na=rtcp-mux\r\na=rtpmap:{number} {codec}\r\n"
-        );
-    }
-    sdp
-}
 
 async fn post(server: &Server, path: &str, sdp: &str) -> Response {
     request(server.http, "POST", path, &[SDP], sdp.as_bytes()).await

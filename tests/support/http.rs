@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test target uses a part")]
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,4 +48,23 @@ pub async fn request(at: SocketAddr, method: &str, path: &str, headers: &[&str],
     let (head, body) = response.split_once("\r\n\r\n").expect("a whole head");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
     Response { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+/// An offer of these m-lines (kind, direction) that nobody will ever connect by.
+pub fn offer(lines: &[(&str, &str)]) -> String {
+    let mids: Vec<String> = (0..lines.len()).map(|mid| mid.to_string()).collect();
+    let mut sdp = format!(
+        "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\na=setup:actpass\r\na=ice-ufrag:abcd\r\n\
+         a=ice-pwd:0123456789abcdefghijkl\r\na=fingerprint:sha-256 {}\r\n",
+        mids.join(" "),
+        ["AB"; 32].join(":")
+    );
+    for (mid, (kind, direction)) in lines.iter().enumerate() {
+        let (number, codec) = if *kind == "audio" { (111, "opus/48000/2") } else { (96, "VP8/90000") };
+        let _ = write!(
+            sdp,
+            "m={kind} 9 UDP/TLS/RTP/SAVPF {number}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na={direction}\r\na=rtcp-mux\r\na=rtpmap:{number} {codec}\r\n"
+        );
+    }
+    sdp
 }

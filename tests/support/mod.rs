@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test target uses a part")]
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -60,6 +61,24 @@ pub fn left(event: &Event) -> Option<(ParticipantId, LeaveReason)> {
     match event {
         Event::ParticipantLeft { participant, reason } => Some((*participant, *reason)),
         _ => None,
+    }
+}
+
+/// A folder that is gone with the test.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    /// An empty one.
+    pub fn new(name: &str) -> Self {
+        let folder = Self(std::env::temp_dir().join(format!("switchyard-{name}-{}", std::process::id())));
+        std::fs::create_dir_all(&folder.0).expect("a folder");
+        folder
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
