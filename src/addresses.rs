@@ -1,93 +1,287 @@
-//! Which of the machine's addresses clients are told for media.
+//! Which addresses clients are told for media.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod filter;
+mod own;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use anyhow::Context;
-use nix::net::if_::InterfaceFlags;
+use clap::Args;
 use switchyard_negotiation::Candidate;
 
-/// Candidates in one session description; each costs a client a check for a path. A machine with more addresses says which by `--advertise`.
+use filter::{InterfacePattern, Network, Rule, Verdict, judge};
+use own::{Life, Own};
+
+/// Candidates in one session description; each costs a client a check for a path. A machine with more addresses says which by the options.
 const MAX_CANDIDATES: usize = 16;
 /// Each of these costs a client, and the server, a connection.
 const MAX_TCP_CANDIDATES: usize = 4;
 
-/// Host candidates: the addresses given, or else every address of the machine's that others could use, then loopback; each on `port` for UDP, and behind these on `tcp`
-/// for TCP where it is listened to. An address given stands for one of the machine's that is not known.
-pub fn candidates(advertise: &[IpAddr], port: u16, tcp: Option<SocketAddr>) -> anyhow::Result<Vec<Candidate>> {
-    let addresses = if advertise.is_empty() { own().context("can't list the machine's addresses")? } else { advertise.to_vec() };
-    let udp = addresses.iter().map(|&ip| Candidate { addr: SocketAddr::new(ip, port), tcp: false });
-    let listens = |tcp: SocketAddr, ip: IpAddr| {
-        let takes_all = tcp.ip().is_unspecified() && (tcp.is_ipv6() || ip.is_ipv4());
-        takes_all || tcp.ip() == ip || (!tcp.ip().is_unspecified() && !advertise.is_empty() && !tcp.ip().is_loopback() && !ip.is_loopback())
-    };
-    let tcp = tcp.into_iter().flat_map(|tcp| {
-        let listened = addresses.iter().filter(move |ip| listens(tcp, **ip));
-        listened.map(move |&ip| Candidate { addr: SocketAddr::new(ip, tcp.port()), tcp: true })
-    });
-    let mut candidates: Vec<Candidate> = Vec::new();
-    for candidate in udp.take(MAX_CANDIDATES).chain(tcp.take(MAX_TCP_CANDIDATES)) {
-        if !candidates.contains(&candidate) {
-            candidates.push(candidate);
+/// Which addresses are offered to clients.
+#[derive(Debug, Args)]
+#[group(id = "addresses")]
+pub struct Options {
+    /// An address to offer to clients for media, instead of the machine's own: behind a NAT, its public address. `own` stands for the machine's own: `203.0.113.7,own` offers
+    /// both. May be repeated; what comes first is preferred.
+    #[arg(long, value_name = "IP|own", env = "SWITCHYARD_ADVERTISE", value_delimiter = ',', help_heading = "Addresses")]
+    pub advertise: Vec<Advertised>,
+
+    /// The interfaces whose addresses are offered, such as `eth0` or `eth*`; with `!` in front, those whose are not: `!docker*`. May be repeated. Default: all but those of
+    /// containers and loopback, which are offered if there is nothing else, or if they are named here.
+    #[arg(long, value_name = "NAME|!NAME", env = "SWITCHYARD_INTERFACES", value_delimiter = ',', help_heading = "Addresses")]
+    pub interfaces: Vec<Rule<InterfacePattern>>,
+
+    /// The networks whose addresses are offered, such as `10.0.0.0/8` or `2001:db8::/32`; with `!` in front, those whose are not: `!::/0` offers no IPv6. May be repeated. Default: all.
+    #[arg(long, value_name = "CIDR|!CIDR", env = "SWITCHYARD_NETWORKS", value_delimiter = ',', help_heading = "Addresses")]
+    pub networks: Vec<Rule<Network>>,
+}
+
+impl Options {
+    /// Says what contradicts itself.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let chooses = !self.interfaces.is_empty() || !self.networks.is_empty();
+        if chooses && !self.wants_own() {
+            return Err("interfaces and networks choose among the machine's own addresses, of which advertise wants none: add own to it");
+        }
+        Ok(())
+    }
+
+    fn wants_own(&self) -> bool {
+        self.advertise.is_empty() || self.advertise.contains(&Advertised::Own)
+    }
+
+    fn interface(&self, own: &Own) -> Verdict {
+        judge(&self.interfaces, |pattern| pattern.matches(&own.interface))
+    }
+}
+
+/// What is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advertised {
+    /// The machine's own addresses.
+    Own,
+    /// This address, which clients reach the machine at.
+    Ip(IpAddr),
+}
+
+impl FromStr for Advertised {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "own" => Ok(Self::Own),
+            _ => text.parse().map(Self::Ip).map_err(|error| format!("{error}; the word for the machine's own addresses is own")),
         }
     }
-    Ok(candidates)
 }
 
-/// Addresses of interfaces that are up, IPv4 first, with 127.0.0.1 last: for a client on another machine it is a dead end.
-fn own() -> nix::Result<Vec<IpAddr>> {
-    let mut addresses: Vec<IpAddr> = nix::ifaddrs::getifaddrs()?
-        .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-        })
-        .filter(|ip| usable(*ip))
-        .collect();
-    addresses.sort_by_key(IpAddr::is_ipv6);
-    addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    Ok(addresses)
+/// Host candidates: the addresses that the options choose, each on `port` for UDP, and behind these on `tcp` for TCP where it is listened to. The log says what was chosen
+/// and why. With `dev`, loopback comes last.
+pub fn candidates(options: &Options, dev: bool, port: u16, tcp: Option<SocketAddr>) -> anyhow::Result<Vec<Candidate>> {
+    let own = own::own().context("can't list the machine's addresses")?;
+    let choice = choose(options, dev, own)?;
+    tracing::info!("clients are offered {choice}");
+    Ok(choice.candidates(port, tcp))
 }
 
-/// Link-local addresses need a zone, which a candidate can't carry.
-fn usable(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local() && !ip.is_unspecified(),
-        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local() && !ip.is_unspecified(),
+/// What was chosen, and why not the rest.
+#[derive(Debug)]
+struct Choice {
+    offered: Vec<Offered>,
+    rest: Vec<(Own, Reason)>,
+}
+
+/// An address that clients are told; `own`, unless another machine's that leads here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Offered {
+    ip: IpAddr,
+    interface: Option<String>,
+}
+
+/// Why an address of the machine's is not offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Reason {
+    #[error("is down")]
+    Down,
+    /// They need a zone, which a candidate can't carry.
+    #[error("link-local")]
+    LinkLocal,
+    #[error("another machine has it")]
+    Duplicate,
+    #[error("by interfaces")]
+    Interface,
+    #[error("by networks")]
+    Network,
+    #[error("temporary")]
+    Temporary,
+    #[error("deprecated")]
+    Deprecated,
+    #[error("of containers")]
+    Container,
+    #[error("loopback")]
+    Loopback,
+    #[error("not advertised")]
+    Replaced,
+    #[error("too many")]
+    TooMany,
+}
+
+/// The options leave nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no address to offer to clients; the machine's are {}", list(.0.iter().map(|(own, reason)| format!("{} ({}, {reason})", own.ip, own.interface))))]
+struct NothingLeft(Vec<(Own, Reason)>);
+
+/// How good an address is for others, the best first: worse ones are offered only if there are no better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Usual,
+    Temporary,
+    Deprecated,
+    Container,
+    Loopback,
+}
+
+impl Rank {
+    fn reason(self) -> Reason {
+        match self {
+            Self::Usual => Reason::TooMany,
+            Self::Temporary => Reason::Temporary,
+            Self::Deprecated => Reason::Deprecated,
+            Self::Container => Reason::Container,
+            Self::Loopback => Reason::Loopback,
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn advertised_addresses_replace_the_machines_own() {
-        let ip: IpAddr = "203.0.113.7".parse().unwrap();
-        assert_eq!(candidates(&[ip, ip], 9, None).unwrap(), [Candidate { addr: SocketAddr::new(ip, 9), tcp: false }]);
+/// Chooses among the machine's addresses, IPv4 first, and puts them where `own` stands in what is advertised.
+fn choose(options: &Options, dev: bool, mut own: Vec<Own>) -> Result<Choice, NothingLeft> {
+    own.sort_by_key(|own| own.ip.is_ipv6());
+    let known: Vec<Offered> = own.iter().map(Offered::from).collect();
+    let (mut ranked, mut rest) = (Vec::new(), Vec::new());
+    for own in own {
+        let verdict = if options.wants_own() { rank(options, &own) } else { Err(Reason::Replaced) };
+        match verdict {
+            Ok(rank) => ranked.push((own, rank)),
+            Err(reason) => rest.push((own, reason)),
+        }
     }
+    let best = ranked.iter().map(|(_, rank)| *rank).min();
+    let is_chosen = |own: &Own, rank: Rank| {
+        let is_wanted = rank >= Rank::Container && options.interface(own) == Verdict::Named;
+        Some(rank) == best || is_wanted || (dev && rank == Rank::Loopback)
+    };
+    let (mut chosen, others): (Vec<_>, Vec<_>) = ranked.into_iter().partition(|(own, rank)| is_chosen(own, *rank));
+    chosen.sort_by_key(|(_, rank)| *rank);
+    rest.extend(others.into_iter().map(|(own, rank)| (own, rank.reason())));
 
-    #[test]
-    fn tcp_is_offered_behind_udp_where_it_is_listened_to() {
-        let offered = |advertise: &[&str], tcp: &str| -> Vec<String> {
-            let advertise: Vec<IpAddr> = advertise.iter().map(|ip| ip.parse().unwrap()).collect();
-            let candidates = candidates(&advertise, 9, Some(tcp.parse().unwrap())).unwrap();
-            let first = candidates.iter().position(|candidate| candidate.tcp).unwrap_or(candidates.len());
-            assert!(candidates[first..].iter().all(|candidate| candidate.tcp), "{candidates:?}");
-            candidates[first..].iter().map(|candidate| candidate.addr.to_string()).collect()
-        };
-        assert_eq!(offered(&["192.0.2.7", "127.0.0.1"], "[::]:80"), ["192.0.2.7:80", "127.0.0.1:80"]);
-        assert_eq!(offered(&["192.0.2.7"], "10.0.0.7:80"), ["192.0.2.7:80"], "behind a NAT");
-        assert_eq!(offered(&["192.0.2.7"], "127.0.0.1:80"), [""; 0], "behind a proxy");
-        assert_eq!(offered(&[], "127.0.0.1:80"), ["127.0.0.1:80"]);
-        assert_eq!(offered(&["192.0.2.7", "2001:db8::7"], "0.0.0.0:80"), ["192.0.2.7:80"]);
-        assert_eq!(offered(&["192.0.2.7", "2001:db8::7"], "[::]:80"), ["192.0.2.7:80", "[2001:db8::7]:80"]);
+    let own = chosen.iter().map(|(own, _)| Offered::from(own));
+    let mut offered: Vec<Offered> = Vec::new();
+    let mut offer = |more: Offered| {
+        if !offered.iter().any(|offered| offered.ip == more.ip) {
+            offered.push(more);
+        }
+    };
+    if options.advertise.is_empty() {
+        own.for_each(offer);
+    } else {
+        for advertised in &options.advertise {
+            match *advertised {
+                Advertised::Own => own.clone().for_each(&mut offer),
+                Advertised::Ip(ip) => offer(known.iter().find(|known| known.ip == ip).cloned().unwrap_or(Offered { ip, interface: None })),
+            }
+        }
     }
+    offered.truncate(MAX_CANDIDATES);
+    rest.extend(chosen.into_iter().map(|(own, _)| (own, Reason::TooMany)));
+    rest.retain(|(own, _)| !offered.iter().any(|offered| offered.ip == own.ip));
+    if offered.is_empty() { Err(NothingLeft(rest)) } else { Ok(Choice { offered, rest }) }
+}
 
-    #[test]
-    fn loopback_is_the_last_of_the_machines_own_addresses() {
-        let own = candidates(&[], 9, None).unwrap();
-        assert_eq!(own.last().unwrap().addr, SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
-        assert!(own[..own.len() - 1].iter().all(|candidate| usable(candidate.addr.ip())));
+/// How good an address is, if it can be used and the options don't exclude it.
+fn rank(options: &Options, own: &Own) -> Result<Rank, Reason> {
+    let is_link_local = match own.ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    if !own.is_up {
+        return Err(Reason::Down);
     }
+    if is_link_local {
+        return Err(Reason::LinkLocal);
+    }
+    if own.life == Life::Duplicate {
+        return Err(Reason::Duplicate);
+    }
+    let interface = options.interface(own);
+    if interface == Verdict::Excluded {
+        return Err(Reason::Interface);
+    }
+    if judge(&options.networks, |network| network.contains(own.ip)) == Verdict::Excluded {
+        return Err(Reason::Network);
+    }
+    Ok(match own.life {
+        Life::Temporary => Rank::Temporary,
+        Life::Deprecated => Rank::Deprecated,
+        // Of the loopback addresses one is enough, which every machine has.
+        _ if own.ip.is_loopback() && own.ip.is_ipv6() && interface != Verdict::Named => return Err(Reason::Loopback),
+        _ if own.ip.is_loopback() => Rank::Loopback,
+        _ if is_of_containers(&own.interface) => Rank::Container,
+        _ => Rank::Usual,
+    })
+}
+
+/// Whether an interface is, by the name that Docker, Podman, Kubernetes, LXC, Incus or libvirt give it, one between this machine and what runs on it: nobody else has a way there.
+fn is_of_containers(interface: &str) -> bool {
+    const BEGINNINGS: [&str; 12] =
+        ["docker", "veth", "virbr", "podman", "cni", "flannel", "cali", "kube-", "lxcbr", "lxdbr", "incusbr", "nodelocaldns"];
+    // Docker's other networks. `br-lan` is a router's, and the way to everybody.
+    let is_network = |name: &str| name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    BEGINNINGS.iter().any(|beginning| interface.starts_with(beginning)) || interface.strip_prefix("br-").is_some_and(is_network)
+}
+
+impl Choice {
+    fn candidates(&self, port: u16, tcp: Option<SocketAddr>) -> Vec<Candidate> {
+        let udp = self.offered.iter().map(|offered| Candidate { addr: SocketAddr::new(offered.ip, port), tcp: false });
+        let tcp = tcp.into_iter().flat_map(|tcp| {
+            let listened = self.offered.iter().filter(move |offered| offered.is_listened_to(tcp.ip()));
+            listened.map(move |offered| Candidate { addr: SocketAddr::new(offered.ip, tcp.port()), tcp: true })
+        });
+        udp.chain(tcp.take(MAX_TCP_CANDIDATES)).collect()
+    }
+}
+
+impl Offered {
+    /// Whether what comes to this address reaches a listener. Somebody else's address leads to one of this machine's, it is not known to which: to any but loopback.
+    fn is_listened_to(&self, listener: IpAddr) -> bool {
+        let takes_all = listener.is_unspecified() && (listener.is_ipv6() || self.ip.is_ipv4());
+        let may_lead_to = self.interface.is_none() && !listener.is_unspecified() && !listener.is_loopback() && !self.ip.is_loopback();
+        takes_all || listener == self.ip || may_lead_to
+    }
+}
+
+impl From<&Own> for Offered {
+    fn from(own: &Own) -> Self {
+        Self { ip: own.ip, interface: Some(own.interface.clone()) }
+    }
+}
+
+/// For the log.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offered = |offered: &Offered| format!("{} ({})", offered.ip, offered.interface.as_deref().unwrap_or("not this machine's"));
+        f.write_str(&list(self.offered.iter().map(offered)))?;
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        write!(f, "; not {}", list(self.rest.iter().map(|(own, reason)| format!("{} ({}, {reason})", own.ip, own.interface))))
+    }
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    if items.is_empty() { "none".into() } else { items.join(", ") }
 }

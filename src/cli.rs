@@ -1,6 +1,6 @@
 //! The command line. The options of `serve` are the keys of a configuration file and environment variables as well: `config` makes them so.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use switchyard_room::Limits;
 
-use crate::{access, bench};
+use crate::{access, addresses, bench};
 
 /// A multi-party WebRTC server (SFU) with its signaling and a meeting app built in.
 #[derive(Debug, Parser)]
@@ -76,9 +76,8 @@ pub struct Serve {
     #[arg(long, value_name = "PORT", env = "SWITCHYARD_MEDIA_PORT", default_value_t = 8080, help_heading = "Addresses")]
     pub media_port: u16,
 
-    /// An address to offer to clients for media, instead of the machine's own: behind a NAT, its public address. May be repeated.
-    #[arg(long, value_name = "IP", env = "SWITCHYARD_ADVERTISE", value_delimiter = ',', help_heading = "Addresses")]
-    pub advertise: Vec<IpAddr>,
+    #[command(flatten)]
+    pub addresses: addresses::Options,
 
     /// Offer clients no TCP for media. Otherwise those that UDP doesn't get through to use the port of HTTP for it (ICE-TCP, RFC 6544), unless that listens on loopback
     /// only, as behind a proxy.
@@ -173,6 +172,7 @@ pub enum LogFormat {
 impl Serve {
     /// Says what contradicts itself, of what is right one by one.
     pub fn check(&self) -> Result<(), &'static str> {
+        self.addresses.check()?;
         match (self.turn_url.is_empty(), &self.turn_secret_file) {
             (true, Some(_)) => Err("turn_secret_file is of no use without turn_url"),
             (true, None) if self.relay_only => Err("relay_only wants a turn_url: clients would reach nothing"),

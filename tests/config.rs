@@ -73,6 +73,17 @@ async fn logged(log: &mut Lines<BufReader<ChildStderr>>, what: &[&str]) -> Vec<S
 }
 
 #[tokio::test]
+async fn a_server_whose_options_leave_no_address_does_not_start_and_says_which_there_are() {
+    let output =
+        output(switchyard().args(["serve", "--dev", "--http", "127.0.0.1:0", "--media-port", "0", "--interfaces", "nowhere0"])).await;
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{said}");
+    for part in ["no address to offer to clients", "127.0.0.1 (lo, by interfaces)"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn the_command_line_comes_before_the_environment_and_that_before_the_file() {
     let file = File::new("order", "dev = true\nhttp = '127.0.0.1:0'\nmedia_port = 0\nlog = 'warn'\n");
     let free = || std::net::UdpSocket::bind(("::", 0)).expect("a port").local_addr().expect("its number").port().to_string();

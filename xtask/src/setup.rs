@@ -55,7 +55,7 @@ enum Sign {
     Script(&'static str),
 }
 
-const TOOLS: [Tool; 9] = [
+const TOOLS: [Tool; 10] = [
     Tool {
         sign: Sign::Program(&["cc"], Some("CC")),
         packages: &["build-essential"],
@@ -75,6 +75,7 @@ const TOOLS: [Tool; 9] = [
         purpose: Purpose::Test,
     },
     Tool { sign: Sign::Program(&["ip"], None), packages: &["iproute2"], why: "the network tests", purpose: Purpose::Test },
+    Tool { sign: Sign::Program(&["nft"], None), packages: &["nftables"], why: "the network tests", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["turnserver"], None), packages: &["coturn"], why: "the network tests", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["curl"], None), packages: &["curl"], why: "the commands in docs/", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["prometheus"], None), packages: &["prometheus"], why: "the dashboard's test", purpose: Purpose::Test },

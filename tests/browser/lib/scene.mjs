@@ -68,6 +68,7 @@ class Scene {
     });
   }
 
+  /** Starts a server; `options` are `startServer`'s. */
   async server(...options) {
     const server = await startServer(...options);
     this.#servers.push(server);

@@ -36,11 +36,14 @@ async function lastingPort() {
 /**
  * Starts `switchyard serve --dev` (on loopback, unless an option says where) and resolves when it listens, with `origin` (`http://127.0.0.1:PORT`), `media`
  * (the UDP port), `log` (its latest lines), `stop()`, and `crash()`: ends it on the spot and starts it again on the same ports; resolves when it listens again.
+ * A first argument with `within` has it run somewhere else, as a browser's.
  */
 export async function startServer(...options) {
   const log = [];
+  const { within } = typeof options[0] === "object" ? options.shift() : {};
+  const program = within ? await within(PROGRAM) : PROGRAM;
   const http = options.includes("--http") ? [] : ["--http", `127.0.0.1:${await lastingPort()}`];
-  let current = await start([...http, "--media-port", String(await lastingPort()), ...options], log);
+  let current = await start(program, [...http, "--media-port", String(await lastingPort()), ...options], log);
   const { origin, media } = current;
   return {
     origin,
@@ -51,13 +54,13 @@ export async function startServer(...options) {
       current.child.kill("SIGKILL");
       await current.closed;
       const others = options.filter((option, at) => option !== "--http" && options[at - 1] !== "--http");
-      current = await start(["--http", new URL(origin).host, "--media-port", String(media), ...others], log);
+      current = await start(program, ["--http", new URL(origin).host, "--media-port", String(media), ...others], log);
     },
   };
 }
 
-async function start(options, log) {
-  const child = spawn(PROGRAM, ["serve", "--dev", ...options], { stdio: ["ignore", "pipe", "pipe"] });
+async function start(program, options, log) {
+  const child = spawn(program, ["serve", "--dev", ...options], { stdio: ["ignore", "pipe", "pipe"] });
   const keep = (line) => {
     log.push(line);
     if (log.length > KEPT_LINES) log.shift();

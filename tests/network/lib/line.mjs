@@ -1,12 +1,9 @@
 // A bad line, as a process of its own, and programs behind it.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { Namespace } from "./namespace.mjs";
 
 const product = (name) => fileURLToPath(new URL(`../../../target/debug/${name}`, import.meta.url));
 const PROGRAM = process.env.SWITCHYARD_LINE ?? product("switchyard-line");
@@ -15,8 +12,6 @@ const PROBE = process.env.SWITCHYARD_PROBE ?? product("examples/probe");
 const ANSWER_TIMEOUT = 5_000;
 /** Milliseconds between asking the line to end and ending it. */
 const STOP_TIMEOUT = 5_000;
-/** Runs behind the line: joins its standard input and output to a TCP connection. */
-const JOIN = `const c=require("net").connect(+process.argv[1],"127.0.0.1");c.on("error",()=>process.exit(1));c.on("close",()=>process.exit(0));process.stdin.pipe(c).pipe(process.stdout)`;
 
 /** A line whose near end is a namespace and whose far end is here. */
 export class Line {
@@ -25,8 +20,7 @@ export class Line {
   #answers = [];
   #waiting = [];
   #said = [];
-  #folder;
-  #relays = [];
+  #inside;
 
   /** Makes a line. `arguments_` are the program's. */
   static async start(...arguments_) {
@@ -36,7 +30,7 @@ export class Line {
       if (word !== "ready") throw new Error(`the line says ${word}, not ready`);
       const { namespace, near, far } = Object.fromEntries(fields.map((field) => field.split("=")));
       Object.assign(line, { namespace, near, far });
-      line.#folder = await mkdtemp(join(tmpdir(), "switchyard-line-"));
+      line.#inside = await Namespace.open(namespace);
       return line;
     } catch (error) {
       await line.stop();
@@ -71,31 +65,17 @@ export class Line {
 
   /** The path of a file that is gone when the line is. */
   file(name) {
-    return join(this.#folder, name);
+    return this.#inside.file(name);
   }
 
   /** Resolves with a program that runs `program` behind the line. */
-  async within(program) {
-    const wrapper = this.file(program.replaceAll("/", "_"));
-    await writeFile(wrapper, `#!/bin/sh\nexec ip netns exec ${this.namespace} '${program}' "$@"\n`, { mode: 0o755 });
-    return wrapper;
+  within(program) {
+    return this.#inside.within(program);
   }
 
   /** Makes what listens on loopback behind the line reachable here, on the same port; resolves with the port. */
-  async relay() {
-    const server = createServer((connection) => {
-      const inside = spawn("ip", ["netns", "exec", this.namespace, process.execPath, "-e", JOIN, String(server.address().port)], {
-        stdio: ["pipe", "pipe", "inherit"],
-      });
-      connection.pipe(inside.stdin);
-      inside.stdout.pipe(connection);
-      for (const end of [connection, inside.stdin, inside.stdout, inside]) end.on("error", () => connection.destroy());
-      connection.on("close", () => inside.kill());
-    });
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    this.#relays.push(server);
-    return server.address().port;
+  relay() {
+    return this.#inside.relay();
   }
 
   /** Sends `packets` numbered datagrams each way at the same time, one each `interval` microseconds; what became of them: `out` and `in`. */
@@ -114,7 +94,6 @@ export class Line {
 
   /** Ends the line, and with it the namespace. */
   async stop() {
-    for (const relay of this.#relays) relay.close();
     if (this.#child.pid !== undefined && this.#child.exitCode === null && this.#child.signalCode === null) {
       this.#child.stdin.end();
       const timer = setTimeout(() => this.#child.kill("SIGKILL"), STOP_TIMEOUT);
@@ -122,7 +101,7 @@ export class Line {
       clearTimeout(timer);
       if (code !== 0) throw new Error(`the line ended with ${signal ?? code}\n${this.#said.join("\n")}`);
     }
-    if (this.#folder) await rm(this.#folder, { recursive: true, force: true });
+    await this.#inside?.close();
   }
 
   #answer(what) {

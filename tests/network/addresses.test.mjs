@@ -1,0 +1,106 @@
+// The addresses at which a server is reached: behind a NAT, by IPv6 alone, on several networks. Who comes by which sees the others.
+import assert from "node:assert/strict";
+import { scene } from "../browser/lib/scene.mjs";
+import { Network } from "./lib/network.mjs";
+
+/** Frames a second of the cameras. */
+const FPS = 15;
+
+/** Somebody on a machine of the network, who opens the server at `address`. */
+async function person(scene, network, server, { name, at, address, firefox = false }) {
+  const origin = `http://${address.includes(":") ? `[${address}]` : address}:${new URL(server.origin).port}`;
+  const host = network.host(at);
+  const options = { secure: origin, fps: FPS, ...host.runs };
+  const browser = firefox ? await scene.firefox({ ...options, port: await host.relay() }) : await scene.chromium(options);
+  return scene.join(browser, { origin }, "demo", name);
+}
+
+/** Everybody sees and hears everybody. */
+const everybodySees = (...people) => Promise.all(people.map((one) => one.receives(...people.filter((other) => other !== one))));
+
+/** Runs in a page: the server's end of the path that media takes. */
+async function remote() {
+  const stats = await window.switchyard.peerConnection.getStats();
+  const all = [...stats.values()];
+  const transport = all.find(({ type }) => type === "transport");
+  const pair = transport?.selectedCandidatePairId ? stats.get(transport.selectedCandidatePairId) : all.find(({ type, nominated, state }) => type === "candidate-pair" && nominated && state === "succeeded");
+  const candidate = pair && stats.get(pair.remoteCandidateId);
+  return candidate && `${candidate.protocol} ${candidate.address}`;
+}
+
+/** Runs in a page: what the server offers, in its order. */
+function offered() {
+  const lines = window.switchyard.peerConnection.remoteDescription.sdp.match(/^a=candidate:.*$/gmu);
+  return [...new Set(lines.map((line) => line.split(" ")).map(([, , protocol, , address]) => `${protocol} ${address}`))];
+}
+
+scene("behind a NAT that gives the server another address: by that from outside, by its own from inside", async (scene) => {
+  const network = await Network.create(
+    scene,
+    { router: "lan 10.1.0.1/24", server: "eth0 10.1.0.7/24", inside: "eth0 10.1.0.8/24" },
+    { router: "wan 203.0.113.1/24 203.0.113.7/32", outside: "eth0 203.0.113.9/24", further: "eth0 203.0.113.10/24" },
+  );
+  await network.ip("server", "route add default via 10.1.0.1");
+  await network.run("router", "sysctl", "-qw", "net.ipv4.ip_forward=1");
+  const nat = `table ip nat {
+    chain in { type nat hook prerouting priority dstnat; iifname wan ip daddr 203.0.113.7 dnat to 10.1.0.7; }
+    chain out { type nat hook postrouting priority srcnat; oifname wan ip saddr 10.1.0.7 snat to 203.0.113.7; }
+  }`;
+  await network.run("router", "nft", nat);
+  const server = await scene.server(network.host("server").runs, "--http", "0.0.0.0:0", "--advertise", "203.0.113.7,own", "--interfaces", "!lo");
+  const Ada = await person(scene, network, server, { name: "Ada", at: "outside", address: "203.0.113.7" });
+  const Eve = await person(scene, network, server, { name: "Eve", at: "further", address: "203.0.113.7", firefox: true });
+  const Ben = await person(scene, network, server, { name: "Ben", at: "inside", address: "10.1.0.7" });
+  await everybodySees(Ada, Eve, Ben);
+  assert.deepEqual(await Ben.evaluate(offered), ["udp 203.0.113.7", "udp 10.1.0.7", "tcp 203.0.113.7", "tcp 10.1.0.7"]);
+  assert.deepEqual([await Ada.evaluate(remote), await Eve.evaluate(remote), await Ben.evaluate(remote)], ["udp 203.0.113.7", "udp 203.0.113.7", "udp 10.1.0.7"]);
+});
+
+scene("where there is only IPv6", async (scene) => {
+  const network = await Network.create(scene, {
+    server: "eth0 2001:db8::7/64",
+    one: "eth0 2001:db8::8/64",
+    two: "eth0 2001:db8::9/64",
+    three: "eth0 2001:db8::a/64",
+  });
+  const server = await scene.server(network.host("server").runs, "--http", "[::]:0");
+  const address = "2001:db8::7";
+  const Ada = await person(scene, network, server, { name: "Ada", at: "one", address });
+  const Eve = await person(scene, network, server, { name: "Eve", at: "two", address, firefox: true });
+  const Ben = await person(scene, network, server, { name: "Ben", at: "three", address });
+  await everybodySees(Ada, Eve, Ben);
+  for (const one of [Ada, Eve, Ben]) assert.equal(await one.evaluate(remote), `udp ${address}`);
+});
+
+/** A machine with two addresses on one network, one on another and one towards its containers; and somebody on each, from where nothing leads to the other. */
+const twoNetworks = (scene) =>
+  Network.create(
+    scene,
+    { server: "eth0 10.1.0.7/24 10.1.0.17/24", one: "eth0 10.1.0.8/24" },
+    { server: "docker0 172.17.0.1/16" },
+    { server: "eth1 10.2.0.7/24", two: "eth0 10.2.0.8/24", three: "eth0 10.2.0.9/24" },
+  );
+
+scene("on two networks: each comes by its own", async (scene) => {
+  const network = await twoNetworks(scene);
+  const server = await scene.server(network.host("server").runs, "--http", "0.0.0.0:0");
+  const Ada = await person(scene, network, server, { name: "Ada", at: "one", address: "10.1.0.7" });
+  const Eve = await person(scene, network, server, { name: "Eve", at: "two", address: "10.2.0.7", firefox: true });
+  const Ben = await person(scene, network, server, { name: "Ben", at: "three", address: "10.2.0.7" });
+  await everybodySees(Ada, Eve, Ben);
+  const addresses = ["10.1.0.7", "10.1.0.17", "10.2.0.7", "127.0.0.1"];
+  assert.deepEqual(await Ada.evaluate(offered), ["udp", "tcp"].flatMap((protocol) => addresses.map((address) => `${protocol} ${address}`)));
+  assert.match(await Ada.evaluate(remote), /^udp 10\.1\.0\.1?7$/u);
+  assert.deepEqual([await Eve.evaluate(remote), await Ben.evaluate(remote)], ["udp 10.2.0.7", "udp 10.2.0.7"]);
+});
+
+scene("an interface that is not named isn't offered, and the answers leave from the address that was asked, not from the network's first", async (scene) => {
+  const network = await twoNetworks(scene);
+  const server = await scene.server(network.host("server").runs, "--http", "0.0.0.0:0", "--interfaces", "eth0", "--networks", "!10.1.0.7");
+  const Ada = await person(scene, network, server, { name: "Ada", at: "one", address: "10.1.0.7" });
+  const Ben = await person(scene, network, server, { name: "Ben", at: "one", address: "10.1.0.17" });
+  await everybodySees(Ada, Ben);
+  assert.deepEqual(await Ada.evaluate(offered), ["udp 10.1.0.17", "tcp 10.1.0.17"]);
+  assert.deepEqual([await Ada.evaluate(remote), await Ben.evaluate(remote)], ["udp 10.1.0.17", "udp 10.1.0.17"]);
+  assert.ok(server.log.some((line) => line.includes("offered 10.1.0.17 (eth0); not ") && line.includes("10.2.0.7 (eth1, by interfaces)")), server.log.join("\n"));
+});
