@@ -1,6 +1,7 @@
 // A firewall that lets no UDP through: media goes over TCP, on the port of HTTP.
 import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
+import { until } from "../browser/lib/tab.mjs";
 import { meeting } from "./lib/meeting.mjs";
 import { Watch } from "./lib/watch.mjs";
 
@@ -8,6 +9,12 @@ import { Watch } from "./lib/watch.mjs";
 const WATCHED = 5_000;
 /** Frames a second of the cameras. */
 const FPS = 15;
+/** Milliseconds from the beginning of a detour over TCP until UDP is tried, and from then until it is tried once more: `FIRST_INTERVAL` of the SDK, and twice that. */
+const TRIED = [20_000, 40_000];
+/** Milliseconds that a try may take, on a busy machine. */
+const TRY = 10_000;
+/** Milliseconds that sound and pictures may stand still while media changes its path. */
+const UNNOTICED = 500;
 /** Milliseconds after which media goes over TCP when UDP dies in a meeting: browsers take 5 to 7 s to say that nothing comes any more. */
 const SWITCHED = 15_000;
 
@@ -18,6 +25,27 @@ async function protocol() {
   const transport = all.find(({ type }) => type === "transport");
   const pair = transport?.selectedCandidatePairId ? stats.get(transport.selectedCandidatePairId) : all.find(({ type, nominated, state }) => type === "candidate-pair" && nominated && state === "succeeded");
   return pair && stats.get(pair.localCandidateId)?.protocol;
+}
+
+/** Runs in a page: what is another one after each ICE restart. */
+function restarts() {
+  return /^a=ice-ufrag:(.*)$/mu.exec(window.switchyard.peerConnection.localDescription.sdp)[1];
+}
+
+/** Runs in a page: whether no path over UDP is checked any more. */
+async function hasGivenUpUdp() {
+  const stats = await window.switchyard.peerConnection.getStats();
+  const pairs = [...stats.values()].filter(({ type, localCandidateId }) => type === "candidate-pair" && stats.get(localCandidateId)?.protocol === "udp");
+  return pairs.every(({ state }) => state === "failed");
+}
+
+/** Nothing stands still from `since` on, for the time that pictures are watched. */
+async function unnoticed(scene, watch, since, what) {
+  await pause(WATCHED);
+  const flows = await watch.flows(since);
+  const longest = Math.max(...flows.flatMap(({ gaps }) => gaps.map(({ begin, end }) => end - begin)));
+  scene.report(`${what}: the longest gap was ${longest > UNNOTICED / 2 ? `${longest} ms` : `shorter than ${UNNOTICED / 2} ms`}`);
+  for (const { what, gaps } of flows) assert.ok(gaps.every(({ begin, end }) => end - begin <= UNNOTICED), `${what}: ${JSON.stringify(gaps)}`);
 }
 
 async function pictures(scene, watch, people, what) {
@@ -50,7 +78,7 @@ for (const who of ["Ada", "Eve"]) {
     });
   });
 
-  meeting(`${browser} in a network whose UDP dies`, { fps: FPS, timeout: 150_000, who: [who], conditions: "delay=20ms" }, async (scene, { line, Ada, Eve, Ben }) => {
+  meeting(`${browser} in a network whose UDP dies`, { fps: FPS, timeout: 240_000, who: [who], conditions: "delay=20ms" }, async (scene, { line, Ada, Eve, Ben }) => {
     const inside = Ada ?? Eve;
     const watch = await Watch.start([inside, Ben]);
     await scene.step("media goes over UDP where it can", async () => {
@@ -64,6 +92,25 @@ for (const who of ["Ada", "Eve"]) {
       scene.report(`all is back after ${Math.max(...Object.values(back))} ms`);
       assert.equal(await inside.evaluate(protocol), "tcp");
       await pictures(scene, watch, [inside, Ben], "after UDP died");
+    });
+    await scene.step("nobody notices that UDP is tried in vain", async () => {
+      const [since, before] = [Date.now(), await inside.evaluate(restarts)];
+      await until("UDP is tried", async () => (await inside.evaluate(restarts)) !== before, TRIED[0] + TRY);
+      await unnoticed(scene, watch, since, "tried in vain");
+      assert.equal(await inside.evaluate(protocol), "tcp");
+    });
+    await scene.step("and over UDP again, without a gap, when that is tried after it has come back", async () => {
+      // Until then the browser still finds it by itself.
+      await until("UDP is given up", () => inside.evaluate(hasGivenUpUdp), TRIED[1]);
+      await watch.begin();
+      const [since, before] = [Date.now(), await inside.evaluate(restarts)];
+      await line.say("mend");
+      await until("media goes over UDP", async () => (await inside.evaluate(protocol)) === "udp", TRIED[1] + TRY);
+      assert.notEqual(await inside.evaluate(restarts), before, "by an ICE restart");
+      scene.report(`over UDP ${Date.now() - since} ms after it has come back`);
+      await unnoticed(scene, watch, since, "back to UDP");
+      assert.equal(await inside.evaluate(protocol), "udp");
+      await watch.nothingLost();
     });
   });
 }

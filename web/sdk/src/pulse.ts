@@ -70,16 +70,22 @@ export class Pulse {
   }
 }
 
-/** Reads the path in use out of a browser's statistics; null if there is none. */
-export function readPath(report: RTCStatsReport): Reading | null {
+/** The path in use, in a browser's statistics; undefined if there is none. */
+export function selectedPair(report: RTCStatsReport): Record<string, unknown> | undefined {
   const entries = [...report.values()] as Record<string, unknown>[];
   const selected = entries.find(({ type }) => type === "transport")?.["selectedCandidatePairId"];
   const pairs = entries.filter(({ type }) => type === "candidate-pair");
   // Firefox says so in the pair itself.
-  const pair =
+  return (
     pairs.find(({ id }) => id === selected) ??
     pairs.find((each) => each["selected"] === true) ??
-    pairs.find(({ nominated, state }) => nominated === true && state === "succeeded");
+    pairs.find(({ nominated, state }) => nominated === true && state === "succeeded")
+  );
+}
+
+/** What has come in on the path in use; null if there is none. */
+export function readPath(report: RTCStatsReport): Reading | null {
+  const pair = selectedPair(report);
   if (!pair) return null;
   const { id, bytesReceived, packetsReceived, responsesReceived, lastPacketReceivedTimestamp } = pair;
   return [id, bytesReceived, packetsReceived, responsesReceived, lastPacketReceivedTimestamp].join(" ");

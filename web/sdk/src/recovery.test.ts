@@ -80,6 +80,18 @@ test("a path that has fallen silent restarts ICE at once, before the browser cal
   expect(restarts).toEqual([0]);
 });
 
+test("a better path is looked for once, when there is signaling to do it by, and nothing counts as broken", async () => {
+  recovery.setState("connected");
+  recovery.setSignaling(false);
+  recovery.explore();
+  await pass(10_000);
+  expect(restarts).toEqual([]);
+  recovery.setSignaling(true);
+  await pass(60_000);
+  expect(restarts).toEqual([10_000]);
+  expect(broken).toEqual([]);
+});
+
 test("restarts go on, ever more slowly, until one helps", async () => {
   recovery.setSilent(true);
   await pass(13_000);

@@ -111,6 +111,12 @@ export class Recovery {
     this.#go();
   }
 
+  /** There may be a better path than the one in use. */
+  explore(): void {
+    this.#wanted = true;
+    this.#go();
+  }
+
   /** The server asks for a restart: it hears nothing of this client. */
   asked(servers: readonly IceServer[]): void {
     this.#servers = servers;

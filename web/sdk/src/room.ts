@@ -1,4 +1,5 @@
 import { DataChannels, type DataPayload } from "./data.js";
+import { Detour } from "./detour.js";
 import { Dialer } from "./dialer.js";
 import { Emitter } from "./emitter.js";
 import type { Encoding } from "./encoding.js";
@@ -160,6 +161,8 @@ export class Room extends Emitter<RoomEvents> {
   #transport: Transport | null = null;
   /** The session's data channels. */
   #channels: DataChannels | null = null;
+  /** Of the transport's path, and of those of the transports before: they lead through the same network. */
+  readonly #detour = new Detour(() => this.#transport?.explore());
   /** While another transport is asked for: until there is one, or the session is over. */
   #renewal: Promise<void> | null = null;
   #renewedAt = -Infinity;
@@ -495,6 +498,9 @@ export class Room extends Emitter<RoomEvents> {
       }
       this.#update();
     });
+    transport.on("pathSeen", (detour) => {
+      if (transport === this.#transport) this.#detour.setTaken(detour);
+    });
     transport.on("doubted", () => this.#signaling?.doubt(true));
     transport.on("beyondRepair", () => {
       if (transport === this.#transport) this.#renewal ??= this.#renew(transport);
@@ -574,6 +580,7 @@ export class Room extends Emitter<RoomEvents> {
     network.on("changed", () => {
       this.#signaling?.networkChanged();
       this.#transport?.networkChanged();
+      this.#detour.networkChanged();
       if (!this.#signaling) this.#dialer?.hurry();
     });
     network.on("doubted", () => {
@@ -758,6 +765,7 @@ export class Room extends Emitter<RoomEvents> {
     this.#state = "disconnected";
     this.#outage = null;
     this.#network?.close();
+    this.#detour.close();
     this.#dialer?.close();
     this.#entering?.close();
     this.#closeSession();

@@ -1,4 +1,5 @@
 import type { DataChannels } from "./data.js";
+import { isDetour } from "./detour.js";
 import { Emitter } from "./emitter.js";
 import { SwitchyardError } from "./errors.js";
 import { Negotiator, type ServerOffer } from "./negotiation.js";
@@ -18,6 +19,8 @@ export type SendRequest = <Type extends Request["type"]>(
 export interface TransportEvents {
   /** {@link Transport.broken} or {@link Transport.connected} is another value. */
   stateChanged: [];
+  /** Whether media takes a detour; comes with each look at the path, the same or not. */
+  pathSeen: [detour: boolean];
   /** Nothing comes any more: perhaps the whole network is gone. */
   doubted: [];
   /** These tracks may have another receiver now. */
@@ -37,6 +40,7 @@ export class Transport extends Emitter<TransportEvents> {
   readonly #recovery: Recovery;
   readonly #pulse: Pulse;
   readonly #playouts: Playouts;
+  readonly #relayOnly: boolean;
   #servers: readonly IceServer[];
   /** Candidates gathered before the offer that they belong to was sent. */
   #candidates: (RTCIceCandidate | null)[] | null = [];
@@ -59,6 +63,7 @@ export class Transport extends Emitter<TransportEvents> {
     super();
     this.#servers = servers;
     this.#request = request;
+    this.#relayOnly = relayOnly;
     const configuration: RTCConfiguration & { alwaysNegotiateDataChannels: boolean } = {
       bundlePolicy: "max-bundle",
       iceServers: [...servers],
@@ -169,6 +174,11 @@ export class Transport extends Emitter<TransportEvents> {
     this.#recovery.networkChanged();
   }
 
+  /** There may be a better path than the one in use: looks for it by an ICE restart, which leaves media as it is until there is. */
+  explore(): void {
+    this.#recovery.explore();
+  }
+
   /** Whether there is a connection to negotiate by. */
   setSignaling(up: boolean): void {
     this.#recovery.setSignaling(up);
@@ -222,8 +232,14 @@ export class Transport extends Emitter<TransportEvents> {
   async #readPath(): Promise<string | null> {
     // Of one sender alone, which browsers gather faster than everything.
     const [first] = this.connection.getTransceivers();
-    const part = first ? readPath(await first.sender.getStats()) : null;
-    return part ?? readPath(await this.connection.getStats());
+    const part = first ? this.#readReport(await first.sender.getStats()) : null;
+    return part ?? this.#readReport(await this.connection.getStats());
+  }
+
+  #readReport(report: RTCStatsReport): string | null {
+    const detour = isDetour(report, this.#relayOnly);
+    if (detour !== null && !this.#retired) this.emit("pathSeen", detour);
+    return readPath(report);
   }
 
   #sendCandidate(candidate: RTCIceCandidate | null): void {
