@@ -2,6 +2,7 @@
 
 mod filter;
 mod own;
+mod stun;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use switchyard_negotiation::Candidate;
 
 use filter::{InterfacePattern, Network, Rule, Verdict, judge};
 use own::{Life, Own};
+use stun::StunServer;
 
 /// Candidates in one session description; each costs a client a check for a path. A machine with more addresses says which by the options.
 const MAX_CANDIDATES: usize = 16;
@@ -22,12 +24,12 @@ const MAX_CANDIDATES: usize = 16;
 const MAX_TCP_CANDIDATES: usize = 4;
 
 /// Which addresses are offered to clients.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[group(id = "addresses")]
 pub struct Options {
-    /// An address to offer to clients for media, instead of the machine's own: behind a NAT, its public address. `own` stands for the machine's own: `203.0.113.7,own` offers
-    /// both. May be repeated; what comes first is preferred.
-    #[arg(long, value_name = "IP|own", env = "SWITCHYARD_ADVERTISE", value_delimiter = ',', help_heading = "Addresses")]
+    /// An address to offer to clients for media, instead of the machine's own: behind a NAT, its public address, or `stun:HOST:PORT`, a STUN server that is asked for it at the
+    /// start. `own` stands for the machine's own: `203.0.113.7,own` offers both. May be repeated; what comes first is preferred.
+    #[arg(long, value_name = "IP|stun:HOST:PORT|own", env = "SWITCHYARD_ADVERTISE", value_delimiter = ',', help_heading = "Addresses")]
     pub advertise: Vec<Advertised>,
 
     /// The interfaces whose addresses are offered, such as `eth0` or `eth*`; with `!` in front, those whose are not: `!docker*`. May be repeated. Default: all but those of
@@ -50,6 +52,20 @@ impl Options {
         Ok(())
     }
 
+    /// Asks the STUN servers, whose answers take their places.
+    async fn ask(&self) -> anyhow::Result<Self> {
+        let mut asked = self.clone();
+        for advertised in &mut asked.advertise {
+            let Advertised::Stun(server) = advertised else { continue };
+            let seen = server.ask().await.context("advertise: the public address can't be found out")?;
+            if seen.changes_ports {
+                tracing::warn!("{server} sees another port than was sent from: this NAT gives others, and clients may not get through");
+            }
+            *advertised = Advertised::Ip(seen.ip);
+        }
+        Ok(asked)
+    }
+
     fn wants_own(&self) -> bool {
         self.advertise.is_empty() || self.advertise.contains(&Advertised::Own)
     }
@@ -60,18 +76,23 @@ impl Options {
 }
 
 /// What is offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Advertised {
     /// The machine's own addresses.
     Own,
     /// This address, which clients reach the machine at.
     Ip(IpAddr),
+    /// The address that this server sees.
+    Stun(StunServer),
 }
 
 impl FromStr for Advertised {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(server) = text.strip_prefix("stun:") {
+            return server.parse().map(Self::Stun);
+        }
         match text {
             "own" => Ok(Self::Own),
             _ => text.parse().map(Self::Ip).map_err(|error| format!("{error}; the word for the machine's own addresses is own")),
@@ -81,9 +102,9 @@ impl FromStr for Advertised {
 
 /// Host candidates: the addresses that the options choose, each on `port` for UDP, and behind these on `tcp` for TCP where it is listened to. The log says what was chosen
 /// and why. With `dev`, loopback comes last.
-pub fn candidates(options: &Options, dev: bool, port: u16, tcp: Option<SocketAddr>) -> anyhow::Result<Vec<Candidate>> {
+pub async fn candidates(options: &Options, dev: bool, port: u16, tcp: Option<SocketAddr>) -> anyhow::Result<Vec<Candidate>> {
     let own = own::own().context("can't list the machine's addresses")?;
-    let choice = choose(options, dev, own)?;
+    let choice = choose(&options.ask().await?, dev, own)?;
     tracing::info!("clients are offered {choice}");
     Ok(choice.candidates(port, tcp))
 }
@@ -124,8 +145,6 @@ enum Reason {
     Container,
     #[error("loopback")]
     Loopback,
-    #[error("not advertised")]
-    Replaced,
     #[error("too many")]
     TooMany,
 }
@@ -162,9 +181,8 @@ fn choose(options: &Options, dev: bool, mut own: Vec<Own>) -> Result<Choice, Not
     own.sort_by_key(|own| own.ip.is_ipv6());
     let known: Vec<Offered> = own.iter().map(Offered::from).collect();
     let (mut ranked, mut rest) = (Vec::new(), Vec::new());
-    for own in own {
-        let verdict = if options.wants_own() { rank(options, &own) } else { Err(Reason::Replaced) };
-        match verdict {
+    for own in own.into_iter().filter(|_| options.wants_own()) {
+        match rank(options, &own) {
             Ok(rank) => ranked.push((own, rank)),
             Err(reason) => rest.push((own, reason)),
         }
@@ -189,9 +207,11 @@ fn choose(options: &Options, dev: bool, mut own: Vec<Own>) -> Result<Choice, Not
         own.for_each(offer);
     } else {
         for advertised in &options.advertise {
-            match *advertised {
+            match advertised {
                 Advertised::Own => own.clone().for_each(&mut offer),
-                Advertised::Ip(ip) => offer(known.iter().find(|known| known.ip == ip).cloned().unwrap_or(Offered { ip, interface: None })),
+                &Advertised::Ip(ip) => offer(known.iter().find(|known| known.ip == ip).cloned().unwrap_or(Offered { ip, interface: None })),
+                // Its answer stands in its place.
+                Advertised::Stun(_) => {}
             }
         }
     }

@@ -159,7 +159,7 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
         turn: Turn::new(&options.turn_url, options.turn_secret_file.as_deref(), options.turn_lifetime)?,
         relay_only: options.relay_only,
         certificate: Certificate::generate().context("can't make a certificate")?,
-        candidates: addresses::candidates(&options.addresses, options.dev, media, (!options.no_ice_tcp).then_some(http))?,
+        candidates: addresses::candidates(&options.addresses, options.dev, media, (!options.no_ice_tcp).then_some(http)).await?,
         request_timeout: options.request_timeout_ms,
         silence_timeout: options.silence_timeout_ms,
         resume_within: options.resume_within_ms,

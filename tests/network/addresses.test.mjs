@@ -2,9 +2,12 @@
 import assert from "node:assert/strict";
 import { scene } from "../browser/lib/scene.mjs";
 import { Network } from "./lib/network.mjs";
+import { startTurn } from "./lib/turn.mjs";
 
 /** Frames a second of the cameras. */
 const FPS = 15;
+/** Where a STUN server listens. */
+const STUN = 3478;
 
 /** Somebody on a machine of the network, who opens the server at `address`. */
 async function person(scene, network, server, { name, at, address, firefox = false }) {
@@ -34,7 +37,7 @@ function offered() {
   return [...new Set(lines.map((line) => line.split(" ")).map(([, , protocol, , address]) => `${protocol} ${address}`))];
 }
 
-scene("behind a NAT that gives the server another address: by that from outside, by its own from inside", async (scene) => {
+scene("behind a NAT that gives the server another address, which a STUN server tells it: by that from outside, by its own from inside", async (scene) => {
   const network = await Network.create(
     scene,
     { router: "lan 10.1.0.1/24", server: "eth0 10.1.0.7/24", inside: "eth0 10.1.0.8/24" },
@@ -47,7 +50,8 @@ scene("behind a NAT that gives the server another address: by that from outside,
     chain out { type nat hook postrouting priority srcnat; oifname wan ip saddr 10.1.0.7 snat to 203.0.113.7; }
   }`;
   await network.run("router", "nft", nat);
-  const server = await scene.server(network.host("server").runs, "--http", "0.0.0.0:0", "--advertise", "203.0.113.7,own", "--interfaces", "!lo");
+  await startTurn(scene, { address: "203.0.113.10", port: STUN, ...network.host("further").runs });
+  const server = await scene.server(network.host("server").runs, "--http", "0.0.0.0:0", "--advertise", `stun:203.0.113.10:${STUN},own`, "--interfaces", "!lo");
   const Ada = await person(scene, network, server, { name: "Ada", at: "outside", address: "203.0.113.7" });
   const Eve = await person(scene, network, server, { name: "Eve", at: "further", address: "203.0.113.7", firefox: true });
   const Ben = await person(scene, network, server, { name: "Ben", at: "inside", address: "10.1.0.7" });

@@ -1,39 +1,15 @@
 // Nothing but a TURN server leads to the server: coturn, with credentials made of the secret that both know.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
 import { scene } from "../browser/lib/scene.mjs";
 import { Line } from "./lib/line.mjs";
+import { startTurn } from "./lib/turn.mjs";
 
 /** Frames a second of the cameras. */
 const FPS = 15;
 const SECRET = "a secret that nobody else knows";
-const REALM = "switchyard.test";
 /** Below the ports that systems give to whoever asks for any. */
 const PORT = 20_000 + (process.pid % 10_000);
-
-/** Starts coturn on an address; resolves when it listens. */
-async function startTurn(scene, address, ...options) {
-  const arguments_ = ["-n", "--no-cli", "--no-tls", "--no-dtls", "--log-file=stdout", "--verbose", `--listening-ip=${address}`, `--relay-ip=${address}`, `--listening-port=${PORT}`, `--realm=${REALM}`, "--use-auth-secret", `--static-auth-secret=${SECRET}`, "--pidfile=/dev/null", ...options];
-  const child = spawn("turnserver", arguments_, { stdio: ["ignore", "pipe", "pipe"] });
-  scene.last(async () => {
-    child.kill();
-    if (child.exitCode === null && child.signalCode === null) await once(child, "close");
-  });
-  const log = [];
-  await new Promise((resolve, reject) => {
-    child.on("close", (code) => reject(new Error(`coturn ended with ${code}\n${log.join("\n")}`)));
-    child.on("error", reject);
-    createInterface({ input: child.stderr }).on("line", (line) => log.push(line));
-    createInterface({ input: child.stdout }).on("line", (line) => {
-      log.push(line);
-      if (/listener opened on/i.test(line)) resolve();
-    });
-  });
-  return log;
-}
 
 /** Runs in a page: the type of the path that media takes, the protocol to the relay, and where to. */
 async function path() {
@@ -52,7 +28,7 @@ for (const [who, browser] of [["Ada", "chromium"], ["Eve", "firefox"]]) {
       scene.last(() => line.stop());
       const secret = line.file("secret");
       await writeFile(secret, `${SECRET}\n`);
-      const turn = await startTurn(scene, line.far);
+      const turn = await startTurn(scene, { address: line.far, port: PORT, secret: SECRET });
       const url = `turn:${line.far}:${PORT}?transport=${protocol}`;
       const server = await scene.server("--http", `${line.far}:0`, "--advertise", line.far, "--turn-url", url, "--turn-secret-file", secret, "--relay-only");
       if (protocol === "tcp") await line.say("cut udp");
