@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { scene } from "../browser/lib/scene.mjs";
 import { Network } from "./lib/network.mjs";
+import { path } from "./lib/path.mjs";
 import { startTurn } from "./lib/turn.mjs";
 
 /** Frames a second of the cameras. */
@@ -21,14 +22,10 @@ async function person(scene, network, server, { name, at, address, firefox = fal
 /** Everybody sees and hears everybody. */
 const everybodySees = (...people) => Promise.all(people.map((one) => one.receives(...people.filter((other) => other !== one))));
 
-/** Runs in a page: the server's end of the path that media takes. */
-async function remote() {
-  const stats = await window.switchyard.peerConnection.getStats();
-  const all = [...stats.values()];
-  const transport = all.find(({ type }) => type === "transport");
-  const pair = transport?.selectedCandidatePairId ? stats.get(transport.selectedCandidatePairId) : all.find(({ type, nominated, state }) => type === "candidate-pair" && nominated && state === "succeeded");
-  const candidate = pair && stats.get(pair.remoteCandidateId);
-  return candidate && `${candidate.protocol} ${candidate.address}`;
+/** How media goes to which address of the server's. */
+async function remote(person) {
+  const { protocol, remote } = await person.evaluate(path);
+  return `${protocol} ${remote}`;
 }
 
 /** Runs in a page: what the server offers, in its order. */
@@ -57,7 +54,7 @@ scene("behind a NAT that gives the server another address, which a STUN server t
   const Ben = await person(scene, network, server, { name: "Ben", at: "inside", address: "10.1.0.7" });
   await everybodySees(Ada, Eve, Ben);
   assert.deepEqual(await Ben.evaluate(offered), ["udp 203.0.113.7", "udp 10.1.0.7", "tcp 203.0.113.7", "tcp 10.1.0.7"]);
-  assert.deepEqual([await Ada.evaluate(remote), await Eve.evaluate(remote), await Ben.evaluate(remote)], ["udp 203.0.113.7", "udp 203.0.113.7", "udp 10.1.0.7"]);
+  assert.deepEqual([await remote(Ada), await remote(Eve), await remote(Ben)], ["udp 203.0.113.7", "udp 203.0.113.7", "udp 10.1.0.7"]);
 });
 
 scene("where there is only IPv6", async (scene) => {
@@ -73,7 +70,7 @@ scene("where there is only IPv6", async (scene) => {
   const Eve = await person(scene, network, server, { name: "Eve", at: "two", address, firefox: true });
   const Ben = await person(scene, network, server, { name: "Ben", at: "three", address });
   await everybodySees(Ada, Eve, Ben);
-  for (const one of [Ada, Eve, Ben]) assert.equal(await one.evaluate(remote), `udp ${address}`);
+  for (const one of [Ada, Eve, Ben]) assert.equal(await remote(one), `udp ${address}`);
 });
 
 /** A machine with two addresses on one network, one on another and one towards its containers; and somebody on each, from where nothing leads to the other. */
@@ -94,8 +91,8 @@ scene("on two networks: each comes by its own", async (scene) => {
   await everybodySees(Ada, Eve, Ben);
   const addresses = ["10.1.0.7", "10.1.0.17", "10.2.0.7", "127.0.0.1"];
   assert.deepEqual(await Ada.evaluate(offered), ["udp", "tcp"].flatMap((protocol) => addresses.map((address) => `${protocol} ${address}`)));
-  assert.match(await Ada.evaluate(remote), /^udp 10\.1\.0\.1?7$/u);
-  assert.deepEqual([await Eve.evaluate(remote), await Ben.evaluate(remote)], ["udp 10.2.0.7", "udp 10.2.0.7"]);
+  assert.match(await remote(Ada), /^udp 10\.1\.0\.1?7$/u);
+  assert.deepEqual([await remote(Eve), await remote(Ben)], ["udp 10.2.0.7", "udp 10.2.0.7"]);
 });
 
 scene("an interface that is not named isn't offered, and the answers leave from the address that was asked, not from the network's first", async (scene) => {
@@ -105,6 +102,6 @@ scene("an interface that is not named isn't offered, and the answers leave from 
   const Ben = await person(scene, network, server, { name: "Ben", at: "one", address: "10.1.0.17" });
   await everybodySees(Ada, Ben);
   assert.deepEqual(await Ada.evaluate(offered), ["udp 10.1.0.17", "tcp 10.1.0.17"]);
-  assert.deepEqual([await Ada.evaluate(remote), await Ben.evaluate(remote)], ["udp 10.1.0.17", "udp 10.1.0.17"]);
+  assert.deepEqual([await remote(Ada), await remote(Ben)], ["udp 10.1.0.17", "udp 10.1.0.17"]);
   assert.ok(server.log.some((line) => line.includes("offered 10.1.0.17 (eth0); not ") && line.includes("10.2.0.7 (eth1, by interfaces)")), server.log.join("\n"));
 });

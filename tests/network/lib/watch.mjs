@@ -1,5 +1,6 @@
 // What somebody notices while the network fails: when pictures and sound stand still, who leaves, which messages arrive.
 import assert from "node:assert/strict";
+import { setTimeout as pause } from "node:timers/promises";
 import { until } from "../../browser/lib/tab.mjs";
 
 /** Milliseconds between two looks at the browser's statistics, and thus how exactly a gap is known. */
@@ -8,6 +9,8 @@ const LOOK = 100;
 const GAP = 500;
 /** Milliseconds without a gap after which everything counts as being back. */
 const STEADY = 2_000;
+/** Milliseconds after something that nobody may notice, for which it would show. */
+const AFTERMATH = 5_000;
 /** Milliseconds between two numbered messages. */
 const MESSAGES = 200;
 /** Milliseconds for signaling to be resumed, and for everything that was sent to arrive, once there is media. */
@@ -169,6 +172,15 @@ export class Watch {
       throw new Error(`${error.message}: ${missing.map(([what]) => what).join(", ") || "there are gaps again and again"}`);
     }
     return took;
+  }
+
+  /** Watches for a while: nothing may have stood still since a time, for longer than a {@link GAP}. Resolves with a sentence about it. */
+  async unnoticed(since) {
+    await pause(AFTERMATH);
+    const flows = await this.flows(since);
+    const longest = Math.max(...flows.flatMap(({ gaps }) => gaps.map(({ begin, end }) => end - begin)));
+    for (const { what, gaps } of flows) assert.ok(gaps.every(({ begin, end }) => end - begin <= GAP), `${what}: ${JSON.stringify(gaps)}`);
+    return longest > GAP / 2 ? `the longest gap was ${longest} ms` : `no gap of more than ${GAP / 2} ms`;
   }
 
   /** Nobody left or is somebody else, and every message that was sent since the part began has arrived, once and in order. */
