@@ -116,7 +116,7 @@ struct Choice {
     rest: Vec<(Own, Reason)>,
 }
 
-/// An address that clients are told; `own`, unless another machine's that leads here.
+/// An address that clients are told, and the interface that has it, if it is one of the machine's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Offered {
     ip: IpAddr,
