@@ -21,6 +21,8 @@ import { FakeSocket } from "./testing/socket.js";
 type Answer = "open" | "refuse" | "hang";
 
 let dialer: Dialer;
+/** Whether the browser is one that tries WebSockets although HTTP is not answered. */
+let knocks: boolean;
 let start: number;
 /** What was tried when, in milliseconds. */
 let tried: { at: number; what: "socket" | "probe" }[];
@@ -35,6 +37,7 @@ let answer: (() => void)[];
 beforeEach(() => {
   vi.useFakeTimers();
   start = performance.now();
+  knocks = false;
   tried = [];
   sockets = [];
   socketAnswer = "open";
@@ -47,6 +50,9 @@ beforeEach(() => {
     {
       url: "wss://example.org:8443/v1/ws",
       encoding: "json",
+      get knocks() {
+        return knocks;
+      },
       openSocket: (_, subprotocol) => {
         note("socket");
         const socket = new FakeSocket(subprotocol);
@@ -230,6 +236,59 @@ describe("connecting again", () => {
     expect(most).toBe(PROBE_TIMEOUT / PROBE_INTERVAL);
     const probes = times("probe");
     expect((probes.at(-1) ?? 0) - (probes.at(-2) ?? 0)).toBe(LATE_PAUSE);
+  });
+
+  describe("where questions share connections that were begun in a black hole", () => {
+    beforeEach(() => {
+      knocks = true;
+      socketAnswer = "hang";
+      probeAnswer = "hang";
+      random = 0;
+    });
+
+    test("WebSockets are tried as well, one at a time, and without a pause", async () => {
+      await dialFor(DIAL_TIMEOUT + PROBE_INTERVAL + 3 * OPEN_TIMEOUT - 1);
+      expect(times("socket").map((at) => Math.round(at / 100) * 100)).toEqual([0, 3_000, 8_000, 13_000]);
+      expect(sockets.map(({ closed }) => closed)).toEqual([true, true, true, false]);
+    });
+
+    test("the first that opens is the connection, and nothing more is asked", async () => {
+      let link: Link | undefined;
+      void dialer.dial().then((opened) => (link = opened));
+      await vi.advanceTimersByTimeAsync(DIAL_TIMEOUT + PROBE_INTERVAL + 200);
+      sockets[1]?.fire("open", {});
+      await vi.advanceTimersByTimeAsync(1);
+      expect(link?.open).toBe(true);
+      expect(asked.every(({ aborted }) => aborted)).toBe(true);
+      await vi.advanceTimersByTimeAsync(60_000);
+      expect(sockets).toHaveLength(2);
+      expect(sockets[1]?.closed).toBe(false);
+    });
+
+    test("an answer by HTTP ends the one that waits and begins another", async () => {
+      await dialFor(DIAL_TIMEOUT + PROBE_INTERVAL + 200);
+      socketAnswer = "open";
+      answer[0]?.();
+      await vi.advanceTimersByTimeAsync(1);
+      expect(sockets.map(({ closed }) => closed)).toEqual([true, true, false]);
+      await vi.advanceTimersByTimeAsync(60_000);
+      expect(sockets).toHaveLength(3);
+    });
+
+    test("none is tried again that was refused: there is a network, and soon an answer", async () => {
+      await dialFor(DIAL_TIMEOUT + 100);
+      socketAnswer = "refuse";
+      await vi.advanceTimersByTimeAsync(20_000);
+      expect(sockets).toHaveLength(2);
+    });
+
+    test("after a minute they come at longer pauses", async () => {
+      await dialFor(120_000);
+      const late = times("socket").filter((at) => at > 75_000);
+      expect(late.slice(1).map((at, index) => Math.round((at - (late[index] ?? 0)) / 100) * 100)).toEqual([
+        15_000, 15_000,
+      ]);
+    });
   });
 
   test("says when the next attempt begins", async () => {

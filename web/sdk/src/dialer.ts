@@ -1,6 +1,6 @@
 import { Emitter } from "./emitter.js";
 import { SwitchyardError } from "./errors.js";
-import { answers, type Link, openLink, type Server } from "./link.js";
+import { answers, Link, openLink, type Server } from "./link.js";
 
 /** Milliseconds that the first connection of all may take: nothing tries again if it fails. */
 export const FIRST_TIMEOUT = 10_000;
@@ -160,8 +160,8 @@ export class Dialer extends Emitter<DialerEvents> {
     this.#attempt = { since: performance.now(), abort };
     try {
       if (first) return await openLink(this.#server, DIAL_TIMEOUT, abort.signal);
-      const took = await this.#reach(abort.signal);
-      if (took === null) return null;
+      const took = await this.#find(abort.signal);
+      if (took === null || took instanceof Link) return took;
       const soon = Math.max(SOON_TIMEOUT, took * SLOW_FACTOR);
       return await openLink(this.#server, Math.min(soon, OPEN_TIMEOUT), abort.signal).catch((cause: unknown) => {
         if (!(cause instanceof SwitchyardError) || cause.code !== "timeout" || soon >= OPEN_TIMEOUT) throw cause;
@@ -172,6 +172,34 @@ export class Dialer extends Emitter<DialerEvents> {
     } finally {
       this.#attempt = null;
     }
+  }
+
+  /** Looks for the server until it is reached: an open connection, or how long it took to answer by HTTP; null if there is none. */
+  async #find(signal: AbortSignal): Promise<Link | number | null> {
+    if (!this.#server.knocks) return this.#reach(signal);
+    const stop = new AbortController();
+    const abort = () => stop.abort();
+    signal.addEventListener("abort", abort);
+    try {
+      return await Promise.race([this.#reach(stop.signal), this.#knock(stop.signal)]);
+    } finally {
+      signal.removeEventListener("abort", abort);
+      stop.abort();
+    }
+  }
+
+  /** Opens WebSockets, one after the other, as long as there is no answer at all. Waits for ever once it is to stop, or once there is one. */
+  async #knock(signal: AbortSignal): Promise<Link> {
+    let pause = PROBE_INTERVAL;
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      if (signal.aborted) break;
+      const opened = await openLink(this.#server, OPEN_TIMEOUT, signal).catch((cause: SwitchyardError) => cause);
+      if (opened instanceof Link) return opened;
+      if (opened.code !== "timeout") break;
+      pause = this.#urgent ? 0 : LATE_PAUSE;
+    }
+    return new Promise(() => {});
   }
 
   /**

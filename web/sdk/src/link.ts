@@ -16,6 +16,11 @@ export interface Server {
   readonly openSocket: OpenSocket;
   /** Asks for the server's start page; only whether it answers counts. */
   readonly fetch: (url: string, options: RequestInit) => Promise<Response>;
+  /**
+   * WebSockets are tried although HTTP is not answered. For Chromium: its questions share six connections, which it keeps when
+   * they are given up, and whose TCP tries again after 7, 15 and 31 s only; each WebSocket is a connection of its own.
+   */
+  readonly knocks: boolean;
 }
 
 /** One WebSocket that is open, or was. */

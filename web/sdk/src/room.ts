@@ -119,6 +119,7 @@ const RENEWAL_PAUSE = 2_000;
 export interface Environment {
   openSocket: Server["openSocket"];
   fetch: Server["fetch"];
+  knocks: Server["knocks"];
   /** From 0 to 1. */
   random(): number;
 }
@@ -126,6 +127,7 @@ export interface Environment {
 const BROWSER: Environment = {
   openSocket: (url, subprotocol) => new WebSocket(url, subprotocol),
   fetch: (url, options) => fetch(url, options),
+  knocks: "userAgentData" in (globalThis.navigator ?? {}),
   random: Math.random,
 };
 

@@ -40,7 +40,13 @@ function follow(): void {
 /** Joined over a socket whose other end is the test. */
 async function connected(encoding: "json" | "msgpack" = "json"): Promise<void> {
   const openSocket = (_: string, subprotocol: string) => (socket = new FakeSocket(subprotocol)) as never;
-  dialer = new Dialer({ url: "wss://example.org/v1/ws", encoding, openSocket, fetch: async () => new Response() });
+  dialer = new Dialer({
+    url: "wss://example.org/v1/ws",
+    encoding,
+    openSocket,
+    knocks: false,
+    fetch: async () => new Response(),
+  });
   const opened = dialer.first();
   socket.fire("open");
   signaling = new Signaling(dialer, await opened);
@@ -55,7 +61,7 @@ async function joined(random: () => number = () => 0): Promise<void> {
     return new Response();
   };
   const { openSocket } = server;
-  dialer = new Dialer({ url: "wss://example.org/v1/ws", encoding: "json", openSocket, fetch }, random);
+  dialer = new Dialer({ url: "wss://example.org/v1/ws", encoding: "json", openSocket, knocks: false, fetch }, random);
   signaling = new Signaling(dialer, await dialer.first());
   follow();
   const entered = signaling.join("demo", "Ada");
