@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use switchyard_room::Limits;
 
-use crate::{access, addresses, bench};
+use crate::{access, addresses, bench, tls};
 
 /// A multi-party WebRTC server (SFU) with its signaling and a meeting app built in.
 #[derive(Debug, Parser)]
@@ -71,6 +71,9 @@ pub struct Serve {
     #[arg(long, value_name = "ADDRESS:PORT", env = "SWITCHYARD_HTTP", default_value_t = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)))]
     #[arg(help_heading = "Addresses")]
     pub http: SocketAddr,
+
+    #[command(flatten)]
+    pub tls: tls::Options,
 
     /// The UDP port for all media; 0 takes any free one.
     #[arg(long, value_name = "PORT", env = "SWITCHYARD_MEDIA_PORT", default_value_t = 8080, help_heading = "Addresses")]
@@ -173,6 +176,7 @@ impl Serve {
     /// Says what contradicts itself, of what is right one by one.
     pub fn check(&self) -> Result<(), &'static str> {
         self.addresses.check()?;
+        self.tls.check()?;
         match (self.turn_url.is_empty(), &self.turn_secret_file) {
             (true, Some(_)) => Err("turn_secret_file is of no use without turn_url"),
             (true, None) if self.relay_only => Err("relay_only wants a turn_url: clients would reach nothing"),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::extract::{Path, State};
+use axum::http::uri::{Authority, PathAndQuery};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::map_response;
-use axum::response::Response;
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +21,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::server::Server;
 use crate::signaling::stopped;
+use crate::stream::Stream;
+use crate::tls::Tls;
 use crate::{admin, assets, signaling, whip};
 
 /// Connections that have not become WebSockets. Each holds a descriptor and some 20 KiB for at most a few header timeouts.
@@ -33,6 +36,8 @@ const MAX_HEADERS: usize = 64;
 const MAX_LIFETIME: Duration = Duration::from_secs(180);
 /// Bytes of a binding request; browsers send 100 to 140.
 const MAX_BINDING_REQUEST: u16 = 511;
+/// The first byte of a TLS connection: a handshake's record (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 22;
 /// How long to wait after `accept` failed for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -77,14 +82,59 @@ async fn harden(mut response: Response) -> Response {
     response
 }
 
-/// Accepts connections until `stop` turns true. A connection that does not send a whole header within `header_timeout`, at first or after a
-/// response, is closed. One that brings media (ICE-TCP) goes to `media`.
-pub async fn accept(listener: TcpListener, router: Router, header_timeout: Duration, stop: watch::Receiver<bool>, media: Option<Workers>) {
+/// What is reachable without TLS where there is TLS: whether the server is alive, what ACME asks for, and for all else where it is. `https`: the port of HTTPS, if
+/// this is another one.
+pub fn without_tls(server: Arc<Server>, tls: Tls, https: Option<u16>) -> Router {
+    Router::new()
+        .route("/healthz", get(admin::health))
+        .route("/readyz", get(|State(server): State<Arc<Server>>| async move { admin::ready(&server) }))
+        .route(
+            "/.well-known/acme-challenge/{token}",
+            get(|Path(token): Path<String>| async move { tls.answer(&token).ok_or((StatusCode::NOT_FOUND, "that is not asked for\n")) }),
+        )
+        .fallback(move |headers: HeaderMap, uri: Uri| async move {
+            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+            match host.and_then(|host| secure(host, &uri, https)) {
+                Some(there) => Redirect::permanent(&there).into_response(),
+                None => (StatusCode::BAD_REQUEST, "this server speaks HTTPS; a request says for which host it is\n").into_response(),
+            }
+        })
+        .with_state(server)
+}
+
+/// Where a request should go. Who came without a port came to 80, and goes to 443, which may be another one here.
+fn secure(host: &str, uri: &Uri, https: Option<u16>) -> Option<String> {
+    let host: Authority = host.parse().ok().filter(|host: &Authority| !host.as_str().contains('@'))?;
+    let port = match (host.port_u16(), https) {
+        (None, _) => None,
+        (came, None) => came,
+        (_, https) => https,
+    };
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("https://{}{port}{}", host.host(), uri.path_and_query().map_or("/", PathAndQuery::as_str)))
+}
+
+/// What connections to one port find.
+pub struct Door {
+    pub router: Router,
+    /// Connections that have not sent a whole header after this, at first or after a response, are closed.
+    pub header_timeout: Duration,
+    /// Takes connections that bring media (ICE-TCP).
+    pub media: Option<Workers>,
+    /// Here is TLS; and what is reached without it.
+    pub tls: Option<(Tls, Router)>,
+    /// Turns true when nobody is let in any more.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Accepts connections until the door's `stop`.
+pub async fn accept(listener: TcpListener, door: Door) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let door = Arc::new(door);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stopped(stop.clone()) => return,
+            () = stopped(door.stop.clone()) => return,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -96,33 +146,67 @@ pub async fn accept(listener: TcpListener, router: Router, header_timeout: Durat
             }
         };
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
-        let (router, stop, media) = (router.clone(), stop.clone(), media.clone());
+        let door = Arc::clone(&door);
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(MAX_LIFETIME, serve(stream, router, header_timeout, stop, media)).await;
+            let _ = tokio::time::timeout(MAX_LIFETIME, enter(stream, &door)).await;
             drop(permit);
         });
     }
 }
 
-/// The connection, if it is one of HTTP's. One that begins with a framed binding request (RFC 4571, RFC 8489) is media's: methods of HTTP begin with a letter, frames of
-/// that size with 0 or 1.
-async fn sift(mut stream: TcpStream, header_timeout: Duration, stop: &watch::Receiver<bool>, media: Option<Workers>) -> Option<TcpStream> {
-    let Some(media) = media else { return Some(stream) };
-    let sifting = async {
-        let mut first = [0];
-        if stream.peek(&mut first).await.ok()? == 0 || first[0] > MAX_BINDING_REQUEST.to_be_bytes()[0] {
-            return Some(None);
+/// What a connection turns out to be by what it begins with.
+enum Sifted {
+    Http(TcpStream),
+    Tls(TcpStream),
+    /// ICE-TCP, with the first frame.
+    Media(TcpStream, Vec<u8>),
+}
+
+async fn enter(stream: TcpStream, door: &Door) {
+    // Signaling is small messages that somebody waits for.
+    let _ = stream.set_nodelay(true);
+    let begun = async {
+        let sifted = sift(stream, door).await?;
+        match (sifted, &door.tls) {
+            (Sifted::Http(stream), Some((_, router))) => Some((Stream::Plain(stream), router.clone())),
+            (Sifted::Http(stream), None) => Some((Stream::Plain(stream), door.router.clone())),
+            (Sifted::Tls(stream), Some((tls, _))) => {
+                let accepted = tls.acceptor().accept(stream).await;
+                let stream = accepted.inspect_err(|error| tracing::debug!(%error, "a TLS connection ended")).ok()?;
+                Some((Stream::Tls(Box::new(stream)), door.router.clone()))
+            }
+            (Sifted::Tls(_), None) => None,
+            (Sifted::Media(stream, request), _) => {
+                let worker = switchyard_forward::owner_of(&request[2..])?;
+                door.media.as_ref()?.adopt(worker, stream.into_std().ok()?, request);
+                None
+            }
         }
-        framed(&mut stream).await.map(Some)
     };
-    let sifted = tokio::select! {
-        sifted = tokio::time::timeout(header_timeout, sifting) => sifted.ok()??,
-        () = stopped(stop.clone()) => return None,
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(door.header_timeout, begun) => begun.ok().flatten(),
+        () = stopped(door.stop.clone()) => None,
     };
-    let Some(request) = sifted else { return Some(stream) };
-    let worker = switchyard_forward::owner_of(&request[2..])?;
-    media.adopt(worker, stream.into_std().ok()?, request);
-    None
+    if let Some((stream, router)) = begun {
+        serve(stream, router, door).await;
+    }
+}
+
+/// Tells connections apart: methods of HTTP begin with a letter, TLS with the type of a record, framed binding requests (RFC 4571, RFC 8489) with a length of
+/// at most 511. Only the last are read.
+async fn sift(mut stream: TcpStream, door: &Door) -> Option<Sifted> {
+    let mut first = [0];
+    if stream.peek(&mut first).await.ok()? == 0 {
+        return None;
+    }
+    match first[0] {
+        TLS_HANDSHAKE if door.tls.is_some() => Some(Sifted::Tls(stream)),
+        high if high <= MAX_BINDING_REQUEST.to_be_bytes()[0] && door.media.is_some() => {
+            let request = framed(&mut stream).await?;
+            Some(Sifted::Media(stream, request))
+        }
+        _ => Some(Sifted::Http(stream)),
+    }
 }
 
 /// A whole frame with its length in front, if it can be a binding request.
@@ -134,13 +218,10 @@ async fn framed(stream: &mut TcpStream) -> Option<Vec<u8>> {
     Some(frame)
 }
 
-async fn serve(stream: TcpStream, router: Router, header_timeout: Duration, stop: watch::Receiver<bool>, media: Option<Workers>) {
-    // Signaling is small messages that somebody waits for.
-    let _ = stream.set_nodelay(true);
-    let Some(stream) = sift(stream, header_timeout, &stop, media).await else { return };
+async fn serve(stream: Stream, router: Router, door: &Door) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(door.header_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
@@ -148,12 +229,28 @@ async fn serve(stream: TcpStream, router: Router, header_timeout: Duration, stop
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = stopped(stop.clone()) => {
+        () = stopped(door.stop.clone()) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = result {
         tracing::debug!(%error, "an HTTP connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_without_tls_is_sent_where_it_is() {
+        let there = |host: &str, https| secure(host, &"/r/demo?x=1".parse().unwrap(), https);
+        assert_eq!(there("meet.example", Some(8443)).as_deref(), Some("https://meet.example/r/demo?x=1"));
+        assert_eq!(there("meet.example:8080", Some(8443)).as_deref(), Some("https://meet.example:8443/r/demo?x=1"));
+        assert_eq!(there("[2001:db8::7]:8443", None).as_deref(), Some("https://[2001:db8::7]:8443/r/demo?x=1"));
+        for wrong in ["", "a b", "me@meet.example", "meet.example/x"] {
+            assert_eq!(there(wrong, None), None, "{wrong}");
+        }
     }
 }

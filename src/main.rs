@@ -1,7 +1,7 @@
 //! Switchyard: a multi-party WebRTC server (SFU) with its signaling and a meeting app built in.
 //!
 //! This package is the program: it puts the pure crates, the media workers and the sockets of HTTP and WebSocket together. `server`
-//! starts and stops everything; `http` accepts connections; `signaling` are sessions over WebSockets (`websocket`), `whip` those without; `participant` is who is behind either, and
+//! starts and stops everything; `http` accepts connections, with `tls` or without; `signaling` are sessions over WebSockets (`websocket`), `whip` those without; `participant` is who is behind either, and
 //! `transport` their end of the peer connection; `access` decides who may come in, `admission` when; `rooms` runs one task for each room; `peers` brings what
 //! workers report to participants. `config` reads the configuration and `reload` reads it
 //! again. `bench` is the load bench's command line.
@@ -28,6 +28,8 @@ mod reload;
 mod rooms;
 mod server;
 mod signaling;
+mod stream;
+mod tls;
 mod transport;
 mod turn;
 mod websocket;

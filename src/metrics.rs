@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text};
@@ -20,6 +20,7 @@ use switchyard_protocol::ErrorCode;
 use switchyard_worker::{Scrape, Waits};
 
 use crate::server::Server;
+use crate::tls::Tls;
 
 /// What the text is (OpenMetrics 1.0, "Text format").
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -182,6 +183,11 @@ impl Collector for Live {
         for (name, help, value) in gauges {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             metric.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX))?;
+        }
+        if let Some(until) = server.tls.as_ref().and_then(Tls::valid_until) {
+            let (name, help) = ("tls_certificate_expiry_seconds", "When the TLS certificate expires, as seconds since 1970");
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            metric.encode_gauge(&until.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())?;
         }
         let workers = server.rooms.workers();
         let scrapes: Vec<Scrape> = (0..workers.count()).map(|worker| workers.scrape(WorkerIndex(worker))).collect();

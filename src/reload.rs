@@ -7,6 +7,7 @@ use crate::cli::{Command, Serve};
 use crate::config::{self, Failure, LIVE, Written};
 use crate::logging::Log;
 use crate::rooms::Rooms;
+use crate::tls::Tls;
 
 /// What can change while the server runs, and what was written before.
 pub struct Reload {
@@ -17,6 +18,7 @@ pub struct Reload {
     pub log: Log,
     pub admission: Arc<Admission>,
     pub rooms: Arc<Rooms>,
+    pub tls: Option<Tls>,
 }
 
 impl Reload {
@@ -38,6 +40,9 @@ impl Reload {
         // The parser has seen that it is one.
         if let Err(error) = self.log.set(&options.log) {
             tracing::error!(%error, "what is to be logged");
+        }
+        if let Some(Err(error)) = self.tls.as_ref().map(Tls::reload) {
+            tracing::error!(error = format!("{error:#}"), "the TLS certificate stays as it was");
         }
         self.admission.set_max_load(options.max_load);
         self.rooms.set_limits(options.room_limits());

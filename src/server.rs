@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use axum::Router;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use switchyard_negotiation::Candidate;
 use switchyard_protocol::{ErrorCode, Limits, MAX_CHAT_BYTES, MAX_MESSAGE_BYTES, ProtocolError};
@@ -27,6 +28,7 @@ use crate::peers::Peers;
 use crate::reload::Reload;
 use crate::rooms::Rooms;
 use crate::signaling::Sessions;
+use crate::tls::Tls;
 use crate::transport::no_randomness;
 use crate::turn::Turn;
 use crate::whip::Resources;
@@ -47,6 +49,7 @@ pub struct Server {
     pub admission: Arc<Admission>,
     pub drain: Arc<Drain>,
     pub metrics: Metrics,
+    pub tls: Option<Tls>,
     pub turn: Turn,
     /// Clients are told to use nothing but the TURN servers.
     pub relay_only: bool,
@@ -75,6 +78,9 @@ impl Server {
     pub fn is_ready(&self) -> Result<(), ProtocolError> {
         if self.drain.is_on() || *self.stop.borrow() {
             return Err(ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down"));
+        }
+        if self.tls.as_ref().is_some_and(|tls| tls.valid_until().is_none()) {
+            return Err(ProtocolError::new(ErrorCode::Overloaded, "there is no TLS certificate yet"));
         }
         if self.places.available_permits() == 0 {
             return Err(ProtocolError::new(ErrorCode::LimitReached, "too many sessions"));
@@ -132,12 +138,17 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
         Some(address) => Some(listen(address, "admin").await?),
         None => None,
     };
+    let redirect_listener = match options.tls.redirect_http {
+        Some(address) => Some(listen(address, "redirect-http").await?),
+        None => None,
+    };
     let http = listener.local_addr().context("can't tell where HTTP listens")?;
     let count = options.workers.unwrap_or_else(|| u8::try_from(cores().min(128)).unwrap_or(128));
     let (workers, events) = start_workers(options.media_port, count)?;
     let media = workers.port();
 
     let (stopping, stop) = watch::channel(false);
+    let tls = Tls::start(&options.tls, stop.clone())?;
     let (sessions, mut sessions_gone) = mpsc::channel(1);
     let peers = Arc::new(Peers::default());
     let (drain, mut drain_asked) = Drain::new();
@@ -156,6 +167,7 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
         admission: Arc::clone(&admission),
         drain: Arc::clone(&drain),
         metrics: Metrics::new(),
+        tls: tls.clone(),
         turn: Turn::new(&options.turn_url, options.turn_secret_file.as_deref(), options.turn_lifetime)?,
         relay_only: options.relay_only,
         certificate: Certificate::generate().context("can't make a certificate")?,
@@ -172,33 +184,27 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     });
     tokio::spawn(Arc::clone(&peers).dispatch(events));
     tokio::spawn(Arc::clone(&admission).watch(workers.clone(), stop.clone()));
-    let mut reload = Reload { started: written.clone(), written, log, admission, rooms: Arc::clone(&server.rooms) };
+    let mut reload = Reload { started: written.clone(), written, log, admission, rooms: Arc::clone(&server.rooms), tls: tls.clone() };
     // Before anybody is told that the server is there: from here on it must go down cleanly.
     let mut interrupt = signal(SignalKind::interrupt()).context("can't listen to SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't listen to SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("can't listen to SIGHUP")?;
-    let accepting = tokio::spawn(http::accept(
-        listener,
-        http::router(Arc::clone(&server), options.debug_http),
-        options.silence_timeout_ms,
-        stop.clone(),
-        Some(workers.clone()),
-    ));
-    let admin = match admin_listener {
-        Some(listener) => {
-            let address = listener.local_addr().context("can't tell where the operators' HTTP listens")?;
-            tokio::spawn(http::accept(
-                listener,
-                admin::router(&server, reload.log.clone(), options.drain),
-                options.silence_timeout_ms,
-                stop,
-                None,
-            ));
-            Some(address)
-        }
-        None => None,
-    };
-    announce(http, media, admin);
+    let door =
+        |router: Router| http::Door { router, header_timeout: options.silence_timeout_ms, media: None, tls: None, stop: stop.clone() };
+    let without_tls = |https| tls.clone().map(|tls| (tls.clone(), http::without_tls(Arc::clone(&server), tls, https)));
+    let front =
+        http::Door { media: Some(workers.clone()), tls: without_tls(None), ..door(http::router(Arc::clone(&server), options.debug_http)) };
+    let accepting = tokio::spawn(http::accept(listener, front));
+    let mut places = Places { http, is_tls: tls.is_some(), media, admin: None, redirect: None };
+    if let (Some(listener), Some((_, router))) = (redirect_listener, without_tls(Some(http.port()))) {
+        places.redirect = Some(listener.local_addr().context("can't tell where HTTP without TLS listens")?);
+        tokio::spawn(http::accept(listener, door(router)));
+    }
+    if let Some(listener) = admin_listener {
+        places.admin = Some(listener.local_addr().context("can't tell where the operators' HTTP listens")?);
+        tokio::spawn(http::accept(listener, door(admin::router(&server, reload.log.clone(), options.drain))));
+    }
+    places.announce(&options.tls.acme_domain);
 
     let mut was_asked = false;
     loop {
@@ -269,13 +275,28 @@ fn start_workers(port: u16, count: u8) -> anyhow::Result<(Workers, Events)> {
     })
 }
 
-/// Says where the server is, for programs and for people. Nobody has to listen.
-fn announce(http: SocketAddr, media: u16, admin: Option<SocketAddr>) {
-    let mut stdout = std::io::stdout().lock();
-    let admin = admin.map(|admin| format!(" admin={admin}")).unwrap_or_default();
-    let _ = writeln!(stdout, "listening http={http} media={media}{admin}");
-    let _ = writeln!(stdout, "open http://localhost:{}/r/demo", http.port());
-    let _ = stdout.flush();
+/// Where the server listens.
+struct Places {
+    http: SocketAddr,
+    /// HTTP is HTTPS.
+    is_tls: bool,
+    media: u16,
+    admin: Option<SocketAddr>,
+    redirect: Option<SocketAddr>,
+}
+
+impl Places {
+    /// Says it, for programs and for people. Nobody has to listen.
+    fn announce(&self, names: &[String]) {
+        let mut stdout = std::io::stdout().lock();
+        let more = [("admin", self.admin), ("redirect", self.redirect)];
+        let more: String = more.iter().filter_map(|(what, place)| Some(format!(" {what}={}", (*place)?))).collect();
+        let _ = writeln!(stdout, "listening http={} media={}{more}", self.http, self.media);
+        let (scheme, usual) = if self.is_tls { ("https", 443) } else { ("http", 80) };
+        let port = if self.is_tls && self.http.port() == usual { String::new() } else { format!(":{}", self.http.port()) };
+        let _ = writeln!(stdout, "open {scheme}://{}{port}/r/demo", names.first().map_or("localhost", String::as_str));
+        let _ = stdout.flush();
+    }
 }
 
 /// Every connection is a descriptor, and the usual soft limit of 1,024 is for programs that use select(2).

@@ -14,7 +14,6 @@ use std::{collections::VecDeque, io};
 
 use axum::body::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
 pub use decoder::{Incoming, Violation};
 pub use handshake::Upgrade;
@@ -22,6 +21,8 @@ pub use queue::Full;
 
 use decoder::Decoder;
 use queue::Queue;
+
+use crate::stream::Stream;
 
 /// Bytes read at once, on the stack: most messages are shorter, and a description takes a few turns more.
 const READ: usize = 4 * 1024;
@@ -68,7 +69,7 @@ impl From<io::Error> for Broken {
 
 /// One connection. Dropping it breaks it off.
 pub struct WebSocket {
-    stream: TcpStream,
+    stream: Stream,
     decoder: Decoder,
     incoming: VecDeque<Incoming>,
     outgoing: Queue,
@@ -78,7 +79,7 @@ pub struct WebSocket {
 
 impl WebSocket {
     /// A connection whose HTTP upgrade is done, with what the client has sent since.
-    fn new(stream: TcpStream, read: &[u8], max_message: usize) -> Result<Self, Violation> {
+    fn new(stream: Stream, read: &[u8], max_message: usize) -> Result<Self, Violation> {
         let mut decoder = Decoder::new(max_message);
         let mut incoming = VecDeque::new();
         decoder.decode(read, &mut incoming)?;
@@ -159,7 +160,7 @@ impl WebSocket {
     /// Writes what can be written at once; [`WebSocket::next`] writes the rest.
     pub fn flush(&mut self) {
         // What fails here fails there as well.
-        let _ = self.outgoing.try_write(&self.stream);
+        let _ = self.outgoing.try_write(&mut self.stream);
     }
 
     /// Writes everything.

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::{Broken, WebSocket};
+use crate::stream::Stream;
 
 /// What a key is followed by before it is hashed, for no other protocol would do so (RFC 6455 §1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -64,7 +64,7 @@ impl Upgrade {
         let upgraded = hyper::upgrade::on(self.request);
         let socket = async move {
             let upgraded = upgraded.await.map_err(|_| Broken::Lost)?;
-            let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| Broken::Lost)?;
+            let parts = upgraded.downcast::<TokioIo<Stream>>().map_err(|_| Broken::Lost)?;
             Ok(WebSocket::new(parts.io.into_inner(), &parts.read_buf, max_message)?)
         };
         (response, socket)

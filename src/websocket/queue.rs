@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
 use axum::body::Bytes;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::Opcode;
+use crate::stream::Stream;
 
 /// Messages waiting for one client. A join into a full room announces up to 1,000 participants at once.
 const MAX_MESSAGES: usize = 4096;
@@ -93,21 +93,19 @@ impl Queue {
         (!self.frames.is_empty()).then_some(self.written)
     }
 
-    /// Writes until all is written or the socket is full.
-    pub fn try_write(&mut self, stream: &TcpStream) -> io::Result<()> {
-        let written = self.write(|slices| match stream.try_write_vectored(slices) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
-            result => Poll::Ready(result),
-        });
-        match written {
+    /// Writes until all is written or the socket is full. Nobody is woken for the rest.
+    pub fn try_write(&mut self, stream: &mut Stream) -> io::Result<()> {
+        match self.poll_write(stream, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => result,
             Poll::Pending => Ok(()),
         }
     }
 
     /// The same; `Pending` if the task is to be woken for the rest.
-    pub fn poll_write(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.write(|slices| Pin::new(&mut *stream).poll_write_vectored(context, slices))
+    pub fn poll_write(&mut self, stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.write(|slices| Pin::new(&mut *stream).poll_write_vectored(context, slices)))?;
+        // TLS keeps what the socket did not take.
+        Pin::new(stream).poll_flush(context)
     }
 
     fn write(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> Poll<io::Result<usize>>) -> Poll<io::Result<()>> {

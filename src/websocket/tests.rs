@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use proptest::prelude::*;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -129,7 +129,7 @@ async fn pair() -> (WebSocket, WebSocketStream<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (client, server) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     let client = WebSocketStream::from_raw_socket(client.unwrap(), Role::Client, None).await;
-    (WebSocket::new(server.unwrap().0, &[], LIMIT).unwrap(), client)
+    (WebSocket::new(Stream::Plain(server.unwrap().0), &[], LIMIT).unwrap(), client)
 }
 
 /// Runs a story that may hang if it goes wrong.

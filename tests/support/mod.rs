@@ -115,7 +115,8 @@ impl Server {
         Self::start_at("127.0.0.1:0", 0, arguments, stderr).await
     }
 
-    async fn start_at(http: &str, media: u16, arguments: &[&str], stderr: Stdio) -> Self {
+    /// At these addresses; whoever starts one has found out that they are free.
+    pub async fn start_at(http: &str, media: u16, arguments: &[&str], stderr: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
             .args(["serve", "--dev", "--http", http, "--media-port", &media.to_string()])
             .args(arguments)
@@ -129,7 +130,9 @@ impl Server {
         let ready = tokio::time::timeout(SOON, lines.next_line()).await.expect("ready in time").unwrap().expect("a ready line");
         let fields = ready.strip_prefix("listening http=").and_then(|rest| rest.split_once(" media="));
         let (http, media) = fields.unwrap_or_else(|| panic!("not a ready line: {ready}"));
-        let (media, admin) = media.split_once(" admin=").map_or((media, None), |(media, admin)| (media, Some(admin)));
+        let mut more = media.split(' ');
+        let media = more.next().expect("a port");
+        let admin = more.find_map(|field| field.strip_prefix("admin="));
         // Whoever reads stdout may go on doing so.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self {

@@ -79,6 +79,7 @@ const TOOLS: [Tool; 10] = [
     Tool { sign: Sign::Program(&["turnserver"], None), packages: &["coturn"], why: "the network tests", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["curl"], None), packages: &["curl"], why: "the commands in docs/", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["prometheus"], None), packages: &["prometheus"], why: "the dashboard's test", purpose: Purpose::Test },
+    Tool { sign: Sign::Program(&["pebble"], None), packages: &["pebble"], why: "the tests of ACME", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["ffmpeg"], None), packages: &["ffmpeg"], why: "makes the test media", purpose: Purpose::Test },
     Tool {
         sign: Sign::Script("tests/interop/gstreamer.py"),
