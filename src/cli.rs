@@ -87,6 +87,15 @@ pub struct Serve {
     #[arg(long, env = "SWITCHYARD_NO_ICE_TCP", help_heading = "Addresses")]
     pub no_ice_tcp: bool,
 
+    /// Be a TURN server as well, for clients that reach nothing but web servers: by TLS at --http, or by TCP where there is no TLS. It relays to this server's media only,
+    /// and needs no other port.
+    #[arg(long, env = "SWITCHYARD_TURN", help_heading = "TURN")]
+    pub turn: bool,
+
+    /// Where this TURN server takes UDP, ADDRESS:PORT, for clients to which only well-known ports are open: 3478 is TURN's. Default: nowhere.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "SWITCHYARD_TURN_UDP", help_heading = "TURN")]
+    pub turn_udp: Option<SocketAddr>,
+
     /// A TURN server for clients that reach this server by no other way, such as turn:turn.example.org:3478 or turns:turn.example.org:443?transport=tcp. May be repeated.
     #[arg(long, value_name = "URL", env = "SWITCHYARD_TURN_URL", value_delimiter = ',', value_parser = crate::turn::url, help_heading = "TURN")]
     pub turn_url: Vec<String>,
@@ -178,8 +187,9 @@ impl Serve {
         self.addresses.check()?;
         self.tls.check()?;
         match (self.turn_url.is_empty(), &self.turn_secret_file) {
+            _ if self.turn_udp.is_some() && !self.turn => Err("turn_udp is of no use without turn"),
             (true, Some(_)) => Err("turn_secret_file is of no use without turn_url"),
-            (true, None) if self.relay_only => Err("relay_only wants a turn_url: clients would reach nothing"),
+            (true, None) if self.relay_only && !self.turn => Err("relay_only wants turn or a turn_url: clients would reach nothing"),
             (false, None) => Err("turn_url wants a turn_secret_file: what turnserver.conf has as static-auth-secret"),
             _ => Ok(()),
         }

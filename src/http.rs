@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use switchyard_worker::Workers;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -23,6 +23,7 @@ use crate::server::Server;
 use crate::signaling::stopped;
 use crate::stream::Stream;
 use crate::tls::Tls;
+use crate::turn::Relay;
 use crate::{admin, assets, signaling, whip};
 
 /// Connections that have not become WebSockets. Each holds a descriptor and some 20 KiB for at most a few header timeouts.
@@ -36,6 +37,10 @@ const MAX_HEADERS: usize = 64;
 const MAX_LIFETIME: Duration = Duration::from_secs(180);
 /// Bytes of a binding request; browsers send 100 to 140.
 const MAX_BINDING_REQUEST: u16 = 511;
+/// Bytes of a STUN header (RFC 8489 §5); so no frame is shorter, and no STUN request has a type as large.
+const STUN_HEADER: u16 = 20;
+/// The bits of a first byte that are 0 in STUN, and not in HTTP.
+const STUN_MASK: u8 = 0b1100_0000;
 /// The first byte of a TLS connection: a handshake's record (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 22;
 /// How long to wait after `accept` failed for lack of descriptors or memory.
@@ -121,6 +126,8 @@ pub struct Door {
     pub header_timeout: Duration,
     /// Takes connections that bring media (ICE-TCP).
     pub media: Option<Workers>,
+    /// Takes clients of the TURN server.
+    pub turn: Option<Arc<Relay>>,
     /// Here is TLS; and what is reached without it.
     pub tls: Option<(Tls, Router)>,
     /// Turns true when nobody is let in any more.
@@ -160,6 +167,8 @@ enum Sifted {
     Tls(TcpStream),
     /// ICE-TCP, with the first frame.
     Media(TcpStream, Vec<u8>),
+    /// TURN, with its first bytes.
+    Turn(TcpStream, [u8; 2]),
 }
 
 async fn enter(stream: TcpStream, door: &Door) {
@@ -172,7 +181,13 @@ async fn enter(stream: TcpStream, door: &Door) {
             (Sifted::Http(stream), None) => Some((Stream::Plain(stream), door.router.clone())),
             (Sifted::Tls(stream), Some((tls, _))) => {
                 let accepted = tls.acceptor().accept(stream).await;
-                let stream = accepted.inspect_err(|error| tracing::debug!(%error, "a TLS connection ended")).ok()?;
+                let mut stream = accepted.inspect_err(|error| tracing::debug!(%error, "a TLS connection ended")).ok()?;
+                if let Some(turn) = &door.turn
+                    && stream.fill_buf().await.ok()?.first()? & STUN_MASK == 0
+                {
+                    turn.adopt(Stream::Tls(Box::new(stream)), &[]);
+                    return None;
+                }
                 Some((Stream::Tls(Box::new(stream)), door.router.clone()))
             }
             (Sifted::Tls(_), None) => None,
@@ -181,6 +196,12 @@ async fn enter(stream: TcpStream, door: &Door) {
                 door.media.as_ref()?.adopt(worker, stream.into_std().ok()?, request);
                 None
             }
+            // Where there is TLS, TURN is offered under it only.
+            (Sifted::Turn(stream, begun), None) => {
+                door.turn.as_ref()?.adopt(Stream::Plain(stream), &begun);
+                None
+            }
+            (Sifted::Turn(..), Some(_)) => None,
         }
     };
     let begun = tokio::select! {
@@ -192,8 +213,8 @@ async fn enter(stream: TcpStream, door: &Door) {
     }
 }
 
-/// Tells connections apart: methods of HTTP begin with a letter, TLS with the type of a record, framed binding requests (RFC 4571, RFC 8489) with a length of
-/// at most 511. Only the last are read.
+/// Tells connections apart: methods of HTTP begin with a letter, TLS with the type of a record, TURN with a request's type, framed binding requests (RFC 4571,
+/// RFC 8489) with a length of 20 to 511. Only the last two are read.
 async fn sift(mut stream: TcpStream, door: &Door) -> Option<Sifted> {
     let mut first = [0];
     if stream.peek(&mut first).await.ok()? == 0 {
@@ -201,21 +222,20 @@ async fn sift(mut stream: TcpStream, door: &Door) -> Option<Sifted> {
     }
     match first[0] {
         TLS_HANDSHAKE if door.tls.is_some() => Some(Sifted::Tls(stream)),
-        high if high <= MAX_BINDING_REQUEST.to_be_bytes()[0] && door.media.is_some() => {
-            let request = framed(&mut stream).await?;
-            Some(Sifted::Media(stream, request))
+        high if high <= MAX_BINDING_REQUEST.to_be_bytes()[0] && (door.media.is_some() || door.turn.is_some()) => {
+            match stream.read_u16().await.ok()? {
+                request @ ..STUN_HEADER => Some(Sifted::Turn(stream, request.to_be_bytes())),
+                len @ ..=MAX_BINDING_REQUEST => {
+                    let mut frame = len.to_be_bytes().to_vec();
+                    frame.resize(2 + usize::from(len), 0);
+                    stream.read_exact(&mut frame[2..]).await.ok()?;
+                    Some(Sifted::Media(stream, frame))
+                }
+                _ => None,
+            }
         }
         _ => Some(Sifted::Http(stream)),
     }
-}
-
-/// A whole frame with its length in front, if it can be a binding request.
-async fn framed(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let len = stream.read_u16().await.ok().filter(|len| *len <= MAX_BINDING_REQUEST)?;
-    let mut frame = len.to_be_bytes().to_vec();
-    frame.resize(2 + usize::from(len), 0);
-    stream.read_exact(&mut frame[2..]).await.ok()?;
-    Some(frame)
 }
 
 async fn serve(stream: Stream, router: Router, door: &Door) {

@@ -176,6 +176,7 @@ impl Collector for Live {
             ("server_rooms", "Rooms that somebody is in", server.rooms.count()),
             ("signaling_sessions", "Sessions over WebSockets, those included whose client is away", server.resumable.count()),
             ("signaling_http_sessions", "Sessions of WHIP and WHEP", server.resources.count()),
+            ("turn_clients", "Clients of the server's own TURN server", server.relay.as_ref().map_or(0, |relay| relay.clients())),
             ("signaling_websockets", "Open WebSockets", server.sockets_open()),
             ("server_draining", "1 while the server takes no new rooms because it goes down", usize::from(server.drain.is_on())),
             ("server_ready", "1 while a newcomer would be let in", usize::from(server.is_ready().is_ok())),

@@ -88,6 +88,8 @@ pub enum Patched {
 /// A participant and everything its task owns.
 pub struct Participant {
     server: Arc<Server>,
+    /// What the client calls this server.
+    host: Option<String>,
     seat: Seat,
     inbox: Inbox,
     transport: Transport,
@@ -105,7 +107,15 @@ pub struct Participant {
 
 impl Participant {
     /// Takes a seat in a room.
-    pub async fn enter(server: &Arc<Server>, room: &str, entrant: Entrant, mode: Mode) -> Result<Self, ProtocolError> {
+    ///
+    /// `host`: what the client calls this server (RFC 9110 §7.2).
+    pub async fn enter(
+        server: &Arc<Server>,
+        room: &str,
+        entrant: Entrant,
+        mode: Mode,
+        host: Option<String>,
+    ) -> Result<Self, ProtocolError> {
         let asked = Instant::now();
         let (mailbox, inbox) = crate::peers::mailbox(mode == Mode::Meeting);
         let seat = tokio::time::timeout(server.request_timeout, server.rooms.join(room, entrant, mailbox))
@@ -114,6 +124,7 @@ impl Participant {
         let transport = Transport::open(server, &seat, mode).await?;
         Ok(Self {
             server: Arc::clone(server),
+            host,
             seat,
             inbox,
             transport,
@@ -369,7 +380,7 @@ impl Participant {
 
     /// What helps the client to find a path, beside the server's own addresses.
     pub fn ice_servers(&self) -> Vec<IceServer> {
-        self.server.turn.ice_servers(self.seat.participant.0)
+        self.server.turn.ice_servers(self.seat.participant.0, self.host.as_deref())
     }
 
     fn timeout(&mut self, now: Instant, link: &mut impl Link) -> Result<(), Close> {

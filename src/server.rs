@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
+use axum::http::{HeaderMap, header};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use switchyard_negotiation::Candidate;
 use switchyard_protocol::{ErrorCode, Limits, MAX_CHAT_BYTES, MAX_MESSAGE_BYTES, ProtocolError};
 use switchyard_room::Room;
 use switchyard_session::Certificate;
 use switchyard_worker::{Config, StartError, Workers};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -30,7 +31,7 @@ use crate::rooms::Rooms;
 use crate::signaling::Sessions;
 use crate::tls::Tls;
 use crate::transport::no_randomness;
-use crate::turn::Turn;
+use crate::turn::{Own, Relay, Turn};
 use crate::whip::Resources;
 use crate::{addresses, admin, http};
 
@@ -51,6 +52,8 @@ pub struct Server {
     pub metrics: Metrics,
     pub tls: Option<Tls>,
     pub turn: Turn,
+    /// The TURN server that is this one.
+    pub relay: Option<Arc<Relay>>,
     /// Clients are told to use nothing but the TURN servers.
     pub relay_only: bool,
     pub certificate: Arc<Certificate>,
@@ -105,6 +108,11 @@ pub fn limits() -> Limits {
     }
 }
 
+/// What a client calls this server, port included; `None` where nobody asks for that.
+pub fn host(server: &Server, headers: &HeaderMap) -> Option<String> {
+    headers.get(header::HOST).filter(|_| server.turn.is_own()).and_then(|host| host.to_str().ok()).map(str::to_owned)
+}
+
 /// What nobody can guess: 128 random bits, in hexadecimal.
 pub fn secret() -> Result<String, ProtocolError> {
     let mut random = [0; 16];
@@ -154,6 +162,20 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     let (drain, mut drain_asked) = Drain::new();
     let drain = Arc::new(drain);
     let admission = Admission::new(options.max_load, workers.count(), cores());
+    let candidates = addresses::candidates(&options.addresses, options.dev, media, (!options.no_ice_tcp).then_some(http)).await?;
+    let turn_socket = match options.turn_udp {
+        Some(address) => {
+            Some(UdpSocket::bind(address).await.with_context(|| format!("TURN can't listen on {address} (UDP), which --turn-udp says"))?)
+        }
+        None => None,
+    };
+    let turn_udp = turn_socket.as_ref().and_then(|socket| Some(socket.local_addr().ok()?.port()));
+    let own = options.turn.then_some(Own { is_tls: tls.is_some(), udp: turn_udp });
+    let turn = Turn::new(&options.turn_url, own, options.turn_secret_file.as_deref(), options.turn_lifetime)?;
+    let relay = turn.credentials().filter(|_| options.turn).map(|credentials| {
+        let peers = candidates.iter().filter(|candidate| !candidate.tcp).map(|candidate| candidate.addr).collect();
+        Relay::new(Arc::clone(credentials), peers, media, stop.clone())
+    });
     let server = Arc::new(Server {
         access,
         rooms: Rooms::new(
@@ -168,10 +190,11 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
         drain: Arc::clone(&drain),
         metrics: Metrics::new(),
         tls: tls.clone(),
-        turn: Turn::new(&options.turn_url, options.turn_secret_file.as_deref(), options.turn_lifetime)?,
+        relay: relay.clone(),
+        turn,
         relay_only: options.relay_only,
         certificate: Certificate::generate().context("can't make a certificate")?,
-        candidates: addresses::candidates(&options.addresses, options.dev, media, (!options.no_ice_tcp).then_some(http)).await?,
+        candidates,
         request_timeout: options.request_timeout_ms,
         silence_timeout: options.silence_timeout_ms,
         resume_within: options.resume_within_ms,
@@ -189,12 +212,25 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     let mut interrupt = signal(SignalKind::interrupt()).context("can't listen to SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("can't listen to SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("can't listen to SIGHUP")?;
-    let door =
-        |router: Router| http::Door { router, header_timeout: options.silence_timeout_ms, media: None, tls: None, stop: stop.clone() };
+    let door = |router: Router| http::Door {
+        router,
+        header_timeout: options.silence_timeout_ms,
+        media: None,
+        turn: None,
+        tls: None,
+        stop: stop.clone(),
+    };
     let without_tls = |https| tls.clone().map(|tls| (tls.clone(), http::without_tls(Arc::clone(&server), tls, https)));
-    let front =
-        http::Door { media: Some(workers.clone()), tls: without_tls(None), ..door(http::router(Arc::clone(&server), options.debug_http)) };
+    let front = http::Door {
+        media: Some(workers.clone()),
+        turn: relay.clone(),
+        tls: without_tls(None),
+        ..door(http::router(Arc::clone(&server), options.debug_http))
+    };
     let accepting = tokio::spawn(http::accept(listener, front));
+    if let (Some(relay), Some(socket)) = (relay, turn_socket) {
+        tokio::spawn(relay.listen(socket));
+    }
     let mut places = Places { http, is_tls: tls.is_some(), media, admin: None, redirect: None };
     if let (Some(listener), Some((_, router))) = (redirect_listener, without_tls(Some(http.port()))) {
         places.redirect = Some(listener.local_addr().context("can't tell where HTTP without TLS listens")?);

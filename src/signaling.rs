@@ -25,7 +25,7 @@ use crate::access;
 use crate::outbox::Close;
 use crate::participant::Participant;
 use crate::rooms::Entrant;
-use crate::server::Server;
+use crate::server::{Server, host};
 use crate::websocket::Upgrade;
 use resumable::Resumable;
 use sessions::Registration;
@@ -40,6 +40,7 @@ pub async fn upgrade(State(server): State<Arc<Server>>, request: HttpRequest) ->
     if !server.access.is_welcome(request.headers()) {
         return (StatusCode::FORBIDDEN, "pages of this origin may not connect; see --allow-origin\n").into_response();
     }
+    let host = host(&server, request.headers());
     let upgrade = match Upgrade::read(request) {
         Ok(upgrade) => upgrade,
         Err(refused) => return refused.into_response(),
@@ -55,7 +56,7 @@ pub async fn upgrade(State(server): State<Arc<Server>>, request: HttpRequest) ->
     tokio::spawn(async move {
         if let Ok(socket) = socket.await {
             let socket = Socket::new(socket, encoding, server.silence_timeout, permit);
-            run(server, socket).await;
+            run(server, socket, host).await;
         }
     });
     response
@@ -74,12 +75,12 @@ fn choose_encoding(upgrade: &Upgrade) -> Option<(Encoding, Option<&'static str>)
 }
 
 /// A connection's life until it is a session's, and the session's if it is the first.
-async fn run(server: Arc<Server>, socket: Socket) {
+async fn run(server: Arc<Server>, socket: Socket, host: Option<String>) {
     let _guard = server.sessions.clone();
     let stop = server.stop.clone();
     let mut newcomer = Some(socket);
     let entered = tokio::select! {
-        entered = Box::pin(enter(&server, &mut newcomer)) => entered,
+        entered = Box::pin(enter(&server, &mut newcomer, host)) => entered,
         () = stopped(stop.clone()) => Err(Unseated::Close(Close::Because(CloseReason::ShuttingDown))),
     };
     match entered {
@@ -120,7 +121,7 @@ impl From<Close> for Unseated {
 
 /// Answers until a client has joined, or resumed the session that has the connection then. They have to ask for it in time; how long the answer takes is the
 /// server's doing.
-async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>) -> Result<Option<Entered>, Unseated> {
+async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>, host: Option<String>) -> Result<Option<Entered>, Unseated> {
     let deadline = Instant::now() + server.silence_timeout;
     while let Some(socket) = newcomer {
         let frame = tokio::time::timeout_at(deadline.into(), socket.next()).await;
@@ -129,7 +130,7 @@ async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>) -> Result<Op
             Err(refused) => (refused.id, Err(refused.error)),
             Ok(ClientMessage { id, request: Request::Ping { .. } }) => (Some(id), Ok(Reply::Pong)),
             Ok(ClientMessage { id, request: Request::Join { room, name, token } }) => {
-                match join(server, &room, name, token, socket.encoding()).await {
+                match join(server, &room, name, token, socket.encoding(), host.clone()).await {
                     Ok(Seated { mut participant, registration, name, pass }) => {
                         let session = session(server, &registration);
                         let result = Reply::Joined(participant.joined(room, name, pass, session));
@@ -184,8 +185,15 @@ struct Seated {
 }
 
 /// As [`take_seat`]; counted.
-async fn join(server: &Arc<Server>, room: &str, name: String, token: Option<Token>, encoding: Encoding) -> Result<Seated, ProtocolError> {
-    let seated = take_seat(server, room, name, token, encoding).await;
+async fn join(
+    server: &Arc<Server>,
+    room: &str,
+    name: String,
+    token: Option<Token>,
+    encoding: Encoding,
+    host: Option<String>,
+) -> Result<Seated, ProtocolError> {
+    let seated = take_seat(server, room, name, token, encoding, host).await;
     server.metrics.joined(Mode::Meeting, seated.as_ref().err().map(|error| error.code));
     seated
 }
@@ -197,13 +205,14 @@ async fn take_seat(
     name: String,
     token: Option<Token>,
     encoding: Encoding,
+    host: Option<String>,
 ) -> Result<Seated, ProtocolError> {
     let admitted = server.access.admit(token.as_ref(), room).map_err(access::refused)?;
     let (name, pass) = (admitted.name.unwrap_or(name), admitted.pass);
     let full = |_| ProtocolError::new(ErrorCode::LimitReached, "too many sessions");
     let place = Arc::clone(&server.places).try_acquire_owned().map_err(full)?;
     let registration = server.resumable.register(encoding, place)?;
-    let participant = Participant::enter(server, room, Entrant::Participant(name.clone(), pass.clone()), Mode::Meeting).await?;
+    let participant = Participant::enter(server, room, Entrant::Participant(name.clone(), pass.clone()), Mode::Meeting, host).await?;
     Ok(Seated { participant: Box::new(participant), registration, name, pass })
 }
 

@@ -1,33 +1,36 @@
-//! TURN servers that clients are told of, with credentials that are good for a while: coturn's `use-auth-secret`, which others know as well
-//! (draft-uberti-behave-turn-rest).
+//! TURN servers that clients are told of, this one (`relay`) among them, with credentials that are good for a while: coturn's `use-auth-secret`, which others know
+//! as well (draft-uberti-behave-turn-rest).
+
+mod relay;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use aws_lc_rs::hmac;
+use axum::http::uri::Authority;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use switchyard_protocol::IceServer;
+
+pub use relay::Relay;
 
 /// Bytes of a secret at least: with fewer, credentials can be forged by whoever has seen one.
 const LEAST_SECRET: usize = 16;
 /// Bytes of its file at most.
 const MAX_SECRET: usize = 4096;
 
-/// The TURN servers and how their credentials are made.
-#[derive(Debug, Default)]
-pub struct Turn {
-    urls: Vec<String>,
-    /// Absent where there are no servers.
-    secret: Option<hmac::Key>,
+/// How credentials are made: those who share the secret know them without having been told.
+#[derive(Debug)]
+pub struct Credentials {
+    secret: hmac::Key,
     lifetime: Duration,
 }
 
-impl Turn {
-    /// No servers without a secret; else those at `urls`, which share the secret in a file (without white space around it) and take credentials for `lifetime`.
-    pub fn new(urls: &[String], secret: Option<&Path>, lifetime: Duration) -> anyhow::Result<Self> {
-        let Some(file) = secret else { return Ok(Self::default()) };
+impl Credentials {
+    /// Of the secret in a file (without white space around it).
+    fn read(file: &Path, lifetime: Duration) -> anyhow::Result<Self> {
         crate::access::warn_if_readable_by_all(file, "the TURN secret");
         let secret = std::fs::read_to_string(file).with_context(|| format!("turn_secret_file {}", file.display()))?;
         let secret = secret.trim();
@@ -37,22 +40,102 @@ impl Turn {
             file.display(),
             secret.len()
         );
+        Ok(Self::new(secret.as_bytes(), lifetime))
+    }
+
+    /// Of a secret that nobody else knows.
+    fn random(lifetime: Duration) -> anyhow::Result<Self> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).context("there is no randomness")?;
+        Ok(Self::new(&secret, lifetime))
+    }
+
+    fn new(secret: &[u8], lifetime: Duration) -> Self {
         // SHA-1 is what TURN servers expect. Nothing is known against it in an HMAC (RFC 6194).
-        let secret = Some(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes()));
-        Ok(Self { urls: urls.to_vec(), secret, lifetime })
+        Self { secret: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret), lifetime }
     }
 
-    /// For `RTCConfiguration.iceServers` of `user`; credentials that are good from now on.
-    pub fn ice_servers(&self, user: u32) -> Vec<IceServer> {
-        self.at(SystemTime::now(), user).into_iter().collect()
-    }
-
-    fn at(&self, now: SystemTime, user: u32) -> Option<IceServer> {
-        let secret = self.secret.as_ref()?;
+    /// A user name and a password for `user`, good from `now` on for a while.
+    fn at(&self, now: SystemTime, user: u32) -> (String, String) {
         let expires = (now + self.lifetime).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let username = format!("{expires}:{user}");
-        let credential = BASE64_STANDARD.encode(hmac::sign(secret, username.as_bytes()));
-        Some(IceServer { urls: self.urls.clone(), username: Some(username), credential: Some(credential) })
+        let password = self.sign(&username);
+        (username, password)
+    }
+
+    fn sign(&self, username: &str) -> String {
+        BASE64_STANDARD.encode(hmac::sign(&self.secret, username.as_bytes()))
+    }
+
+    /// The password of a user name that is good now.
+    pub fn password(&self, username: &str) -> Option<String> {
+        let expires: u64 = username.split_once(':')?.0.parse().ok()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        (now < expires).then(|| self.sign(username))
+    }
+}
+
+/// How clients reach this server's own TURN server.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    /// HTTP's port is HTTPS's.
+    pub is_tls: bool,
+    /// The port of UDP, if it listens there.
+    pub udp: Option<u16>,
+}
+
+impl Own {
+    /// Where it is for who came to `host` (RFC 9110 §7.2) by HTTP.
+    fn urls(&self, host: &str) -> Vec<String> {
+        let Ok(host) = host.parse::<Authority>() else { return Vec::new() };
+        let name = host.host();
+        let udp = self.udp.map(|port| format!("turn:{name}:{port}?transport=udp"));
+        let (scheme, usual) = if self.is_tls { ("turns", 443) } else { ("turn", 80) };
+        let tcp = format!("{scheme}:{name}:{}?transport=tcp", host.port_u16().unwrap_or(usual));
+        udp.into_iter().chain([tcp]).collect()
+    }
+}
+
+/// The TURN servers that clients are told of.
+#[derive(Debug, Default)]
+pub struct Turn {
+    urls: Vec<String>,
+    own: Option<Own>,
+    /// Absent where there are no servers.
+    credentials: Option<Arc<Credentials>>,
+}
+
+impl Turn {
+    /// Those at `urls`, which share the secret in a file, and this server itself as `own`, which needs none.
+    pub fn new(urls: &[String], own: Option<Own>, secret: Option<&Path>, lifetime: Duration) -> anyhow::Result<Self> {
+        let credentials = match secret {
+            Some(file) => Some(Credentials::read(file, lifetime)?),
+            None if own.is_some() => Some(Credentials::random(lifetime)?),
+            None => None,
+        };
+        Ok(Self { urls: urls.to_vec(), own, credentials: credentials.map(Arc::new) })
+    }
+
+    /// Whether this server is one of them.
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// What the credentials are made of, if there are any.
+    pub fn credentials(&self) -> Option<&Arc<Credentials>> {
+        self.credentials.as_ref()
+    }
+
+    /// For `RTCConfiguration.iceServers` of `user`, who came to `host` by HTTP; credentials that are good from now on.
+    pub fn ice_servers(&self, user: u32, host: Option<&str>) -> Vec<IceServer> {
+        self.at(SystemTime::now(), user, host).into_iter().collect()
+    }
+
+    fn at(&self, now: SystemTime, user: u32, host: Option<&str>) -> Option<IceServer> {
+        let own = self.own.iter().zip(host).flat_map(|(own, host)| own.urls(host));
+        let urls: Vec<String> = self.urls.iter().cloned().chain(own).collect();
+        let (username, credential) = self.credentials.as_ref().filter(|_| !urls.is_empty())?.at(now, user);
+        Some(IceServer { urls, username: Some(username), credential: Some(credential) })
     }
 }
 
@@ -78,13 +161,36 @@ mod tests {
 
     #[test]
     fn credentials_are_those_that_a_turn_server_with_the_secret_expects() {
-        let secret = Some(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"north-of-the-wall-42"));
-        let turn = Turn { urls: vec!["turn:192.0.2.1".into()], secret, lifetime: Duration::from_secs(600) };
-        let server = turn.at(UNIX_EPOCH + Duration::from_secs(1_796_000_000), 7).expect("a server");
+        let credentials = Credentials::new(b"north-of-the-wall-42", Duration::from_secs(600));
+        let turn = Turn { urls: vec!["turn:192.0.2.1".into()], own: None, credentials: Some(Arc::new(credentials)) };
+        let server = turn.at(UNIX_EPOCH + Duration::from_secs(1_796_000_000), 7, None).expect("a server");
         assert_eq!(server.username.as_deref(), Some("1796000600:7"));
         // printf 1796000600:7 | openssl dgst -sha1 -hmac north-of-the-wall-42 -binary | base64
         assert_eq!(server.credential.as_deref(), Some("2dKXEtyCl5MdGtuTZG14aev/E9o="));
-        assert!(Turn::default().ice_servers(7).is_empty());
+        assert!(Turn::default().ice_servers(7, Some("meet.example")).is_empty());
+    }
+
+    #[test]
+    fn credentials_are_good_until_they_expire() {
+        let credentials = Credentials::random(Duration::from_secs(60)).expect("randomness");
+        let (username, password) = credentials.at(SystemTime::now(), 7);
+        assert_eq!(credentials.password(&username), Some(password));
+        let (username, _) = credentials.at(SystemTime::now() - Duration::from_secs(61), 7);
+        assert_eq!(credentials.password(&username), None, "expired");
+        for wrong in ["", "7", "x:7", "-1:7"] {
+            assert_eq!(credentials.password(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn this_server_is_where_clients_came_to() {
+        let urls = |is_tls, udp, host| Own { is_tls, udp }.urls(host);
+        assert_eq!(urls(true, None, "meet.example"), ["turns:meet.example:443?transport=tcp"]);
+        assert_eq!(
+            urls(false, Some(3478), "[2001:db8::7]:8080"),
+            ["turn:[2001:db8::7]:3478?transport=udp", "turn:[2001:db8::7]:8080?transport=tcp"]
+        );
+        assert_eq!(urls(true, Some(3478), "not a host"), [""; 0]);
     }
 
     #[test]
@@ -103,11 +209,11 @@ mod tests {
     #[test]
     fn a_secret_that_is_none_is_refused() {
         let lifetime = Duration::from_secs(1);
-        let error = Turn::new(&["turn:a".into()], Some(Path::new("/nowhere")), lifetime).unwrap_err();
+        let error = Turn::new(&["turn:a".into()], None, Some(Path::new("/nowhere")), lifetime).unwrap_err();
         assert!(format!("{error:#}").contains("/nowhere"), "{error:#}");
         let short = std::env::temp_dir().join(format!("switchyard-turn-{}", std::process::id()));
         std::fs::write(&short, "short\n").unwrap();
-        let error = Turn::new(&["turn:a".into()], Some(&short), lifetime).unwrap_err();
+        let error = Turn::new(&["turn:a".into()], None, Some(&short), lifetime).unwrap_err();
         std::fs::remove_file(&short).unwrap();
         assert!(format!("{error:#}").contains("not 5"), "{error:#}");
     }

@@ -20,7 +20,7 @@ use switchyard_rtp::MediaKind;
 use crate::access::Admitted;
 use crate::participant::{Participant, Patched};
 use crate::rooms::Entrant;
-use crate::server::Server;
+use crate::server::{Server, host};
 use crate::transport;
 use problem::Problem;
 pub use resources::Resources;
@@ -105,7 +105,7 @@ async fn start_publishing(server: &Arc<Server>, room: String, query: Option<Stri
         return Err(ProtocolError::new(ErrorCode::Forbidden, "your access token doesn't permit you to publish this").into());
     }
     let entrant = Entrant::Participant(own_name.unwrap_or(name), pass);
-    let mut participant = Participant::enter(server, &room, entrant, Mode::Ingress).await?;
+    let mut participant = Participant::enter(server, &room, entrant, Mode::Ingress, host(server, &headers)).await?;
     let answer = participant.accept(&sdp, publications).await?;
     let id = HeaderValue::from(participant.id().0);
     let mut response = created(server, participant, answer, permit)?;
@@ -145,7 +145,7 @@ async fn start_playing(server: &Arc<Server>, room: String, only: Option<Particip
     let sdp = read(server, &headers, body, SDP).await?;
     let permit = resources::permit(server)?;
     transport::preview(server, Mode::Egress, &sdp)?;
-    let mut participant = Participant::enter(server, &room, Entrant::Viewer(only, pass), Mode::Egress).await?;
+    let mut participant = Participant::enter(server, &room, Entrant::Viewer(only, pass), Mode::Egress, host(server, &headers)).await?;
     let answer = participant.accept(&sdp, Vec::new()).await?;
     created(server, participant, answer, permit)
 }

@@ -55,7 +55,7 @@ enum Sign {
     Script(&'static str),
 }
 
-const TOOLS: [Tool; 10] = [
+const TOOLS: [Tool; 12] = [
     Tool {
         sign: Sign::Program(&["cc"], Some("CC")),
         packages: &["build-essential"],
@@ -79,6 +79,8 @@ const TOOLS: [Tool; 10] = [
     Tool { sign: Sign::Program(&["turnserver"], None), packages: &["coturn"], why: "the network tests", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["curl"], None), packages: &["curl"], why: "the commands in docs/", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["prometheus"], None), packages: &["prometheus"], why: "the dashboard's test", purpose: Purpose::Test },
+    Tool { sign: Sign::Program(&["certutil"], None), packages: &["libnss3-tools"], why: "has Firefox trust those", purpose: Purpose::Test },
+    Tool { sign: Sign::Program(&["openssl"], None), packages: &["openssl"], why: "makes the tests' certificates", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["pebble"], None), packages: &["pebble"], why: "the tests of ACME", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["ffmpeg"], None), packages: &["ffmpeg"], why: "makes the test media", purpose: Purpose::Test },
     Tool {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use switchyard_netem::{Config, ConfigError};
 
 use crate::command::{Protocols, Scope};
+use crate::firewall::Firewall;
 use crate::nat::Nat;
 use crate::packet::{self, Protocol};
 
@@ -32,6 +33,8 @@ pub struct Bridge {
     inward: Direction,
     nat: Nat,
     cut: Protocols,
+    /// Lets TLS through and nothing else.
+    firewall: Option<Firewall>,
     /// Everything that enters before this is lost.
     hole_until: Option<Instant>,
     lateness: Lateness,
@@ -108,6 +111,7 @@ impl Bridge {
             inward: Direction::new(inward, seed.wrapping_mul(2).wrapping_add(1), now)?,
             nat: Nat::default(),
             cut: Protocols::NONE,
+            firewall: None,
             hole_until: None,
             lateness: Lateness::default(),
         })
@@ -127,7 +131,7 @@ impl Bridge {
         };
         if self.hole_until.is_some_and(|until| now < until) {
             direction.counts.black_hole += 1;
-        } else if self.cut.has(protocol) {
+        } else if self.cut.has(protocol) || self.firewall.as_mut().is_some_and(|firewall| !firewall.passes(side, &packet)) {
             direction.counts.cut += 1;
         } else if nat.is_some_and(|nat| !nat.leave(&mut packet)) {
             direction.counts.unbound += 1;
@@ -197,9 +201,15 @@ impl Bridge {
         self.cut = self.cut.with(protocols);
     }
 
+    /// Loses whatever is not TLS, by the connections that begin from now on.
+    pub fn cut_plain(&mut self) {
+        self.firewall.get_or_insert_default();
+    }
+
     /// Ends all cuts, and the black hole.
     pub fn mend(&mut self) {
         self.cut = Protocols::NONE;
+        self.firewall = None;
         self.hole_until = None;
     }
 

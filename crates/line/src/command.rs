@@ -16,7 +16,7 @@ out CONFIG       what goes out of the namespace
 in CONFIG        what comes in
 KEY VALUE        one of those alone, both ways: loss 30, delay 60, rate 500kbit/s (a bare number is percent or milliseconds)
 hole TIME        loses everything for that long: hole 6s
-cut PROTOCOL     loses tcp, udp or all until mended
+cut PROTOCOL     loses tcp, udp or all until mended; plain: whatever is not TLS
 mend             ends cuts and the black hole
 down, up         the namespace's link
 address [IP]     another address for the namespace, by default the next one
@@ -67,6 +67,8 @@ pub enum Command {
     Hole(Duration),
     /// Lose these.
     Cut(Protocols),
+    /// Lose whatever is not TLS.
+    CutPlain,
     /// Lose them no longer.
     Mend,
     /// Take the near link down.
@@ -98,7 +100,7 @@ pub enum CommandError {
     #[error(transparent)]
     Time(#[from] UnitError),
     /// There is no such protocol.
-    #[error("`{0}` is none of tcp, udp, all")]
+    #[error("`{0}` is none of tcp, udp, all, plain")]
     Protocol(String),
     /// It's no address.
     #[error("`{0}` is no IPv4 address")]
@@ -126,6 +128,7 @@ impl FromStr for Command {
                 "tcp" => Ok(Self::Cut(Protocols { tcp: true, ..Protocols::NONE })),
                 "udp" => Ok(Self::Cut(Protocols { udp: true, ..Protocols::NONE })),
                 "all" => Ok(Self::Cut(Protocols::ALL)),
+                "plain" => Ok(Self::CutPlain),
                 _ => Err(CommandError::Protocol(rest.to_owned())),
             },
             "mend" => alone(Self::Mend),
@@ -193,6 +196,7 @@ mod tests {
             ("hole 6s", Command::Hole(Duration::from_secs(6))),
             ("cut tcp", Command::Cut(Protocols { tcp: true, ..Protocols::NONE })),
             ("cut all", Command::Cut(Protocols::ALL)),
+            ("cut plain", Command::CutPlain),
             ("mend", Command::Mend),
             ("down", Command::Down),
             ("address", Command::Address(None)),
@@ -211,7 +215,7 @@ mod tests {
             ("lose 5", "there is no `lose`; there are delay"),
             ("loss much", "loss: `much` is not a ratio"),
             ("hole", "is not a duration"),
-            ("cut sctp", "none of tcp, udp, all"),
+            ("cut sctp", "none of tcp, udp, all, plain"),
             ("address here", "no IPv4 address"),
             ("mend it", "`mend` takes nothing more"),
             ("line loss=5", "out of range"),

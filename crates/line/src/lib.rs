@@ -15,6 +15,7 @@
 
 pub mod bridge;
 mod command;
+pub mod firewall;
 mod namespace;
 pub mod nat;
 pub mod packet;

@@ -187,6 +187,7 @@ impl Running {
             Command::Change(scope, change) => bridge.change(now, scope, &change)?,
             Command::Hole(length) => bridge.hole(now, length),
             Command::Cut(protocols) => bridge.cut(protocols),
+            Command::CutPlain => bridge.cut_plain(),
             Command::Mend => bridge.mend(),
             Command::Rebind => bridge.rebind(),
             Command::Counts => {

@@ -1,4 +1,4 @@
-//! The few fields of IPv4 (RFC 791) and UDP (RFC 768) that the line looks at.
+//! The few fields of IPv4 (RFC 791), UDP (RFC 768) and TCP (RFC 9293) that the line looks at.
 
 use std::net::Ipv4Addr;
 
@@ -65,6 +65,18 @@ fn header_length(packet: &[u8]) -> Option<usize> {
     let first = *packet.first()?;
     let length = usize::from(first & 0x0f) * 4;
     (first >> 4 == 4 && length >= 20 && packet.len() >= length).then_some(length)
+}
+
+/// Both ends and the payload of a TCP segment; nothing for what is none, or a fragment behind the first.
+pub fn tcp_segment(packet: &[u8]) -> Option<([(Ipv4Addr, u16); 2], &[u8])> {
+    let header = header_length(packet)?;
+    if packet[9] != 6 || word(packet, 6) & 0x1fff != 0 || packet.len() < header + 20 {
+        return None;
+    }
+    let address = |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
+    let ends = [(address(12), word(packet, header)), (address(16), word(packet, header + 2))];
+    let payload = header + usize::from(packet[header + 12] >> 4) * 4;
+    Some((ends, packet.get(payload..usize::from(word(packet, 2)))?))
 }
 
 fn udp_port_at(packet: &[u8], end: End) -> Option<usize> {

@@ -34,7 +34,7 @@ async function lastingPort() {
 }
 
 /**
- * Starts `switchyard serve --dev` (on loopback, unless an option says where) and resolves when it listens, with `origin` (`http://127.0.0.1:PORT`), `media`
+ * Starts `switchyard serve --dev` (on loopback, unless an option says where) and resolves when it listens, with `origin` (`http://127.0.0.1:PORT`, or `https:` if there is a certificate), `media`
  * (the UDP port), `log` (its latest lines), `stop()`, and `crash()`: ends it on the spot and starts it again on the same ports; resolves when it listens again.
  * A first argument with `within` has it run somewhere else, as a browser's.
  */
@@ -78,7 +78,7 @@ async function start(program, options, log) {
       const match = /^listening http=(\S+) media=(\d+)(?: admin=\S+)?$/.exec(line);
       if (!match) return;
       clearTimeout(timer);
-      resolve({ origin: `http://${match[1]}`, media: Number(match[2]) });
+      resolve({ origin: `${options.includes("--tls-certificate") ? "https" : "http"}://${match[1]}`, media: Number(match[2]) });
     });
   });
   try {

@@ -73,6 +73,11 @@ export class Line {
     return this.#inside.within(program);
   }
 
+  /** Has programs behind the line that are started from now on know the address of `name`. */
+  knows(name, address) {
+    return this.#inside.knows(name, address);
+  }
+
   /** Makes what listens on loopback behind the line reachable here, on the same port; resolves with the port. */
   relay() {
     return this.#inside.relay();

@@ -1,7 +1,7 @@
 // A network namespace, and programs in it.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +13,7 @@ const JOIN = `const c=require("net").connect(+process.argv[1],"127.0.0.1");c.on(
 export class Namespace {
   #folder;
   #relays = [];
+  #settings;
 
   static async open(name) {
     return new Namespace(name, await mkdtemp(join(tmpdir(), "switchyard-network-")));
@@ -57,9 +58,17 @@ export class Namespace {
     return server.address().port;
   }
 
+  /** Has programs in the namespace that are started from now on know the address of `name`. */
+  async knows(name, address) {
+    this.#settings = join("/etc/netns", this.name);
+    await mkdir(this.#settings, { recursive: true });
+    // `ip netns exec` shows this instead of the system's.
+    await writeFile(join(this.#settings, "hosts"), `127.0.0.1 localhost\n${address} ${name}\n`);
+  }
+
   /** Leaves nothing behind; the namespace is whoever's who made it. */
   async close() {
     for (const relay of this.#relays) relay.close();
-    await rm(this.#folder, { recursive: true, force: true });
+    for (const folder of [this.#folder, this.#settings].filter(Boolean)) await rm(folder, { recursive: true, force: true });
   }
 }

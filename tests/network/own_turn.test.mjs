@@ -1,0 +1,59 @@
+// Nothing but the server's own TURN server leads to it.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { scene } from "../browser/lib/scene.mjs";
+import { Line } from "./lib/line.mjs";
+import { path } from "./lib/path.mjs";
+
+/** Frames a second of the cameras. */
+const FPS = 15;
+/** The server's, behind the line. Firefox takes no URL of a TURN server by TLS that has an address. */
+const NAME = "switchyard.test";
+
+/** Somebody behind a line and somebody beside the server meet, the former by `protocol` to the relay. */
+async function meet(scene, line, server, { who, protocol, origin = server.origin, authority }) {
+  const secure = origin.startsWith("http:") ? origin : undefined;
+  const here = { secure, fps: FPS };
+  const behind = { ...here, authority, within: (program) => line.within(program) };
+  const launched = who === "Ada" ? await scene.chromium(behind) : await scene.firefox({ ...behind, port: await line.relay() });
+  const inside = await scene.join(launched, { origin }, "demo", who);
+  const outside = await scene.join(await scene.chromium(here), server, "demo", "Ben");
+  await inside.receives(outside);
+  await outside.receives(inside);
+  const { type, relayProtocol } = await inside.evaluate(path);
+  assert.deepEqual({ type, relayProtocol }, { type: "relay", relayProtocol: protocol });
+}
+
+/** A certificate for an address by an authority of its own: the options that name it, and the authority's. */
+async function certificate(line) {
+  const [authority, secret, certificate, key] = ["authority.pem", "authority.key", "certificate.pem", "key.pem"].map((name) => line.file(name));
+  const make = (name, key, out, ...more) =>
+    promisify(execFile)("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", `/CN=${name}`, "-keyout", key, "-out", out, ...more]);
+  await make("tests", secret, authority);
+  await make(NAME, key, certificate, "-CA", authority, "-CAkey", secret, "-addext", `subjectAltName=IP:${line.far},DNS:${NAME}`, "-addext", "basicConstraints=critical,CA:FALSE");
+  return { authority, options: ["--tls-certificate", certificate, "--tls-key", key] };
+}
+
+for (const [who, browser] of [["Ada", "Chromium"], ["Eve", "Firefox"]]) {
+  for (const [protocol, blocked] of [["udp", undefined], ["tcp", "udp"]]) {
+    scene(`${browser} by ${protocol} through the server's own TURN server only`, async (scene) => {
+      const line = await Line.start();
+      scene.last(() => line.stop());
+      const server = await scene.server("--http", `${line.far}:0`, "--advertise", line.far, "--turn", "--turn-udp", `${line.far}:0`, "--relay-only");
+      if (blocked) await line.say(`cut ${blocked}`);
+      await meet(scene, line, server, { who, protocol });
+    });
+  }
+
+  scene(`${browser} where nothing but HTTPS gets out`, async (scene) => {
+    const line = await Line.start();
+    scene.last(() => line.stop());
+    const { authority, options } = await certificate(line);
+    const server = await scene.server("--http", `${line.far}:0`, "--advertise", line.far, "--turn", ...options);
+    await line.say("cut plain");
+    await line.knows(NAME, line.far);
+    await meet(scene, line, server, { who, protocol: "tls", origin: server.origin.replace(line.far, NAME), authority });
+    assert.ok((await line.counts()).out.cut > 0, "UDP and TCP without TLS were tried, and lost");
+  });
+}
