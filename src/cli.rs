@@ -23,6 +23,9 @@ pub struct Cli {
 pub enum Command {
     /// Run the server until it is interrupted (Ctrl-C or SIGTERM).
     Serve(Box<Serve>),
+    /// Ask a server on this machine whether it is alive: exit code 1 if it isn't. It is found by the options it has: the same file and environment, or the same
+    /// `--admin`, or else `--http`.
+    Healthcheck(Box<Serve>),
     /// Check a configuration file, or print one to begin with.
     #[command(subcommand)]
     Config(Config),

@@ -69,7 +69,7 @@ pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<(Command, W
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let command = Cli::command();
     let mut matches = command.clone().try_get_matches_from(&arguments).map_err(Failure::Usage)?;
-    if let Some(serve) = matches.subcommand_matches("serve")
+    if let Some(("serve" | "healthcheck", serve)) = matches.subcommand()
         && let Some(file) = serve.get_one::<PathBuf>("config")
     {
         let is_said =

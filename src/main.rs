@@ -4,7 +4,7 @@
 //! starts and stops everything; `http` accepts connections, with `tls` or without; `signaling` are sessions over WebSockets (`websocket`), `whip` those without; `participant` is who is behind either, and
 //! `transport` their end of the peer connection; `access` decides who may come in, `admission` when; `rooms` runs one task for each room; `peers` brings what
 //! workers report to participants. `config` reads the configuration and `reload` reads it
-//! again. `bench` is the load bench's command line.
+//! again. `healthcheck` asks a running server. `bench` is the load bench's command line.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod cli;
 mod config;
 mod delivery;
 mod drain;
+mod healthcheck;
 mod http;
 mod logging;
 mod metrics;
@@ -48,6 +49,9 @@ fn main() -> ExitCode {
     };
     match command {
         Command::Serve(options) => serve(*options, written),
+        Command::Healthcheck(options) => {
+            print_or_fail(healthcheck::healthcheck(&options).map(|address| format!("http://{address} is alive\n")))
+        }
         Command::Config(Config::Check { file }) => match config::check(&file) {
             Ok(()) => print(&format!("{}: nothing is wrong with it\n", file.display())),
             Err(failure) => refuse(failure),
