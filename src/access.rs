@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use axum::http::HeaderMap;
 use clap::Args;
-use switchyard_access::{KeySet, Refusal};
+use switchyard_access::{Key, KeySet, Refusal};
 use switchyard_protocol::{ErrorCode, ProtocolError, Token};
 use switchyard_room::Pass;
 
@@ -98,9 +98,12 @@ pub fn refused(refusal: Refusal) -> ProtocolError {
 
 impl Keys {
     fn open(file: &Path) -> anyhow::Result<Self> {
-        warn_if_readable_by_all(file, "the access keys");
         let stamp = Stamp::of(file).ok();
         let keys = read_keys(file)?;
+        // Public keys may be known to everybody.
+        if keys.keys().iter().any(Key::can_sign) {
+            warn_if_readable_by_all(file, "the access keys");
+        }
         tracing::info!(keys = keys.keys().len(), "access control is on");
         Ok(Self { file: file.to_owned(), current: Mutex::new(Current { keys: Arc::new(keys), stamp }) })
     }

@@ -34,6 +34,12 @@ pub enum Command {
     Keys(access::KeysCommand),
     /// Make an access token and print it.
     Token(access::TokenOptions),
+    /// Make a secret to share with a TURN server: a file that is a part of coturn's configuration (`turnserver -c FILE`) and a `--turn-secret-file` at the same
+    /// time, readable by nobody else. One that is there already stays.
+    TurnSecret {
+        /// The file.
+        file: PathBuf,
+    },
     /// Load a server with synthetic participants and measure what arrives.
     #[command(subcommand)]
     Bench(Box<bench::Command>),
@@ -103,7 +109,7 @@ pub struct Serve {
     #[arg(long, value_name = "URL", env = "SWITCHYARD_TURN_URL", value_delimiter = ',', value_parser = crate::turn::url, help_heading = "TURN")]
     pub turn_url: Vec<String>,
 
-    /// A file with the secret that the TURN servers share with this one: coturn's `static-auth-secret`. Clients never see it, only what is made of it for each of them.
+    /// A file with the secret that the TURN servers share with this one, alone or as coturn's `static-auth-secret=…`; `switchyard turn-secret` makes one. Clients never see it, only what is made of it for each of them.
     #[arg(long, value_name = "FILE", env = "SWITCHYARD_TURN_SECRET_FILE", help_heading = "TURN")]
     pub turn_secret_file: Option<PathBuf>,
 

@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         Command::Config(Config::Reference) => print(&config::reference()),
         Command::Keys(command) => print_or_fail(access::keys(command)),
         Command::Token(options) => print_or_fail(access::token(options)),
+        Command::TurnSecret { file } => print_or_fail(turn::make_secret(&file)),
         Command::Bench(command) => bench::main(*command),
     }
 }

@@ -3,6 +3,9 @@
 
 mod relay;
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -29,17 +32,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Of the secret in a file (without white space around it).
+    /// Of the secret in a file (see [`find_secret`]).
     fn read(file: &Path, lifetime: Duration) -> anyhow::Result<Self> {
         crate::access::warn_if_readable_by_all(file, "the TURN secret");
-        let secret = std::fs::read_to_string(file).with_context(|| format!("turn_secret_file {}", file.display()))?;
-        let secret = secret.trim();
-        ensure!(
-            (LEAST_SECRET..=MAX_SECRET).contains(&secret.len()),
-            "turn_secret_file {}: a secret has {LEAST_SECRET} to {MAX_SECRET} characters, not {}; `openssl rand -hex 32` makes one",
-            file.display(),
-            secret.len()
-        );
+        let text = std::fs::read_to_string(file).with_context(|| format!("turn_secret_file {}", file.display()))?;
+        let secret = find_secret(&text).with_context(|| format!("turn_secret_file {}", file.display()))?;
         Ok(Self::new(secret.as_bytes(), lifetime))
     }
 
@@ -139,6 +136,41 @@ impl Turn {
     }
 }
 
+/// The secret in a file: behind `static-auth-secret=` if it is a part of coturn's configuration, or else all there is but white space around it.
+fn find_secret(text: &str) -> anyhow::Result<&str> {
+    let configured = text.lines().find_map(|line| line.trim_start().strip_prefix("static-auth-secret")?.trim_start().strip_prefix('='));
+    let secret = configured.unwrap_or(text).trim();
+    ensure!(
+        (LEAST_SECRET..=MAX_SECRET).contains(&secret.len()),
+        "a secret has {LEAST_SECRET} to {MAX_SECRET} characters, not {}; `switchyard turn-secret FILE` makes one",
+        secret.len()
+    );
+    Ok(secret)
+}
+
+/// Makes a file with a new secret, unless there is one; what is to be said of it.
+pub fn make_secret(file: &Path) -> anyhow::Result<String> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).context("no randomness")?;
+    let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    match made {
+        Ok(mut made) => {
+            let text = format!(
+                "# Shared by coturn and switchyard; made by `switchyard turn-secret`.\nuse-auth-secret\nstatic-auth-secret={secret}\n"
+            );
+            made.write_all(text.as_bytes()).and_then(|()| made.sync_all()).with_context(|| format!("can't write {}", file.display()))?;
+            Ok(format!("{}: a new secret\n", file.display()))
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let text = std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
+            find_secret(&text).with_context(|| format!("{}", file.display()))?;
+            Ok(format!("{}: there is a secret already\n", file.display()))
+        }
+        Err(error) => Err(error).with_context(|| format!("can't make {}", file.display())),
+    }
+}
+
 /// A URL of a TURN server (RFC 7065), as it is written.
 pub fn url(text: &str) -> Result<String, String> {
     let (scheme, rest) = text.split_once(':').ok_or("it is like turn:turn.example.org:3478 or turns:turn.example.org:443?transport=tcp")?;
@@ -204,6 +236,34 @@ mod tests {
         {
             assert!(url(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_secret_stands_alone_or_in_a_configuration() {
+        for text in [
+            "north-of-the-wall\n",
+            "use-auth-secret\n static-auth-secret = north-of-the-wall \nrealm=x\n",
+            "static-auth-secret=north-of-the-wall",
+        ] {
+            assert_eq!(find_secret(text).unwrap(), "north-of-the-wall", "{text:?}");
+        }
+        assert!(find_secret("use-auth-secret\nstatic-auth-secret=short\n").is_err());
+    }
+
+    #[test]
+    fn a_secret_is_made_once() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = std::env::temp_dir().join(format!("switchyard-turn-secret-{}", std::process::id()));
+        let (made, text) = (make_secret(&file), std::fs::read_to_string(&file).unwrap());
+        let (again, kept) = (make_secret(&file), std::fs::read_to_string(&file).unwrap());
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        std::fs::write(&file, "").unwrap();
+        let empty = make_secret(&file);
+        std::fs::remove_file(&file).unwrap();
+        assert!(made.unwrap().ends_with(": a new secret\n") && again.unwrap().ends_with(": there is a secret already\n"));
+        assert_eq!((find_secret(&text).unwrap().len(), mode & 0o777), (64, 0o600));
+        assert_eq!(text, kept);
+        assert!(empty.is_err(), "what a stop in the middle left is no secret");
     }
 
     #[test]

@@ -8,10 +8,54 @@ use std::process::Stdio;
 use support::{Folder, SOON, lasting_port};
 use tokio::process::Command;
 
-/// The blocks of a page that are for a shell.
+/// The blocks of a page that are for a shell, but those for Docker, which the container tests run.
 fn commands(page: &str) -> Vec<String> {
-    page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("a first part").to_owned()).collect()
+    page.split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("a first part").to_owned())
+        .filter(|block| !block.starts_with("docker "))
+        .collect()
 }
+
+/// A section of a page, with those below it.
+fn section<'a>(page: &'a str, title: &str) -> &'a str {
+    let start = page.find(&format!("\n{title}\n")).unwrap_or_else(|| panic!("no {title}"));
+    let level = title.split(' ').next().unwrap_or_default();
+    page[start + 1..].split(&format!("\n{level} ")).next().unwrap_or_default()
+}
+
+/// What stands for programs that a test can't run: building takes long, and systemd is not there. `systemctl` starts what the unit starts, with the environment that
+/// it gives, and stops and reloads it.
+const STAND_INS: &str = r#"
+mkdir -p usr/local/bin etc/systemd/system root
+ln -s "$CHECKOUT/deploy" deploy
+ln -s "$(type -P switchyard)" usr/local/bin
+cargo() {
+    case "$*" in
+        "xtask web") ;;
+        "build --release --locked --package switchyard") mkdir -p target/release; cp "$(type -P switchyard)" target/release ;;
+        *) echo "cargo $* is not known here" >&2; return 1 ;;
+    esac
+}
+unit() { find etc/systemd -type f -exec sed -n "s|^$1=||p" {} +; }
+stop() { kill -TERM $main; wait $main; main=; }
+systemctl() {
+    case "$*" in
+        daemon-reload) grep -q '^ExecStart=/' etc/systemd/system/switchyard.service ;;
+        "enable --now switchyard" | "restart switchyard")
+            if [ "${main:-}" ]; then stop; fi
+            mkdir -p credentials
+            unit LoadCredential | while IFS=: read -r name from; do cp "$PWD${from#"$PWD"}" credentials/$name; done
+            export $(unit Environment | sed "s|%d|$PWD/credentials|g")
+            $(unit ExecStart | sed "s|/etc/|$PWD/etc/|; s|/usr/|$PWD/usr/|") & main=$!
+            until curl -fs "http://$SWITCHYARD_HTTP/healthz"; do kill -0 $main; sleep 0.05; done ;;
+        "reload switchyard") kill -HUP $main ;;
+        "stop switchyard") stop ;;
+        *) echo "systemctl $* is not known here" >&2; return 1 ;;
+    esac
+}
+journalctl() { [ "$*" = "--unit switchyard" ]; }
+"#;
 
 /// Runs a page's commands after `before`, in a folder of their own, with the program that was built. What serves goes on while the others are run, once it
 /// answers.
@@ -26,6 +70,9 @@ async fn run(page: &str, text: &str, before: &str) {
     for line in commands(text).concat().lines() {
         // An error's page is none that was asked for.
         let line = line.replace("8080", &http.to_string()).replace("9090", &admin.to_string()).replace("curl ", "curl -fsS ");
+        // What belongs to the machine is in the folder here.
+        let line =
+            ["/etc/", "/usr/local/", "/root/"].iter().fold(line, |line, root| line.replace(root, &format!("{}{root}", folder.0.display())));
         if line.starts_with("switchyard serve") && !line.split('#').next().unwrap_or_default().trim_end().ends_with('&') {
             let command = line.split('#').next().unwrap_or_default();
             script += &format!("{command} &\nuntil curl -fs http://127.0.0.1:{http}/healthz; do kill -0 $!; sleep 0.05; done\n");
@@ -45,6 +92,13 @@ async fn run(page: &str, text: &str, before: &str) {
     assert!(output.status.success(), "{page}: {}\n{script}\n{said}", output.status);
 }
 
+#[test]
+fn sections_end_where_the_next_begins() {
+    let page = "# a\n## b\none\n### c\ntwo\n## d\nthree\n";
+    assert_eq!(section(page, "## b"), "## b\none\n### c\ntwo");
+    assert_eq!(section(page, "### c"), "### c\ntwo\n## d\nthree\n");
+}
+
 #[tokio::test]
 async fn what_docs_say_to_type_works() {
     assert_eq!(commands("a\n```sh\none\n```\nb\n```toml\nx\n```\n```sh\ntwo\n```\n"), ["one\n", "two\n"]);
@@ -52,6 +106,9 @@ async fn what_docs_say_to_type_works() {
     run("operate", include_str!("../docs/operate.md"), develop).await;
     run("configure", include_str!("../docs/configure.md"), "export SWITCHYARD_DEV=true").await;
     let readme = include_str!("../README.md");
-    let access = readme.split("## Let in whom you mean to").nth(1).expect("how to let in people").split("\n## ").next().expect("a part");
-    run("access", access, "").await;
+    run("access", section(readme, "## Let in whom you mean to"), "").await;
+    let install = include_str!("../docs/install.md");
+    let stand_ins = format!("CHECKOUT={}\n{STAND_INS}", env!("CARGO_MANIFEST_DIR"));
+    run("install", section(install, "## The program"), &stand_ins).await;
+    run("systemd", section(install, "## systemd"), &stand_ins).await;
 }

@@ -55,7 +55,7 @@ enum Sign {
     Script(&'static str),
 }
 
-const TOOLS: [Tool; 12] = [
+const TOOLS: &[Tool] = &[
     Tool {
         sign: Sign::Program(&["cc"], Some("CC")),
         packages: &["build-essential"],
@@ -82,6 +82,12 @@ const TOOLS: [Tool; 12] = [
     Tool { sign: Sign::Program(&["certutil"], None), packages: &["libnss3-tools"], why: "has Firefox trust those", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["openssl"], None), packages: &["openssl"], why: "makes the tests' certificates", purpose: Purpose::Test },
     Tool { sign: Sign::Program(&["pebble"], None), packages: &["pebble"], why: "the tests of ACME", purpose: Purpose::Test },
+    Tool {
+        sign: Sign::Program(&["systemd-analyze"], None),
+        packages: &["systemd"],
+        why: "checks the systemd unit",
+        purpose: Purpose::Test,
+    },
     Tool { sign: Sign::Program(&["ffmpeg"], None), packages: &["ffmpeg"], why: "makes the test media", purpose: Purpose::Test },
     Tool {
         sign: Sign::Script("tests/interop/gstreamer.py"),
@@ -97,6 +103,29 @@ const TOOLS: [Tool; 12] = [
         purpose: Purpose::Test,
     },
 ];
+
+/// What the container tests start. Where it can't be had they are skipped, which their step says.
+const ENGINE: [(&str, &str); 5] = [
+    ("dockerd", "docker.io"),
+    ("docker-compose", "docker-compose"),
+    ("iptables", "iptables"),
+    ("nsenter", "util-linux"),
+    ("strip", "binutils"),
+];
+
+/// Whether the tests can start a Docker engine of their own; if not, why.
+pub fn engine_possible() -> Result<(), String> {
+    if !is_root() {
+        return Err("only root may start a Docker engine".to_owned());
+    }
+    let missing = missing_of_engine();
+    if missing.is_empty() { Ok(()) } else { Err(format!("a Docker engine lacks {}", missing.join(", "))) }
+}
+
+/// Debian's packages with what a Docker engine lacks on this machine.
+fn missing_of_engine() -> Vec<&'static str> {
+    ENGINE.iter().filter(|(program, _)| find_program(program).is_none()).map(|(_, package)| *package).collect()
+}
 
 /// Installs what is missing, or fails with what to install.
 pub fn setup(workspace: &Workspace, purpose: Purpose) -> anyhow::Result<()> {
@@ -123,6 +152,15 @@ pub fn setup(workspace: &Workspace, purpose: Purpose) -> anyhow::Result<()> {
         }
         println!("apt-get install {}", packages.join(" "));
         process::run(apt(&["install", "-y", "-qq", "--no-install-recommends"]).args(&packages))?;
+    }
+    let engine = missing_of_engine();
+    if purpose == Purpose::Test && can_install && !engine.is_empty() {
+        println!("apt-get install {} (the container tests)", engine.join(" "));
+        let installed = process::run(&mut apt(&["update", "-qq"]))
+            .and_then(|()| process::run(apt(&["install", "-y", "-qq", "--no-install-recommends"]).args(&engine)));
+        if let Err(error) = installed {
+            eprintln!("the container tests will be skipped: {error:#}");
+        }
     }
     if purpose == Purpose::Test {
         for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {

@@ -17,7 +17,7 @@ pub struct Arguments {
     /// Only the steps of one part, with what they build on
     #[arg(long)]
     only: Option<Part>,
-    /// Only browser and network tests whose file or name contains this
+    /// Only browser, network and container tests whose file or name contains this
     #[arg(long)]
     filter: Option<String>,
 }
@@ -34,6 +34,8 @@ enum Part {
     Browser,
     /// Those in real browsers on bad lines, which need root
     Network,
+    /// The image, the compose files and real browsers, in a Docker engine of the tests' own, which needs root
+    Container,
 }
 
 /// What a step that went well has to say.
@@ -55,26 +57,36 @@ struct Step {
     run: fn(&Workspace, &Arguments) -> anyhow::Result<Report>,
 }
 
-use Part::{Browser, Lint, Network, Rust, Web};
+use Part::{Browser, Container, Lint, Network, Rust, Web};
 
 /// In this order: what fails fastest first; the app before the server that embeds it.
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     Step {
         name: "set-up",
-        parts: &[Lint, Rust, Web, Browser, Network],
+        parts: &[Lint, Rust, Web, Browser, Network, Container],
         needs: &[],
         run: |w, _| done(setup::setup(w, setup::Purpose::Test)),
     },
     Step { name: "format", parts: &[Lint], needs: &["set-up"], run: |w, _| done(process::run(&mut w.cargo(&["fmt", "--all", "--check"]))) },
     Step { name: "purity", parts: &[Lint], needs: &[], run: |w, _| done(purity::check(w)) },
     Step { name: "timeouts", parts: &[Lint], needs: &[], run: |w, _| done(timeouts::check(w)) },
-    Step { name: "npm packages", parts: &[Lint, Rust, Web, Browser, Network], needs: &["set-up"], run: |w, _| done(web::install(w)) },
+    Step {
+        name: "npm packages",
+        parts: &[Lint, Rust, Web, Browser, Network, Container],
+        needs: &["set-up"],
+        run: |w, _| done(web::install(w)),
+    },
     Step { name: "web checks", parts: &[Web], needs: &["npm packages"], run: |w, _| done(web::check(w)) },
     Step { name: "web tests", parts: &[Web], needs: &["npm packages"], run: |w, _| web::test(w).map(Report::Tests) },
-    Step { name: "web build", parts: &[Lint, Rust, Web, Browser, Network], needs: &["npm packages"], run: |w, _| done(web::build(w)) },
+    Step {
+        name: "web build",
+        parts: &[Lint, Rust, Web, Browser, Network, Container],
+        needs: &["npm packages"],
+        run: |w, _| done(web::build(w)),
+    },
     Step {
         name: "build",
-        parts: &[Lint, Rust, Browser, Network],
+        parts: &[Lint, Rust, Browser, Network, Container],
         needs: &["web build"],
         run: |w, _| done(process::run(&mut w.cargo(&BUILD))),
     },
@@ -88,7 +100,7 @@ const STEPS: [Step; 17] = [
     },
     Step {
         name: "browser packages",
-        parts: &[Browser, Network],
+        parts: &[Browser, Network, Container],
         needs: &["set-up"],
         run: |w, _| done(web::install_in(w, "tests/browser")),
     },
@@ -105,6 +117,7 @@ const STEPS: [Step; 17] = [
         run: |w, arguments| browser_tests(w, "tests/browser", "", arguments.filter.as_deref()),
     },
     Step { name: "network tests", parts: &[Network], needs: &["build", "browser packages"], run: network_tests },
+    Step { name: "container tests", parts: &[Container], needs: &["build", "browser packages"], run: container_tests },
     Step { name: "dependencies", parts: &[Lint], needs: &[], run: |w, _| audit::check(w).map(notice) },
 ];
 
@@ -207,6 +220,15 @@ fn network_tests(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result
         return Ok(Report::Skipped(why.lines().next().unwrap_or("no line can be made").to_owned()));
     }
     browser_tests(workspace, "tests/network", "", arguments.filter.as_deref())
+}
+
+/// The tests in containers, where an engine can be started.
+fn container_tests(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<Report> {
+    if let Err(why) = setup::engine_possible().and_then(|()| line::possible(&workspace.product("switchyard-line"))) {
+        eprintln!("no container test can run: {why}");
+        return Ok(Report::Skipped(why.lines().next().unwrap_or("no engine can be started").to_owned()));
+    }
+    browser_tests(workspace, "tests/container", "", arguments.filter.as_deref())
 }
 
 fn done(result: anyhow::Result<()>) -> anyhow::Result<Report> {
