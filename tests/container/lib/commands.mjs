@@ -1,4 +1,4 @@
-// The commands of a page of the documentation.
+// The commands for Docker that a page of the documentation has; tests/docs.rs runs its others.
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
@@ -6,7 +6,7 @@ export class Commands {
   #page;
   #sections;
 
-  /** Those of a page, named as it lies in the checkout. */
+  /** Those of a page, which is named as it lies in the checkout. */
   static async read(page) {
     return new Commands(page, await readFile(fileURLToPath(new URL(`../../../${page}`, import.meta.url)), "utf8"));
   }
@@ -14,7 +14,8 @@ export class Commands {
   constructor(page, text) {
     this.#page = page;
     const parts = text.split(/^#+ /m).slice(1);
-    this.#sections = new Map(parts.map((part) => [part.slice(0, part.indexOf("\n")), [...part.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, commands]) => commands)]));
+    const blocks = (part) => [...part.matchAll(/^```sh\n(docker .*?)^```$/gms)].map(([, commands]) => commands);
+    this.#sections = new Map(parts.map((part) => [part.slice(0, part.indexOf("\n")), blocks(part)]));
   }
 
   /** The next block of a section, each once. */
