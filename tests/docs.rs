@@ -106,6 +106,7 @@ async fn what_docs_say_to_type_works() {
     run("operate", include_str!("../docs/operate.md"), develop).await;
     run("configure", include_str!("../docs/configure.md"), "export SWITCHYARD_DEV=true").await;
     let readme = include_str!("../README.md");
+    run("network", include_str!("../docs/network.md"), "").await;
     run("access", section(readme, "## Let in whom you mean to"), "").await;
     let install = include_str!("../docs/install.md");
     let stand_ins = format!("CHECKOUT={}\n{STAND_INS}", env!("CARGO_MANIFEST_DIR"));

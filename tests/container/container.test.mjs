@@ -91,7 +91,9 @@ scene(
     });
 
     await step("compose, for the browsers of this machine", async () => {
-      await engine.shell(install.next("Compose"));
+      const up = install.next("Compose");
+      assert.equal((await Commands.read("README.md")).next("Try it"), up);
+      await engine.shell(up);
       const within = (program) => engine.within(program);
       const browsers = {
         chromium: await scene.chromium({ within, fps: FPS }),
