@@ -41,12 +41,15 @@ scene(
     /** The way in, with a token. */
     const room = async () => `demo#token=${await engine.shell(enter)}`;
 
-    /** A step that shows what the containers and the engine say when it fails. */
+    let broken;
+    /** A step that builds on those before it, and shows what the containers and the engine say when it fails. */
     const step = (name, play) =>
       scene.step(name, async () => {
+        if (broken) throw new Error(`not played, since "${broken}" failed`);
         try {
           await play();
         } catch (error) {
+          broken = name;
           const names = await engine.docker("ps", "--all", "--quiet").catch(() => "");
           for (const name of names.split("\n").filter(Boolean)) {
             console.error(`--- ${await engine.shell(`docker inspect --format '{{.Name}} {{.State.Status}} {{.State.ExitCode}}' ${name}; docker logs --tail 30 ${name} 2>&1`).catch(String)}`);
@@ -170,11 +173,12 @@ scene(
     await step("on the host's network", async () => {
       await engine.shell("docker compose down; sed -i /RELAY_ONLY/d .env");
       await engine.shell(install.next("The host's network"));
-      await new Prometheus(engine, 9091).scrapes();
+      const scraped = new Prometheus(engine, 9091).scrapes();
+      scraped.catch(() => {});
       const name = await engine.shell("docker compose -f docker-compose.host.yml ps -q switchyard");
       const { Ada, Eve, paths } = await meet(outside, `http://${address}:${PORT}`, await room());
       for (const { protocol, to } of paths) assert.deepEqual({ protocol, to }, { protocol: "udp", to: `${address}:${PORT}` });
-      await healthy(name);
+      await Promise.all([healthy(name), scraped]);
       await assert.rejects(fetch(`http://${address}:9090/metrics`), /fetch failed/);
       await part(Ada, Eve);
       await engine.shell(install.next("The host's network"));

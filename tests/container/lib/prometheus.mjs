@@ -26,9 +26,11 @@ export class Prometheus {
     return data.result;
   }
 
-  /** Waits until the server has been scraped. */
+  /** Waits until the server has been scraped from now on; what was scraped of one before it is kept. */
   scrapes() {
-    return until("Prometheus scrapes the server", async () => (await this.query('up{job="switchyard"} == 1')).length === 1, SCRAPED);
+    const since = Date.now() / 1_000;
+    const scraped = `timestamp(up{job="switchyard"}) > ${since} and up{job="switchyard"} == 1`;
+    return until("Prometheus scrapes the server", async () => (await this.query(scraped)).length === 1, SCRAPED);
   }
 
   /** Asks every panel's query of the dashboard until each was answered: the queries, and those that stayed without an answer. */
