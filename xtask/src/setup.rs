@@ -119,7 +119,7 @@ pub fn engine_possible() -> Result<(), String> {
         return Err("only root may start a Docker engine".to_owned());
     }
     let missing = missing_of_engine();
-    if missing.is_empty() { Ok(()) } else { Err(format!("a Docker engine lacks {}", missing.join(", "))) }
+    if missing.is_empty() { Ok(()) } else { Err(format!("no Docker engine: {} is not installed", missing.join(", "))) }
 }
 
 /// Debian's packages with what a Docker engine lacks on this machine.
