@@ -197,7 +197,7 @@ impl Serve {
         self.tls.check()?;
         match (self.turn_url.is_empty(), &self.turn_secret_file) {
             _ if self.turn_udp.is_some() && !self.turn => Err("turn_udp is of no use without turn"),
-            (true, Some(_)) => Err("turn_secret_file is of no use without turn_url"),
+            (true, Some(_)) if !self.turn => Err("turn_secret_file is of no use without turn or turn_url"),
             (true, None) if self.relay_only && !self.turn => Err("relay_only wants turn or a turn_url: clients would reach nothing"),
             (false, None) => Err("turn_url wants a turn_secret_file: what turnserver.conf has as static-auth-secret"),
             _ => Ok(()),
