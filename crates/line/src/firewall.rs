@@ -1,10 +1,9 @@
 //! A firewall that lets nothing but HTTPS out, by what connections begin with and not by their port.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 
 use crate::bridge::Side;
-use crate::packet;
+use crate::packet::{self, Ends};
 
 /// Types of TLS records (RFC 8446 §5.1), and the first byte of their version.
 const TLS_RECORDS: std::ops::RangeInclusive<u8> = 20..=23;
@@ -14,7 +13,7 @@ const TLS_VERSION: u8 = 3;
 #[derive(Debug, Default)]
 pub struct Firewall {
     /// By the near end and the far one.
-    connections: HashMap<[(Ipv4Addr, u16); 2], bool>,
+    connections: HashMap<Ends, bool>,
 }
 
 impl Firewall {

@@ -43,6 +43,9 @@ pub fn udp_end(packet: &[u8], end: End) -> Option<(Ipv4Addr, u16)> {
     Some((Ipv4Addr::from(address), word(packet, port)))
 }
 
+/// Who sends something and whom it is for: addresses and ports.
+pub type Ends = [(Ipv4Addr, u16); 2];
+
 /// Writes another port into a UDP datagram and corrects its checksum (RFC 1624). Does nothing to what [`udp_end`] has no answer for.
 pub fn set_udp_port(packet: &mut [u8], end: End, port: u16) {
     let Some(at) = udp_port_at(packet, end) else { return };
@@ -68,7 +71,7 @@ fn header_length(packet: &[u8]) -> Option<usize> {
 }
 
 /// Both ends and the payload of a TCP segment; nothing for what is none, or a fragment behind the first.
-pub fn tcp_segment(packet: &[u8]) -> Option<([(Ipv4Addr, u16); 2], &[u8])> {
+pub fn tcp_segment(packet: &[u8]) -> Option<(Ends, &[u8])> {
     let header = header_length(packet)?;
     if packet[9] != 6 || word(packet, 6) & 0x1fff != 0 || packet.len() < header + 20 {
         return None;
