@@ -19,7 +19,7 @@ use crate::signaling::stopped;
 
 /// The directory of Let's Encrypt.
 pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
-/// The pause after a first failure; each further one is twice as long,
+/// The pause after a first failure; each further one is three times as long,
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 /// up to this: Let's Encrypt counts five failures an hour for a name.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
@@ -32,8 +32,10 @@ const PATIENCE: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(120
 pub fn start(options: &Options, certificates: Arc<Certificates>, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     let root = options.acme_store.as_deref().context("acme_domain wants an acme_store")?;
     let store = Store::open(root, &options.acme_directory)?;
-    if let Some(stored) = store.certificate(&options.acme_domain) {
-        certificates.show(&stored, &stored).context("the stored certificate")?;
+    if let Some(stored) = store.certificate(&options.acme_domain)
+        && let Err(error) = certificates.show(&stored, &stored)
+    {
+        tracing::warn!(error = format!("{error:#}"), "the stored certificate is of no use; there will be another");
     }
     let acme = Acme {
         names: options.acme_domain.clone(),
@@ -78,7 +80,7 @@ impl Acme {
                     let pause_text = humantime::format_duration(pause);
                     tracing::error!(error = format!("{error:#}"), again_in = %pause_text, "no certificate from {}", self.directory);
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = (pause * 3).min(LONGEST_PAUSE);
                 }
             }
         }

@@ -194,7 +194,10 @@ struct Client<'a> {
     machine: TurnServer,
     /// Among strangers at first, among clients with the first allocation.
     permit: OwnedSemaphorePermit,
-    user: Option<Held>,
+    /// Who it says it is, of those whom credentials were given.
+    user: Option<String>,
+    /// Its place among those with its credentials, once it has shown that it is who it says.
+    held: Option<Held>,
     allocations: Vec<Allocation>,
     since: Instant,
 }
@@ -202,7 +205,7 @@ struct Client<'a> {
 impl<'a> Client<'a> {
     fn new(relay: &'a Arc<Relay>, wire: Wire, client: SocketAddr, here: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
         let machine = TurnServer::new(TransportType::Udp, here, REALM.to_owned());
-        Self { relay, wire, client, here, machine, permit, user: None, allocations: Vec::new(), since: Instant::now() }
+        Self { relay, wire, client, here, machine, permit, user: None, held: None, allocations: Vec::new(), since: Instant::now() }
     }
 
     /// Serves until the client is gone, has no allocation any more or doesn't get one in time.
@@ -280,14 +283,16 @@ impl<'a> Client<'a> {
     /// A socket for the client: at the address of this machine that it came to, if that is of the family.
     fn allocate(&mut self, transport: TransportType, family: AddressFamily) -> Result<SocketAddr, SocketAllocateError> {
         let full = SocketAllocateError::InsufficientCapacity;
-        if transport != TransportType::Udp || self.user.is_none() {
+        if transport != TransportType::Udp {
             return Err(full);
         }
         if !self.relay.knows(family) {
             return Err(SocketAllocateError::AddressFamilyNotSupported);
         }
-        if self.allocations.is_empty() {
-            self.permit = Arc::clone(&self.relay.clients).try_acquire_owned().map_err(|_| full)?;
+        if self.held.is_none() {
+            let place = Arc::clone(&self.relay.clients).try_acquire_owned().map_err(|_| full)?;
+            self.held = Some(self.user.as_deref().and_then(|user| self.relay.admit(user)).ok_or(full)?);
+            self.permit = place;
         }
         let ip = match (self.here.ip(), family == AddressFamily::IPV4) {
             (here, is_ipv4) if here.is_ipv4() == is_ipv4 => here,
@@ -319,8 +324,7 @@ impl<'a> Client<'a> {
             return;
         }
         let Some(password) = self.relay.credentials.password(name.username()) else { return };
-        let Some(held) = self.relay.admit(name.username()) else { return };
-        self.user = Some(held);
+        self.user = Some(name.username().to_owned());
         self.machine.add_user(name.username().to_owned(), password);
     }
 

@@ -125,6 +125,7 @@ describe("the first connection", () => {
     const broken = new Dialer({
       url: "nonsense",
       encoding: "json",
+      knocks: false,
       openSocket: () => {
         throw new SyntaxError("no");
       },
