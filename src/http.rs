@@ -48,6 +48,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything reachable by HTTP.
 pub fn router(server: Arc<Server>, debug: bool) -> Router {
+    let secure = server.tls.is_some();
     let debugging = if debug { Router::new().route("/debug/tasks", get(tasks)) } else { Router::new() };
     debugging
         .route("/healthz", get(admin::health))
@@ -59,7 +60,16 @@ pub fn router(server: Arc<Server>, debug: bool) -> Router {
         .route("/assets/{*path}", get(assets::hashed))
         .fallback(get(assets::other))
         .layer(map_response(harden))
+        .layer(map_response(move |response| remember(response, secure)))
         .with_state(server)
+}
+
+/// Browsers come by HTTPS from now on, for a month, if this is HTTPS (RFC 6797).
+async fn remember(mut response: Response, secure: bool) -> Response {
+    if secure {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=2592000"));
+    }
+    response
 }
 
 /// Tasks of the runtime that have not ended.

@@ -90,6 +90,8 @@ pub struct Participant {
     server: Arc<Server>,
     /// What the client calls this server.
     host: Option<String>,
+    /// Who they are to TURN servers: nobody else, in any room.
+    turn_user: u64,
     seat: Seat,
     inbox: Inbox,
     transport: Transport,
@@ -125,6 +127,7 @@ impl Participant {
         Ok(Self {
             server: Arc::clone(server),
             host,
+            turn_user: getrandom::u64().map_err(crate::transport::no_randomness)?,
             seat,
             inbox,
             transport,
@@ -380,7 +383,7 @@ impl Participant {
 
     /// What helps the client to find a path, beside the server's own addresses.
     pub fn ice_servers(&self) -> Vec<IceServer> {
-        self.server.turn.ice_servers(self.seat.participant.0, self.host.as_deref())
+        self.server.turn.ice_servers(self.turn_user, self.host.as_deref())
     }
 
     fn timeout(&mut self, now: Instant, link: &mut impl Link) -> Result<(), Close> {

@@ -53,9 +53,9 @@ impl Credentials {
     }
 
     /// A user name and a password for `user`, good from `now` on for a while.
-    fn at(&self, now: SystemTime, user: u32) -> (String, String) {
+    fn at(&self, now: SystemTime, user: u64) -> (String, String) {
         let expires = (now + self.lifetime).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let username = format!("{expires}:{user}");
+        let username = format!("{expires}:{user:x}");
         let password = self.sign(&username);
         (username, password)
     }
@@ -124,11 +124,11 @@ impl Turn {
     }
 
     /// For `RTCConfiguration.iceServers` of `user`, who came to `host` by HTTP; credentials that are good from now on.
-    pub fn ice_servers(&self, user: u32, host: Option<&str>) -> Vec<IceServer> {
+    pub fn ice_servers(&self, user: u64, host: Option<&str>) -> Vec<IceServer> {
         self.at(SystemTime::now(), user, host).into_iter().collect()
     }
 
-    fn at(&self, now: SystemTime, user: u32, host: Option<&str>) -> Option<IceServer> {
+    fn at(&self, now: SystemTime, user: u64, host: Option<&str>) -> Option<IceServer> {
         let own = self.own.iter().zip(host).flat_map(|(own, host)| own.urls(host));
         let urls: Vec<String> = self.urls.iter().cloned().chain(own).collect();
         let (username, credential) = self.credentials.as_ref().filter(|_| !urls.is_empty())?.at(now, user);

@@ -167,6 +167,7 @@ async fn a_certificate_of_ones_own_is_shown_and_exchanged_without_anybody_notici
     let (stream, first) = tls(server.http, roots, &[b"h2", b"http/1.1"]).await.expect("TLS");
     let page = ask(stream, "/r/demo", NAME).await;
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("<html"), "{page}");
+    assert!(page.contains("strict-transport-security: max-age="), "{page}");
     tls(server.http, roots, &[b"stun.turn"]).await.expect("TLS for TURN");
     tls(server.http, roots, &[]).await.expect("TLS for whoever says nothing");
     let challenge = tls(server.http, roots, &[b"acme-tls/1"]).await;

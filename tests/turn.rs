@@ -14,7 +14,7 @@ use rtc_stun::integrity::MessageIntegrity;
 use rtc_stun::message::*;
 use rtc_stun::xoraddr::XorMappedAddress;
 use support::{SOON, Server, lasting_port};
-use switchyard_protocol::IceServer;
+use switchyard_protocol::{IceServer, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -242,13 +242,15 @@ async fn nothing_is_relayed_to_anybody_but_this_servers_media() {
     let ports: Vec<SocketAddr> = foreign[..bystanders.len()].iter().map(|address| SocketAddr::new(PUBLIC, address.port())).collect();
     for (number, port) in (0x4100_u16..).zip(&ports) {
         let channel = [&number.to_be_bytes()[..], &[0, 0]].concat();
-        client.ask(METHOD_CHANNEL_BIND, &[(ATTR_CHANNEL_NUMBER, &channel)], &[*port]).await;
+        assert_eq!(client.ask(METHOD_CHANNEL_BIND, &[(ATTR_CHANNEL_NUMBER, &channel)], &[*port]).await.0, 403, "{port}: another port of ours");
         client.send(&[&number.to_be_bytes()[..], &[0, 4], b"data"].concat()).await;
     }
     for peer in foreign.iter().chain(&ports) {
         let indication = client.message(METHOD_SEND, CLASS_INDICATION, &[(ATTR_DATA, b"data")], &[*peer]);
         client.send(&indication.raw).await;
     }
+    let channel = [&0x4200_u16.to_be_bytes()[..], &[0, 0]].concat();
+    assert_eq!(client.ask(METHOD_CHANNEL_BIND, &[(ATTR_CHANNEL_NUMBER, &channel)], &[ours]).await.0, 0);
     // All of that was looked at before this is answered.
     assert_eq!(client.refresh(600).await, 0);
     for socket in bystanders {
@@ -258,9 +260,10 @@ async fn nothing_is_relayed_to_anybody_but_this_servers_media() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_persons_credentials_are_good_for_a_few_connections() {
+async fn one_person_has_a_few_connections_whatever_the_credentials() {
     let server = server(&[]).await;
-    let given = given(&server).await;
+    let (mut ada, joined) = server.join("a", "Ada").await;
+    let given = joined.ice_servers[0].clone();
     let mut all = Vec::new();
     for number in 0..17 {
         let mut client = Client::tcp(&server, &given).await;
@@ -268,9 +271,44 @@ async fn one_persons_credentials_are_good_for_a_few_connections() {
         assert_eq!(code == 0, number < 16, "{number}: {code}");
         all.push(client);
     }
+    // Other credentials come with another second.
+    let other = loop {
+        let Ok(Reply::IceServers(more)) = ada.request(Request::IceServers).await else { panic!("ICE servers") };
+        if more.ice_servers[0].username != given.username {
+            break more.ice_servers[0].clone();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(Client::tcp(&server, &other).await.allocate().await.0, 508);
     assert_eq!(all[0].refresh(0).await, 0);
     assert!(all[0].receive().await.is_none());
-    assert_eq!(Client::tcp(&server, &given).await.allocate().await.0, 0, "there is a place again");
+    assert_eq!(Client::tcp(&server, &other).await.allocate().await.0, 0, "there is a place again");
+    assert_eq!(Client::tcp(&server, &self::given(&server).await).await.allocate().await.0, 0, "somebody else has theirs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn noise_keeps_nobody_out() {
+    let udp = lasting_port();
+    let server = server(&["--turn-udp", &format!("127.0.0.1:{udp}")]).await;
+    let given = given(&server).await;
+    for _ in 0..1_100 {
+        let noise = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        noise.send_to(b"noise", ("127.0.0.1", udp)).expect("sent");
+    }
+    // As many as one address may have, who say nothing more; those of another are let in.
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(server.http).await.expect("connected");
+        stream.write_all(&[0, 3]).await.expect("sent");
+        silent.push(stream);
+    }
+    let socket = tokio::net::UdpSocket::bind("127.0.0.5:0").await.expect("a socket");
+    socket.connect(("127.0.0.1", udp)).await.expect("connected");
+    assert_eq!(Client::new(Wire::Udp(socket), &given).allocate().await.0, 0);
+    let from = tokio::net::TcpSocket::new_v4().expect("a socket");
+    from.bind("127.0.0.5:0".parse().expect("an address")).expect("bound");
+    let stream = from.connect(server.http).await.expect("connected");
+    assert_eq!(Client::new(Wire::Tcp(stream), &given).allocate().await.0, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

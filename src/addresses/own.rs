@@ -7,7 +7,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
 /// Where Linux says what it thinks of its IPv6 addresses.
-const IPV6: &str = "/proc/net/if_inet6";
+const IPV6: &str = "/proc/self/net/if_inet6";
 /// `ifa_flags` of `linux/if_addr.h`.
 const TEMPORARY: u8 = 0x01;
 const DUPLICATE: u8 = 0x08;
@@ -49,7 +49,7 @@ pub fn own() -> nix::Result<Vec<Own>> {
     Ok(own.collect())
 }
 
-/// Reads `/proc/net/if_inet6`: address, index, prefix length, scope and flags in hexadecimal, and the interface.
+/// Reads `/proc/self/net/if_inet6`: address, index, prefix length, scope and flags in hexadecimal, and the interface.
 fn lives(text: &str) -> HashMap<(IpAddr, String), Life> {
     let line = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();

@@ -75,7 +75,12 @@ impl Acme {
                 continue;
             }
             match self.renew().await {
-                Ok(()) => pause = FIRST_PAUSE,
+                Ok(()) if self.until_renewal().is_some() => pause = FIRST_PAUSE,
+                Ok(()) => {
+                    tracing::warn!("the new certificate would have to be renewed already: is this machine's clock right?");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 3).min(LONGEST_PAUSE);
+                }
                 Err(error) => {
                     let pause_text = humantime::format_duration(pause);
                     tracing::error!(error = format!("{error:#}"), again_in = %pause_text, "no certificate from {}", self.directory);
@@ -97,7 +102,13 @@ impl Acme {
         tracing::info!(names = %self.names.join(" "), "asking {} for a certificate", self.directory);
         let account = self.account().await?;
         let identifiers: Vec<Identifier> = self.names.iter().cloned().map(Identifier::Dns).collect();
-        let mut order = account.new_order(&NewOrder::new(&identifiers)).await.context("the order was refused")?;
+        let ordered = account.new_order(&NewOrder::new(&identifiers)).await;
+        if let Err(instant_acme::Error::Api(problem)) = &ordered
+            && problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:accountDoesNotExist")
+        {
+            self.store.forget_account();
+        }
+        let mut order = ordered.context("the order was refused")?;
         let proven = self.prove(&mut order).await;
         lock(&self.certificates.challenges).clear();
         lock(&self.certificates.answers).clear();
@@ -119,7 +130,10 @@ impl Acme {
             None => Account::builder().context("the system's certificate authorities"),
         }?;
         if let Some(credentials) = self.store.account() {
-            return builder.from_credentials(credentials).await.context("the ACME server can't be reached");
+            return builder
+                .from_credentials(credentials)
+                .await
+                .context("the stored account is of no use, or the ACME server can't be reached");
         }
         let contact: Vec<&str> = self.email.as_deref().into_iter().collect();
         let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };

@@ -49,6 +49,11 @@ impl Store {
         self.write(ACCOUNT, &serde_json::to_vec(credentials).context("the ACME account")?)
     }
 
+    /// The ACME server knows it no longer.
+    pub fn forget_account(&self) {
+        let _ = fs::remove_file(self.directory.join(ACCOUNT));
+    }
+
     /// The key and the chain (PEM), if it is a certificate for these names, and no others.
     pub fn certificate(&self, names: &[String]) -> Option<Vec<u8>> {
         let both = fs::read(self.directory.join(CERTIFICATE)).ok()?;
@@ -68,7 +73,9 @@ impl Store {
     fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let (draft, file) = (self.directory.join(format!(".{name}")), self.directory.join(name));
         let failed = || format!("can't write {}", file.display());
-        let mut written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft).with_context(failed)?;
+        // One that was left over may be anybody's to read.
+        let _ = fs::remove_file(&draft);
+        let mut written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).with_context(failed)?;
         written.write_all(bytes).and_then(|()| written.sync_all()).with_context(failed)?;
         fs::rename(&draft, &file).with_context(failed)
     }

@@ -7,6 +7,7 @@
 mod wire;
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,16 +36,22 @@ use wire::Wire;
 const MAX_MESSAGE: usize = 2048;
 /// Clients that have an allocation.
 const MAX_CLIENTS: usize = 1024;
-/// Clients that haven't yet, and perhaps never will.
+/// Clients that haven't yet, and perhaps never will: by TCP and TLS, and by UDP, where anybody can be anybody.
 const MAX_STRANGERS: usize = 1024;
+/// Of one address.
+const MAX_STRANGERS_OF_ONE: usize = 64;
 /// How long a client may take to allocate: two round trips on the slowest line on which a meeting makes sense.
 const STRANGER: Duration = Duration::from_secs(5);
-/// Clients with the same credentials. A browser makes one for each of its interfaces and address families, and as many again at an ICE restart.
+/// Clients of the same person. A browser makes one for each of its interfaces and address families, and as many again at an ICE restart.
 const MAX_OF_ONE: usize = 16;
 /// Messages of one client by UDP that wait; more are dropped, as by a router.
 const WAITING: usize = 64;
 /// How long a client may take nothing of what is sent to it by TCP.
 const STALLED: Duration = Duration::from_secs(15);
+/// How long to wait after the socket could not be read.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Of every STUN message (RFC 8489 §5).
+const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const REALM: &str = "switchyard";
 
 /// The relay that all clients share.
@@ -53,9 +60,11 @@ pub struct Relay {
     /// Where clients know this server's media to be, and where it is on this machine: nothing else is relayed to.
     peers: Vec<(SocketAddr, SocketAddr)>,
     clients: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
-    /// How many clients use the same credentials.
-    users: Mutex<HashMap<String, usize>>,
+    /// By streams, and by datagrams.
+    strangers: [Arc<Semaphore>; 2],
+    /// How many clients there are of the same person, and how many strangers of the same address.
+    users: Counts<String>,
+    addresses: Counts<IpAddr>,
     stop: watch::Receiver<bool>,
 }
 
@@ -63,9 +72,9 @@ impl Relay {
     /// One that relays to `peers`, all of which are this server's port `media`.
     pub fn new(credentials: Arc<Credentials>, peers: Vec<SocketAddr>, media: u16, stop: watch::Receiver<bool>) -> Arc<Self> {
         let places = |count| Arc::new(Semaphore::new(count));
-        let (clients, strangers) = (places(MAX_CLIENTS), places(MAX_STRANGERS));
+        let (clients, strangers) = (places(MAX_CLIENTS), [places(MAX_STRANGERS), places(MAX_STRANGERS)]);
         let peers = (2..=u8::MAX - 1).zip(peers).map(|(number, peer)| (peer, inside(peer, number, media))).collect();
-        Arc::new(Self { credentials, peers, clients, strangers, users: Mutex::default(), stop })
+        Arc::new(Self { credentials, peers, clients, strangers, users: Counts::default(), addresses: Counts::default(), stop })
     }
 
     /// How many clients have an allocation.
@@ -91,11 +100,17 @@ impl Relay {
             let (len, client) = tokio::select! {
                 received = socket.recv_from(&mut room) => match received {
                     Ok(received) => received,
-                    // ICMP's word about somebody; nothing to do about it here.
-                    Err(_) => continue,
+                    // ICMP's word about somebody, as a rule; or no memory, of which there is more soon.
+                    Err(_) => {
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
                 },
                 Some(client) = ends.recv() => {
-                    clients.remove(&client);
+                    // Who came back meanwhile has another inbox.
+                    if clients.get(&client).is_some_and(mpsc::Sender::is_closed) {
+                        clients.remove(&client);
+                    }
                     continue;
                 }
                 () = stopped(self.stop.clone()) => return,
@@ -103,6 +118,10 @@ impl Relay {
             let message = room[..len].to_vec();
             let known = clients.get(&client).map(|inbox| inbox.try_send(message.clone()));
             if !matches!(known, None | Some(Err(mpsc::error::TrySendError::Closed(_)))) {
+                continue;
+            }
+            // Nobody's first word is anything else (RFC 8489 §5).
+            if message.len() < 20 || message[0] != 0 || message[4..8] != MAGIC_COOKIE {
                 continue;
             }
             let (inbox, incoming) = mpsc::channel(WAITING);
@@ -119,15 +138,17 @@ impl Relay {
 
     /// Serves one client in a task of its own, unless there are too many.
     fn serve(self: &Arc<Self>, wire: Wire, client: SocketAddr, here: SocketAddr, ended: impl FnOnce() + Send + 'static) -> bool {
-        let Ok(permit) = Arc::clone(&self.strangers).try_acquire_owned() else { return false };
+        let strangers = &self.strangers[usize::from(matches!(wire, Wire::Datagrams(..)))];
+        let Ok(place) = Arc::clone(strangers).try_acquire_owned() else { return false };
+        let Some(held) = self.addresses.hold(client.ip(), MAX_STRANGERS_OF_ONE) else { return false };
         let relay = Arc::clone(self);
         tokio::spawn(async move {
-            let served = Client::new(&relay, wire, client, here, permit);
+            let _ended = Ended(Some(ended));
+            let served = Client::new(&relay, wire, client, here, (place, held));
             tokio::select! {
                 () = served.run() => {}
                 () = stopped(relay.stop.clone()) => {}
             }
-            ended();
         });
         true
     }
@@ -136,31 +157,53 @@ impl Relay {
     fn knows(&self, family: AddressFamily) -> bool {
         self.peers.iter().any(|(peer, _)| peer.is_ipv4() == (family == AddressFamily::IPV4))
     }
+}
 
-    /// A place among those with these credentials.
-    fn admit(self: &Arc<Self>, user: &str) -> Option<Held> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = users.entry(user.to_owned()).or_default();
-        (*count < MAX_OF_ONE).then(|| {
+/// Is told that a client is gone, however that came.
+struct Ended<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for Ended<F> {
+    fn drop(&mut self) {
+        if let Some(ended) = self.0.take() {
+            ended();
+        }
+    }
+}
+
+/// How many there are of each.
+struct Counts<K>(Arc<Mutex<HashMap<K, usize>>>);
+
+impl<K> Default for Counts<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Counts<K> {
+    /// One more of these, if there are fewer than `most`.
+    fn hold(&self, key: K, most: usize) -> Option<Held<K>> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(key.clone()).or_default();
+        (*count < most).then(|| {
             *count += 1;
-            Held { relay: Arc::clone(self), user: user.to_owned() }
+            Held { counts: Arc::clone(&self.0), key }
         })
     }
 }
 
-/// A client counts among those with its credentials as long as this lives.
-struct Held {
-    relay: Arc<Relay>,
-    user: String,
+/// Counts as long as it lives.
+struct Held<K: Eq + Hash> {
+    counts: Arc<Mutex<HashMap<K, usize>>>,
+    key: K,
 }
 
-impl Drop for Held {
+impl<K: Eq + Hash> Drop for Held<K> {
     fn drop(&mut self) {
-        let mut users = self.relay.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = users.get_mut(&self.user) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                users.remove(&self.user);
+                counts.remove(&self.key);
             }
         }
     }
@@ -192,27 +235,44 @@ struct Client<'a> {
     client: SocketAddr,
     here: SocketAddr,
     machine: TurnServer,
-    /// Among strangers at first, among clients with the first allocation.
-    permit: OwnedSemaphorePermit,
-    /// Who it says it is, of those whom credentials were given.
+    /// Among strangers, until the first allocation.
+    stranger: Option<(OwnedSemaphorePermit, Held<IpAddr>)>,
+    /// Who it says it is, of those whom credentials were given: which person.
     user: Option<String>,
-    /// Its place among those with its credentials, once it has shown that it is who it says.
-    held: Option<Held>,
+    /// Among clients, and among that person's, once it has shown that it is who it says.
+    place: Option<(OwnedSemaphorePermit, Held<String>)>,
     allocations: Vec<Allocation>,
     since: Instant,
 }
 
 impl<'a> Client<'a> {
-    fn new(relay: &'a Arc<Relay>, wire: Wire, client: SocketAddr, here: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
+    fn new(
+        relay: &'a Arc<Relay>,
+        wire: Wire,
+        client: SocketAddr,
+        here: SocketAddr,
+        stranger: (OwnedSemaphorePermit, Held<IpAddr>),
+    ) -> Self {
         let machine = TurnServer::new(TransportType::Udp, here, REALM.to_owned());
-        Self { relay, wire, client, here, machine, permit, user: None, held: None, allocations: Vec::new(), since: Instant::now() }
+        Self {
+            relay,
+            wire,
+            client,
+            here,
+            machine,
+            stranger: Some(stranger),
+            user: None,
+            place: None,
+            allocations: Vec::new(),
+            since: Instant::now(),
+        }
     }
 
     /// Serves until the client is gone, has no allocation any more or doesn't get one in time.
     async fn run(mut self) {
         let mut room = [0; MAX_MESSAGE];
         loop {
-            let Some(wake) = self.turn().await else { return };
+            let Some(wake) = self.turn() else { return };
             let heard = {
                 let allocations = &self.allocations;
                 tokio::select! {
@@ -227,9 +287,9 @@ impl<'a> Client<'a> {
                 }
             };
             let sent = match heard {
-                Heard::Client(message) => self.handle(message).await,
+                Heard::Client(message) => self.handle(message),
                 Heard::Media(relayed, from, len) => match self.relay.peers.iter().find(|(_, inside)| *inside == from) {
-                    Some((peer, _)) => self.dispatch(Transmit::new(&room[..len], TransportType::Udp, *peer, relayed)).await,
+                    Some((peer, _)) => self.dispatch(Transmit::new(&room[..len], TransportType::Udp, *peer, relayed)),
                     None => continue,
                 },
             };
@@ -240,12 +300,16 @@ impl<'a> Client<'a> {
     }
 
     /// Does what the machine asks for; until when nothing more is to be done, `None` if that is for ever.
-    async fn turn(&mut self) -> Option<Instant> {
+    fn turn(&mut self) -> Option<Instant> {
         loop {
             let now = Instant::now();
             match self.machine.poll(self.now()) {
                 TurnServerPollRet::AllocateSocket { transport, listen_addr, client_addr, allocation_transport, family } => {
                     let allocated = self.allocate(allocation_transport, family);
+                    if allocated.is_err() && !self.allocations.is_empty() {
+                        // The machine would forget the other of two that were asked for at once.
+                        return None;
+                    }
                     let at = self.now();
                     self.machine.allocated_socket(transport, listen_addr, client_addr, allocation_transport, family, allocated, at);
                 }
@@ -264,7 +328,7 @@ impl<'a> Client<'a> {
                 TurnServerPollRet::WaitUntil(wake) => {
                     let at = self.now();
                     while let Some(transmit) = self.machine.poll_transmit(at) {
-                        self.send(&transmit.data).await.ok()?;
+                        self.wire.send(&transmit.data).ok()?;
                     }
                     if self.allocations.is_empty() {
                         let over = self.since + STRANGER;
@@ -289,13 +353,14 @@ impl<'a> Client<'a> {
         if !self.relay.knows(family) {
             return Err(SocketAllocateError::AddressFamilyNotSupported);
         }
-        if self.held.is_none() {
+        if self.place.is_none() {
             let place = Arc::clone(&self.relay.clients).try_acquire_owned().map_err(|_| full)?;
-            self.held = Some(self.user.as_deref().and_then(|user| self.relay.admit(user)).ok_or(full)?);
-            self.permit = place;
+            let held = self.user.clone().and_then(|user| self.relay.users.hold(user, MAX_OF_ONE)).ok_or(full)?;
+            self.place = Some((place, held));
+            self.stranger = None;
         }
         let ip = match (self.here.ip(), family == AddressFamily::IPV4) {
-            (here, is_ipv4) if here.is_ipv4() == is_ipv4 => here,
+            (here, is_ipv4) if here.is_ipv4() == is_ipv4 && !here.is_unspecified() => here,
             (_, true) => Ipv4Addr::LOCALHOST.into(),
             (_, false) => Ipv6Addr::LOCALHOST.into(),
         };
@@ -307,14 +372,14 @@ impl<'a> Client<'a> {
     }
 
     /// Takes a message of the client's.
-    async fn handle(&mut self, message: Vec<u8>) -> io::Result<()> {
+    fn handle(&mut self, message: Vec<u8>) -> io::Result<()> {
         if let Ok(parsed) = Message::from_bytes(&message) {
             if let Some(refusal) = self.refusal(&parsed) {
-                return self.send(&refusal).await;
+                return self.wire.send(&refusal);
             }
             self.learn(&parsed);
         }
-        self.dispatch(Transmit::new(&message, TransportType::Udp, self.client, self.here)).await
+        self.dispatch(Transmit::new(&message, TransportType::Udp, self.client, self.here))
     }
 
     /// A client that shows a user name, for the first time, may be one whom credentials were given.
@@ -324,7 +389,7 @@ impl<'a> Client<'a> {
             return;
         }
         let Some(password) = self.relay.credentials.password(name.username()) else { return };
-        self.user = Some(name.username().to_owned());
+        self.user = name.username().split_once(':').map(|(_, person)| person.to_owned());
         self.machine.add_user(name.username().to_owned(), password);
     }
 
@@ -333,11 +398,13 @@ impl<'a> Client<'a> {
         if !message.has_class(MessageClass::Request) || !matches!(message.method(), CREATE_PERMISSION | CHANNEL_BIND) {
             return None;
         }
-        let is_ours = |ip: IpAddr| self.relay.peers.iter().any(|(peer, _)| peer.ip() == ip);
+        // Permissions are for an address and all its ports (RFC 8656 §9), channels for one.
+        let is_channel = message.method() == CHANNEL_BIND;
+        let is_ours =
+            |asked: SocketAddr| self.relay.peers.iter().any(|(peer, _)| if is_channel { *peer == asked } else { peer.ip() == asked.ip() });
         let mut peers = message.iter_attributes().filter(|(_, attribute)| attribute.get_type() == XorPeerAddress::TYPE);
-        let is_foreign = peers.any(|(_, attribute)| {
-            XorPeerAddress::from_raw(attribute).map_or(true, |peer| !is_ours(peer.addr(message.transaction_id()).ip()))
-        });
+        let is_foreign = peers
+            .any(|(_, attribute)| XorPeerAddress::from_raw(attribute).map_or(true, |peer| !is_ours(peer.addr(message.transaction_id()))));
         if !is_foreign {
             return None;
         }
@@ -347,12 +414,12 @@ impl<'a> Client<'a> {
     }
 
     /// Hands something to the machine, and what comes of it to whom it is for.
-    async fn dispatch(&mut self, received: Transmit<impl AsRef<[u8]> + std::fmt::Debug>) -> io::Result<()> {
+    fn dispatch(&mut self, received: Transmit<impl AsRef<[u8]> + std::fmt::Debug>) -> io::Result<()> {
         let at = self.now();
         let Some(made) = self.machine.recv(received, at) else { return Ok(()) };
         let (from, to, bytes) = (made.from, made.to, made.data.build());
         if from == self.here {
-            self.send(&bytes).await?;
+            self.wire.send(&bytes)?;
         } else if let Some((_, inside)) = self.relay.peers.iter().find(|(peer, _)| *peer == to)
             && let Some(allocation) = self.allocations.iter().find(|allocation| allocation.relayed == from)
         {
@@ -360,10 +427,6 @@ impl<'a> Client<'a> {
             let _ = allocation.socket.try_send_to(&bytes, *inside);
         }
         Ok(())
-    }
-
-    async fn send(&mut self, message: &[u8]) -> io::Result<()> {
-        tokio::time::timeout(STALLED, self.wire.send(message)).await?
     }
 }
 

@@ -23,5 +23,6 @@ mod workers;
 pub use config::{Config, StartError};
 pub use counters::Counters;
 pub use thread::yield_to_media;
+pub use udp::limit_send_buffer;
 pub use waits::Waits;
 pub use workers::{Scrape, Stopped, Workers, start};

@@ -133,7 +133,7 @@ fn buffer(fd: &OwnedFd, force: c_int, ask: c_int, bytes: usize) -> c_int {
 }
 
 /// Bounds what the kernel holds of a TCP connection's that the other end has not taken. It counts its own overhead in.
-pub(crate) fn limit_send_buffer(fd: BorrowedFd<'_>, bytes: usize) {
+pub fn limit_send_buffer(fd: BorrowedFd<'_>, bytes: usize) {
     // Never refused, only cut to the system's limit.
     let _ = set(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, c_int::try_from(bytes).unwrap_or(c_int::MAX));
 }
