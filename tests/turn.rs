@@ -242,7 +242,11 @@ async fn nothing_is_relayed_to_anybody_but_this_servers_media() {
     let ports: Vec<SocketAddr> = foreign[..bystanders.len()].iter().map(|address| SocketAddr::new(PUBLIC, address.port())).collect();
     for (number, port) in (0x4100_u16..).zip(&ports) {
         let channel = [&number.to_be_bytes()[..], &[0, 0]].concat();
-        assert_eq!(client.ask(METHOD_CHANNEL_BIND, &[(ATTR_CHANNEL_NUMBER, &channel)], &[*port]).await.0, 403, "{port}: another port of ours");
+        assert_eq!(
+            client.ask(METHOD_CHANNEL_BIND, &[(ATTR_CHANNEL_NUMBER, &channel)], &[*port]).await.0,
+            403,
+            "{port}: another port of ours"
+        );
         client.send(&[&number.to_be_bytes()[..], &[0, 4], b"data"].concat()).await;
     }
     for peer in foreign.iter().chain(&ports) {

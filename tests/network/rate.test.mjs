@@ -82,6 +82,8 @@ audience(
     camera: { width: 960, height: 540 },
   },
   async (scene, { Ben, ...people }) => {
+    // A keyframe that somebody else needs to get there is a second's worth of the slowest line.
+    await Promise.all(LINES.map(({ who, width }) => becomes(people[who], "Ben", width, RECOVERS)));
     for (const { who, rate, width, fps } of LINES) {
       await scene.step(`${rate}: ${width} pixels across, ${fps} frames a second and no freeze`, async () => {
         const took = await becomes(people[who], "Ben", width, RECOVERS);
