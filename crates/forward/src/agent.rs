@@ -4,12 +4,16 @@
 //! so nobody can have it send anything to an address that has not proved to know the password.
 //!
 //! Where media goes:
-//! * where the client nominated last (USE-CANDIDATE under the current credentials). Towards a lite agent Chromium repeats that in every check of the pair it uses, so
-//!   a NAT that gives it another port moves media with the next check, at most 2.5 s later;
+//! * where the client nominated last (USE-CANDIDATE), unless an ICE restart has replaced that. Towards a lite agent Chromium repeats that in every check of the pair it
+//!   uses, so a NAT that gives it another port moves media with the next check, at most 2.5 s later;
 //! * or to a path that is checked without being nominated, when the one in use has not been for [`DESERTED`]: clients that nominate only once check only the pair they use
 //!   from then on, so it is that pair behind another port. Not during an ICE restart, which ends with a nomination;
 //! * before the first nomination, where the client was last heard.
+//!
+//! Which nominations a restart has replaced is told by the client's ufrag, not by the server's: Chromium checks from its new ports as soon as it has made its offer, under the
+//! credentials that it knows, and if such a check is answered before its offer is, that pair keeps those credentials for good.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -40,6 +44,9 @@ const DESERTED: Duration = Duration::from_millis(3_500);
 /// Paths remembered at once. A browser with Wi-Fi, LTE and a VPN over both families checks from six addresses; beyond that the
 /// longest silent one is forgotten.
 const MAX_PATHS: usize = 8;
+
+/// Credentials remembered at once that a restart has replaced: those in use, and those the client had heard of since.
+const MAX_REPLACED: usize = 2;
 
 /// Bytes of a request that are looked at; browsers send 100 to 140.
 const MAX_REQUEST: usize = 512;
@@ -83,6 +90,11 @@ impl Request {
         self.username.split(|&byte| byte == b':').next().unwrap_or_default()
     }
 
+    /// The client's own ufrag, another after each restart (RFC 8445 §9).
+    fn remote_ufrag(&self) -> &[u8] {
+        self.username.splitn(2, |&byte| byte == b':').nth(1).unwrap_or_default()
+    }
+
     /// The attributes that MESSAGE-INTEGRITY covers: those before it (RFC 8489 §14.5).
     fn covers(&self, attribute: AttrType) -> bool {
         let Attributes(attributes) = &self.message.attributes;
@@ -121,8 +133,12 @@ struct ValidPath {
 /// The server's end of one participant's ICE session.
 pub(crate) struct Agent {
     current: IceCredentials,
-    /// Those before an ICE restart, until a path is nominated under the current ones.
-    previous: Option<IceCredentials>,
+    /// Those before ICE restarts, the oldest first, until a path is nominated under the current ones.
+    previous: VecDeque<IceCredentials>,
+    /// The client's ufrag in its last nomination.
+    client: Vec<u8>,
+    /// The same at the last restart, which ends what was nominated with it.
+    replaced: Vec<u8>,
     paths: Vec<ValidPath>,
     selected: Option<Path>,
     /// No path's consent expires before this.
@@ -131,13 +147,25 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn new(credentials: IceCredentials) -> Self {
-        Self { current: credentials, previous: None, paths: Vec::new(), selected: None, expires: None }
+        Self {
+            current: credentials,
+            previous: VecDeque::new(),
+            client: Vec::new(),
+            replaced: Vec::new(),
+            paths: Vec::new(),
+            selected: None,
+            expires: None,
+        }
     }
 
-    /// Begins an ICE restart. Returns the ufrag that no longer counts, if three generations met.
+    /// Begins an ICE restart. Returns the ufrag that no longer counts, if too many generations met.
     pub(crate) fn restart(&mut self, credentials: IceCredentials) -> Option<String> {
-        let replaced = std::mem::replace(&mut self.current, credentials);
-        self.previous.replace(replaced).map(|credentials| credentials.ufrag)
+        self.replaced.clone_from(&self.client);
+        self.previous.push_back(std::mem::replace(&mut self.current, credentials));
+        if self.previous.len() <= MAX_REPLACED {
+            return None;
+        }
+        self.previous.pop_front().map(|credentials| credentials.ufrag)
     }
 
     /// The ufrags under which requests are taken.
@@ -170,12 +198,9 @@ impl Agent {
         answer: &mut Message,
     ) -> Result<Heard, Refused> {
         let local = request.local_ufrag();
-        let (credentials, is_current) = match &self.previous {
-            _ if self.current.ufrag.as_bytes() == local => (&self.current, true),
-            Some(previous) if previous.ufrag.as_bytes() == local => (previous, false),
-            _ => return Err(Refused::UnknownUser),
-        };
-        let pwd = credentials.pwd.clone();
+        let is_current = self.current.ufrag.as_bytes() == local;
+        let mut known = std::iter::once(&self.current).chain(&self.previous);
+        let pwd = known.find(|credentials| credentials.ufrag.as_bytes() == local).ok_or(Refused::UnknownUser)?.pwd.clone();
         MessageIntegrity::check(&mut request.message, pwd.as_bytes(), crypto).map_err(|_| Refused::NotAuthentic)?;
         FINGERPRINT.check(&request.message).map_err(|_| Refused::NotAuthentic)?;
 
@@ -202,14 +227,19 @@ impl Agent {
             self.paths.push(ValidPath { path: *path, heard: now });
             self.expires.get_or_insert(now + CONSENT);
         }
-        // A request under old credentials keeps its path alive but nominates nothing that a restart has replaced.
-        let nominated = request.covers(ATTR_USE_CANDIDATE) && (is_current || self.selected.is_none());
+        // Of before the restart: it keeps its path alive but nominates nothing any more.
+        let replaced = !is_current && self.selected.is_some() && request.remote_ufrag() == self.replaced;
+        let nominated = request.covers(ATTR_USE_CANDIDATE) && !replaced;
         if nominated || self.is_deserted(now) {
             heard.moved = self.selected != Some(*path);
             self.selected = Some(*path);
         }
-        if nominated && is_current {
-            self.previous = None;
+        if nominated {
+            self.client.clear();
+            self.client.extend_from_slice(request.remote_ufrag());
+            if is_current {
+                self.previous.clear();
+            }
         }
         Ok(heard)
     }
@@ -217,7 +247,8 @@ impl Agent {
     /// Whether the path in use is one that the client has left without a word.
     fn is_deserted(&self, now: Instant) -> bool {
         let silent = |valid: &&ValidPath| Some(valid.path) == self.selected && now.saturating_duration_since(valid.heard) >= DESERTED;
-        self.previous.is_none() && self.paths.iter().any(|valid| silent(&valid))
+        let is_restarting = !self.previous.is_empty() && self.client == self.replaced;
+        !is_restarting && self.paths.iter().any(|valid| silent(&valid))
     }
 
     /// Forgets paths whose consent has expired and returns the addresses that are no longer the peer's.

@@ -252,14 +252,18 @@ impl Forwarder {
             };
         };
         let Some(peer) = self.peers.get_mut(index) else { return Err(Drop::StunUnknownUser) };
+        let generations = peer.agent.ufrags().count();
         let heard = peer.agent.handle_request(now, path, &mut request, self.crypto.crypto(), &mut self.answer)?;
+        let is_restarted = peer.agent.ufrags().count() < generations;
         peer.was_heard = true;
         peer.controls += 1;
         let key = peer.key;
         self.egress.datagram(path, &self.answer.raw, wire);
+        if is_restarted {
+            self.forget_superseded_ufrags(index);
+        }
         if heard.moved {
             wire.event(Event::Connected { peer: key, remote: path.remote });
-            self.forget_superseded_ufrags(index);
             self.refresh(now, index);
         }
         if let Some(address) = heard.forgotten {

@@ -24,11 +24,12 @@ struct Check<'a> {
     integrity: bool,
     fingerprint: bool,
     extra: Option<AttrType>,
+    theirs: &'static str,
 }
 
 impl<'a> Check<'a> {
     fn new(ice: &'a IceCredentials) -> Self {
-        Self { ice, role: ATTR_ICE_CONTROLLING, nominate: true, integrity: true, fingerprint: true, extra: None }
+        Self { ice, role: ATTR_ICE_CONTROLLING, nominate: true, integrity: true, fingerprint: true, extra: None, theirs: "theirs" }
     }
 
     fn build(&self) -> Vec<u8> {
@@ -37,7 +38,7 @@ impl<'a> Check<'a> {
         m.typ = BINDING_REQUEST;
         m.transaction_id = TransactionId([7; 12]);
         m.write_header();
-        m.add(ATTR_USERNAME, format!("{}:theirs", self.ice.ufrag).as_bytes());
+        m.add(ATTR_USERNAME, format!("{}:{}", self.ice.ufrag, self.theirs).as_bytes());
         m.add(self.role, &[0; 8]);
         if let Some(extra) = self.extra {
             m.add(extra, &[0; 4]);
@@ -144,6 +145,29 @@ fn during_a_restart_both_credentials_count_until_the_new_path_is_nominated() {
     handle(&mut agent, now, &path(2), &Check::new(&new).build()).0.unwrap();
     assert_eq!(agent.egress(), Some(path(2)));
     assert_eq!(handle(&mut agent, now, &path(1), &Check::new(&old).build()).0, Err(Refused::UnknownUser));
+}
+
+#[test]
+fn who_has_restarted_but_goes_on_under_the_servers_old_credentials_is_heard() {
+    let ice: Vec<IceCredentials> = (1..6).map(credentials).collect();
+    let now = Instant::now();
+    let mut agent = Agent::new(ice[0].clone());
+    let check = |agent: &mut Agent, ice, port, theirs| handle(agent, now, &path(port), &Check { theirs, ..Check::new(ice) }.build()).0;
+    check(&mut agent, &ice[0], 1, "first").unwrap();
+    assert_eq!(agent.restart(ice[1].clone()), None);
+    assert!(check(&mut agent, &ice[0], 2, "second").unwrap().moved, "as soon as the client has made its offer");
+    assert!(!check(&mut agent, &ice[0], 1, "first").unwrap().moved, "what was under way before its restart");
+    assert!(check(&mut agent, &ice[0], 3, "second").unwrap().moved, "a NAT gives it another port");
+    // It has heard of the second credentials in the meantime, and begins again under those.
+    assert_eq!(agent.restart(ice[2].clone()), None);
+    assert!(!check(&mut agent, &ice[0], 4, "second").unwrap().moved);
+    assert!(check(&mut agent, &ice[1], 5, "third").unwrap().moved);
+    // No more than that are kept.
+    assert_eq!(agent.restart(ice[3].clone()), Some(ice[0].ufrag.clone()));
+    assert_eq!(check(&mut agent, &ice[0], 5, "third"), Err(Refused::UnknownUser));
+    // And none once it has taken up the new ones.
+    assert!(check(&mut agent, &ice[3], 6, "fourth").unwrap().moved);
+    assert_eq!(agent.ufrags().collect::<Vec<_>>(), [ice[3].ufrag.as_str()]);
 }
 
 #[test]

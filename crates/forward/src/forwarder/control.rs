@@ -158,11 +158,8 @@ impl Forwarder {
     /// A nomination under new credentials ends the old ones.
     pub(super) fn forget_superseded_ufrags(&mut self, index: usize) {
         let Some(peer) = self.peers.get(index) else { return };
-        let current: Vec<&str> = peer.agent.ufrags().collect();
-        if current.len() == 1 {
-            let current = current[0].as_bytes().to_vec();
-            self.ufrags.retain(|ufrag, peer| *peer != index || *ufrag == current);
-        }
+        let current: Vec<&[u8]> = peer.agent.ufrags().map(str::as_bytes).collect();
+        self.ufrags.retain(|ufrag, peer| *peer != index || current.contains(&ufrag.as_slice()));
     }
 
     fn add_track(&mut self, track: Track) {
