@@ -271,7 +271,8 @@ impl Transport {
             Negotiated::IceRestarted => {
                 let ice = self.negotiator.local_ice();
                 let ice = IceCredentials { ufrag: ice.ufrag.clone(), pwd: ice.pwd.clone() };
-                seat.command(Command::RestartIce { peer, ice }).await;
+                let client = self.negotiator.remote().map_or_else(String::new, |remote| remote.ice.ufrag.clone());
+                seat.command(Command::RestartIce { peer, ice, client }).await;
             }
             Negotiated::ReceiversChanged => {
                 let receivers = self.negotiator.receivers().iter().filter(|receiver| receiver.active).map(receiver_config).collect();

@@ -25,7 +25,20 @@ function failDtls() {
   connection.dispatchEvent(new Event("connectionstatechange"));
 }
 
-/** What happens, the mildest first, and how to make it so; `fail` resolves when the network is back, with that time. */
+/** Milliseconds by which {@link answerLate} delays answers: checks from new ports are answered before. */
+const LATE = 700;
+
+/** Runs in a page: the next answer of the server takes effect later than the first checks, which Chromium makes with the server's old credentials and then keeps to. */
+function answerLate(milliseconds) {
+  const connection = window.switchyard.peerConnection;
+  connection.setRemoteDescription = async (description) => {
+    delete connection.setRemoteDescription;
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    return connection.setRemoteDescription(description);
+  };
+}
+
+/** What happens, the mildest first, and how to make it so, `only` to some; `fail` resolves when the network is back, with that time. */
 const OUTAGES = [
   {
     name: "a DTLS session that has failed",
@@ -49,6 +62,16 @@ const OUTAGES = [
     name: "another address",
     limit: BACK,
     async fail(line) {
+      await line.say("address");
+      return Date.now();
+    },
+  },
+  {
+    name: "another address, with an answer that comes after the checks",
+    limit: BACK,
+    only: "Ada",
+    async fail(line, behind) {
+      for (const person of behind) await person.evaluate(answerLate, LATE);
       await line.say("address");
       return Date.now();
     },
@@ -102,7 +125,7 @@ async function play(scene, { line, Ada, Eve, Ben, behind }) {
     }
     await watch.nothingLost();
   });
-  for (const { name, limit, fail, after } of OUTAGES) {
+  for (const { name, limit, fail, after } of OUTAGES.filter(({ only }) => !only || behind.some(({ name }) => name === only))) {
     await scene.step(`${name}: media within ${limit / 1000} s`, async () => {
       await pause(REST);
       await watch.begin();

@@ -135,10 +135,10 @@ pub(crate) struct Agent {
     current: IceCredentials,
     /// Those before ICE restarts, the oldest first, until a path is nominated under the current ones.
     previous: VecDeque<IceCredentials>,
-    /// The client's ufrag in its last nomination.
-    client: Vec<u8>,
-    /// The same at the last restart, which ends what was nominated with it.
-    replaced: Vec<u8>,
+    /// The client's own ufrag since the last restart.
+    client: String,
+    /// Nothing was nominated since the last restart.
+    is_restarting: bool,
     paths: Vec<ValidPath>,
     selected: Option<Path>,
     /// No path's consent expires before this.
@@ -150,17 +150,21 @@ impl Agent {
         Self {
             current: credentials,
             previous: VecDeque::new(),
-            client: Vec::new(),
-            replaced: Vec::new(),
+            client: String::new(),
+            is_restarting: false,
             paths: Vec::new(),
             selected: None,
             expires: None,
         }
     }
 
-    /// Begins an ICE restart. Returns the ufrag that no longer counts, if too many generations met.
-    pub(crate) fn restart(&mut self, credentials: IceCredentials) -> Option<String> {
-        self.replaced.clone_from(&self.client);
+    /// Begins an ICE restart, after which the client's own ufrag is `client`. Returns the ufrag that no longer counts, if too many generations met.
+    pub(crate) fn restart(&mut self, credentials: IceCredentials, client: String) -> Option<String> {
+        (self.client, self.is_restarting) = (client, true);
+        if self.current.ufrag == credentials.ufrag {
+            // The client alone has begun anew.
+            return None;
+        }
         self.previous.push_back(std::mem::replace(&mut self.current, credentials));
         if self.previous.len() <= MAX_REPLACED {
             return None;
@@ -228,18 +232,17 @@ impl Agent {
             self.expires.get_or_insert(now + CONSENT);
         }
         // Of before the restart: it keeps its path alive but nominates nothing any more.
-        let replaced = !is_current && self.selected.is_some() && request.remote_ufrag() == self.replaced;
-        let nominated = request.covers(ATTR_USE_CANDIDATE) && !replaced;
+        let replaced = !is_current && request.remote_ufrag() != self.client.as_bytes();
+        let nominated = request.covers(ATTR_USE_CANDIDATE) && (!replaced || self.selected.is_none());
         if nominated || self.is_deserted(now) {
             heard.moved = self.selected != Some(*path);
             self.selected = Some(*path);
         }
-        if nominated {
-            self.client.clear();
-            self.client.extend_from_slice(request.remote_ufrag());
-            if is_current {
-                self.previous.clear();
-            }
+        if nominated && !replaced {
+            self.is_restarting = false;
+        }
+        if nominated && is_current {
+            self.previous.clear();
         }
         Ok(heard)
     }
@@ -247,8 +250,7 @@ impl Agent {
     /// Whether the path in use is one that the client has left without a word.
     fn is_deserted(&self, now: Instant) -> bool {
         let silent = |valid: &&ValidPath| Some(valid.path) == self.selected && now.saturating_duration_since(valid.heard) >= DESERTED;
-        let is_restarting = !self.previous.is_empty() && self.client == self.replaced;
-        !is_restarting && self.paths.iter().any(|valid| silent(&valid))
+        !self.is_restarting && self.paths.iter().any(|valid| silent(&valid))
     }
 
     /// Forgets paths whose consent has expired and returns the addresses that are no longer the peer's.

@@ -154,6 +154,8 @@ pub enum Command {
         peer: PeerKey,
         /// Local credentials.
         ice: IceCredentials,
+        /// The client's new ufrag.
+        client: String,
     },
     /// The keys that a DTLS handshake exported. Once for each peer.
     SetKeys {

@@ -132,7 +132,7 @@ fn during_a_restart_both_credentials_count_until_the_new_path_is_nominated() {
     let now = Instant::now();
     let mut agent = Agent::new(old.clone());
     handle(&mut agent, now, &path(1), &Check::new(&old).build()).0.unwrap();
-    agent.restart(new.clone());
+    agent.restart(new.clone(), "new".into());
     // Consent checks on the old path go on, and so does media there.
     assert!(handle(&mut agent, now, &path(1), &Check::new(&old).build()).0.is_ok());
     assert_eq!(agent.egress(), Some(path(1)));
@@ -154,16 +154,20 @@ fn who_has_restarted_but_goes_on_under_the_servers_old_credentials_is_heard() {
     let mut agent = Agent::new(ice[0].clone());
     let check = |agent: &mut Agent, ice, port, theirs| handle(agent, now, &path(port), &Check { theirs, ..Check::new(ice) }.build()).0;
     check(&mut agent, &ice[0], 1, "first").unwrap();
-    assert_eq!(agent.restart(ice[1].clone()), None);
-    assert!(check(&mut agent, &ice[0], 2, "second").unwrap().moved, "as soon as the client has made its offer");
+    assert!(check(&mut agent, &ice[0], 2, "second").unwrap().moved, "as soon as the client has made its offer, before that is read");
+    assert_eq!(agent.restart(ice[1].clone(), "second".into()), None);
     assert!(!check(&mut agent, &ice[0], 1, "first").unwrap().moved, "what was under way before its restart");
     assert!(check(&mut agent, &ice[0], 3, "second").unwrap().moved, "a NAT gives it another port");
+    // One that nominates only once is followed by what it checks from.
+    let late = now + 2 * DESERTED;
+    let consent = Check { nominate: false, theirs: "second", ..Check::new(&ice[0]) };
+    assert!(handle(&mut agent, late, &path(2), &consent.build()).0.unwrap().moved);
     // It has heard of the second credentials in the meantime, and begins again under those.
-    assert_eq!(agent.restart(ice[2].clone()), None);
+    assert_eq!(agent.restart(ice[2].clone(), "third".into()), None);
     assert!(!check(&mut agent, &ice[0], 4, "second").unwrap().moved);
     assert!(check(&mut agent, &ice[1], 5, "third").unwrap().moved);
     // No more than that are kept.
-    assert_eq!(agent.restart(ice[3].clone()), Some(ice[0].ufrag.clone()));
+    assert_eq!(agent.restart(ice[3].clone(), "fourth".into()), Some(ice[0].ufrag.clone()));
     assert_eq!(check(&mut agent, &ice[0], 5, "third"), Err(Refused::UnknownUser));
     // And none once it has taken up the new ones.
     assert!(check(&mut agent, &ice[3], 6, "fourth").unwrap().moved);
@@ -215,7 +219,7 @@ fn during_a_restart_only_a_nomination_moves_media() {
     let now = Instant::now();
     let mut agent = Agent::new(old.clone());
     handle(&mut agent, now, &path(1), &Check::new(&old).build()).0.unwrap();
-    agent.restart(new.clone());
+    agent.restart(new.clone(), "new".into());
     let late = now + 2 * DESERTED;
     handle(&mut agent, late, &path(2), &Check { nominate: false, ..Check::new(&new) }.build()).0.unwrap();
     handle(&mut agent, late, &path(3), &Check { nominate: false, ..Check::new(&old) }.build()).0.unwrap();

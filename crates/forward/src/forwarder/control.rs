@@ -23,10 +23,10 @@ impl Forwarder {
                 self.schedule_scan(now);
             }
             Command::RemovePeer { peer } => self.remove_peer(peer, wire),
-            Command::RestartIce { peer, ice } => {
+            Command::RestartIce { peer, ice, client } => {
                 let Some(&index) = self.peer_keys.get(&peer) else { return };
                 self.ufrags.insert(ice.ufrag.clone().into_bytes(), index);
-                if let Some(ufrag) = self.peers[index].agent.restart(ice) {
+                if let Some(ufrag) = self.peers[index].agent.restart(ice, client) {
                     self.ufrags.remove(ufrag.as_bytes());
                 }
             }

@@ -137,7 +137,7 @@ impl Run {
                 self.restarts += 1;
                 let peer = self.world.clients[SUBSCRIBER].key;
                 let ice = IceCredentials::generate(WorkerIndex(0), [self.restarts; 24]);
-                self.world.command(0, Command::RestartIce { peer, ice: ice.clone() });
+                self.world.command(0, Command::RestartIce { peer, ice: ice.clone(), client: "new".into() });
                 let client = &mut self.world.clients[SUBSCRIBER];
                 client.ice = ice;
                 client.path.remote.set_port(20_000 + u16::from(self.restarts));

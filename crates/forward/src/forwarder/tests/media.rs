@@ -512,7 +512,7 @@ fn an_ice_restart_moves_media_only_when_the_new_path_is_nominated() {
     world.send(0, &frame(1, 3, true));
     let peer = world.clients[1].key;
     let ice = IceCredentials::generate(WorkerIndex(0), [99; 24]);
-    world.command(0, Command::RestartIce { peer, ice: ice.clone() });
+    world.command(0, Command::RestartIce { peer, ice: ice.clone(), client: "new".into() });
     world.send(0, &frame(4, 3, false));
     assert_eq!(world.clients[1].rtp.len(), 6, "the old path goes on");
     world.clients[1].ice = ice;
