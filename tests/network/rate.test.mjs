@@ -16,6 +16,8 @@ const FITS = 3_000;
 const RECOVERS = 15_000;
 /** Seconds that pictures stand still meanwhile, all together. */
 const FROZEN = 2;
+/** Milliseconds without standing still after which somebody's picture counts as settled. A freeze is counted when it ends, with all of its time. */
+const STEADY = 2_000;
 
 /** What `at` decodes of `of` at the moment. */
 const decoded = async (at, of) => (await at.received())[of]?.camera ?? {};
@@ -25,6 +27,15 @@ async function becomes(at, of, expected, patience) {
   const from = performance.now();
   await until(`${at.name} decodes ${of} ${expected} pixels wide`, async () => (await decoded(at, of)).frameWidth === expected, patience);
   return Math.round(performance.now() - from);
+}
+
+/** Waits until `at` decodes `of` at that width and at so many frames a second at least, for {@link STEADY} without standing still. */
+async function settles(at, of, { width, fps }, patience) {
+  const settled = async () => {
+    const { fps: came, frozen } = (await quality(at, [of], STEADY)).received[of];
+    return came >= fps && frozen === 0 && (await decoded(at, of)).frameWidth === width;
+  };
+  await until(`${at.name} sees ${of} ${width} pixels wide, ${fps} times a second`, settled, patience);
 }
 
 for (const who of ["Ada", "Eve"]) {
@@ -82,8 +93,10 @@ audience(
     camera: { width: 960, height: 540 },
   },
   async (scene, { Ben, ...people }) => {
-    // A keyframe that somebody else needs to get there is a second's worth of the slowest line.
-    await Promise.all(LINES.map(({ who, width }) => becomes(people[who], "Ben", width, RECOVERS)));
+    // Who comes needs keyframes, of which each is half a second's worth of the slowest line, and sends a picture and sound themselves until they turn that off.
+    const since = performance.now();
+    await Promise.all(LINES.map(({ who, width, fps }) => settles(people[who], "Ben", { width, fps }, RECOVERS)));
+    scene.report(`${Math.round(performance.now() - since)} ms after the last has come everybody's picture is as it is to be`);
     for (const { who, rate, width, fps } of LINES) {
       await scene.step(`${rate}: ${width} pixels across, ${fps} frames a second and no freeze`, async () => {
         const took = await becomes(people[who], "Ben", width, RECOVERS);

@@ -69,6 +69,8 @@ pub(crate) struct Downlink {
     wanted: u64,
     /// What was said last of what each sender carries.
     pub(crate) told: Vec<Option<Told>>,
+    /// How many allocations in a row had room for a larger encoding than each sender carries.
+    rising: Vec<u8>,
 }
 
 impl Downlink {
@@ -82,6 +84,7 @@ impl Downlink {
             estimates: [0; DIP],
             wanted: u64::MAX,
             told: Vec::new(),
+            rising: Vec::new(),
         }
     }
 
@@ -90,6 +93,15 @@ impl Downlink {
         self.estimates.rotate_left(1);
         self.estimates[DIP - 1] = estimate;
         self.estimates.into_iter().max().unwrap_or(0)
+    }
+
+    /// Whether there is room for a larger encoding than a sender carries; how many times in a row there was.
+    pub(crate) fn rising(&mut self, place: usize, is_rising: bool) -> u8 {
+        if self.rising.len() <= place {
+            self.rising.resize(place + 1, 0);
+        }
+        self.rising[place] = if is_rising { self.rising[place].saturating_add(1) } else { 0 };
+        self.rising[place]
     }
 
     /// How many bits a second there is use for.

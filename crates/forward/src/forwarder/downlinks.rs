@@ -21,6 +21,9 @@ const ALLOCATION: Duration = Duration::from_millis(200);
 const RESIZED: Duration = Duration::from_secs(1);
 /// What has to wait longer than this for its turn is dropped: a picture that much later than its sound disturbs more than a gap.
 const LATE: Duration = Duration::from_millis(400);
+/// A larger encoding has to fit in so many allocations one after the other: going over to it takes a keyframe, which Chromium makes of all its encodings, for
+/// everybody. Where all that is wanted fits, it is sent at once.
+const RISES: u8 = 6;
 /// Bits a second that are left for a voice, headers included, also while nobody speaks.
 const VOICE: u64 = 50_000;
 /// Headers of UDP and IP, and what is added to RTP, in bits, 50 times a second; while there is any sound.
@@ -217,6 +220,13 @@ impl Forwarder {
         let estimate = if downlink.estimator.is_settled() { downlink.estimator.estimate() } else { u64::MAX / 200 };
         let all = allocate(estimate, &demands, &mut grants);
         bear_dips(downlink.lately(estimate), &demands, &mut grants);
+        for ((place, ..), (demand, grant)) in ladders.iter().zip(demands.iter().zip(&mut grants)) {
+            if !rises(demand, grant) {
+                downlink.rising(*place, false);
+            } else if downlink.rising(*place, true) < RISES {
+                stay(demand, grant);
+            }
+        }
         downlink.set_wanted(now, all * SPARE / 100);
         for ((place, track, _, ladder), grant) in ladders.iter().zip(&grants).filter(|((_, _, kind, _), _)| *kind == MediaKind::Video) {
             let share = match grant.outcome {
@@ -285,6 +295,22 @@ fn bear_dips(lately: u64, demands: &[Demand<'_>], grants: &mut [Grant]) {
             left -= least.bitrate;
             *grant = Grant { layer: Some(least.layer), bitrate: least.bitrate, outcome: Outcome::Reduced };
         }
+    }
+}
+
+/// Whether a larger encoding is granted than the one that is sent, on a line that does not carry everything.
+fn rises(demand: &Demand<'_>, grant: &Grant) -> bool {
+    let encoding = |rank: Rank| usize::from(rank.spatial) / SPATIAL;
+    let both = demand.current.zip(grant.layer);
+    grant.outcome == Outcome::Reduced && both.is_some_and(|(current, layer)| encoding(layer) > encoding(current))
+}
+
+/// The best of the encoding that is sent, in place of a larger one.
+fn stay(demand: &Demand<'_>, grant: &mut Grant) {
+    let encoding = |rank: Rank| usize::from(rank.spatial) / SPATIAL;
+    let same = |rung: &&Rung| demand.current.map(encoding) == Some(encoding(rung.layer)) && rung.bitrate <= grant.bitrate;
+    if let Some(rung) = demand.rungs.iter().filter(same).max_by_key(|rung| rung.layer) {
+        (grant.layer, grant.bitrate) = (Some(rung.layer), rung.bitrate);
     }
 }
 
@@ -407,5 +433,26 @@ mod tests {
             bear_dips(lately, &demands, &mut grants);
             assert_eq!(grants.iter().map(|grant| grant.bitrate).collect::<Vec<_>>(), after, "{lately}, {before:?}");
         }
+    }
+
+    #[test]
+    fn instead_of_a_larger_encoding_the_best_of_the_one_that_is_sent() {
+        let rung = |spatial, temporal, bitrate| Rung { layer: Rank { spatial, temporal }, bitrate, width: 320, height: 180, rate: 30 };
+        let rungs = [rung(0, 0, 60), rung(0, 1, 80), rung(0, 2, 100), rung(3, 0, 90), rung(3, 1, 120)];
+        let wanted = (640, 360);
+        let sent = |current| Demand { source: Shown::Camera, speaker: false, priority: 0, wanted, current, rungs: &rungs };
+        let grant = |rung: &Rung, outcome| Grant { layer: Some(rung.layer), bitrate: rung.bitrate, outcome };
+        let small = sent(Some(rungs[1].layer));
+        let mut granted = grant(&rungs[3], Outcome::Reduced);
+        assert!(rises(&small, &granted));
+        stay(&small, &mut granted);
+        assert_eq!(granted, grant(&rungs[1], Outcome::Reduced), "no more than fits");
+        let mut granted = grant(&rungs[4], Outcome::Reduced);
+        stay(&small, &mut granted);
+        assert_eq!(granted, grant(&rungs[2], Outcome::Reduced));
+        assert!(!rises(&small, &grant(&rungs[2], Outcome::Reduced)), "the same encoding");
+        assert!(!rises(&small, &grant(&rungs[4], Outcome::Full)), "the line carries everything");
+        assert!(!rises(&sent(Some(rungs[4].layer)), &grant(&rungs[0], Outcome::Reduced)), "down");
+        assert!(!rises(&sent(None), &grant(&rungs[3], Outcome::Reduced)), "nothing is sent yet");
     }
 }

@@ -28,6 +28,10 @@ struct Lines {
     reported: Vec<(u16, u8)>,
     /// Whether arrivals are not reported.
     silent: bool,
+    /// Whether the middle encoding takes a third of its bits in every second second.
+    varying: bool,
+    /// Keyframes that were asked for.
+    asked: [usize; 3],
     /// When each packet came that says which of which encoding it is.
     got: Vec<Vec<(Instant, u8)>>,
     waits: Vec<Vec<Duration>>,
@@ -63,6 +67,8 @@ impl Lines {
             answered: 0,
             reported: vec![(0, 0); count],
             silent: false,
+            varying: false,
+            asked: [0; 3],
             got: vec![Vec::new(); count],
             waits: vec![Vec::new(); count],
             padding: 0,
@@ -83,8 +89,10 @@ impl Lines {
     /// One frame of every encoding, and 33 ms.
     fn frame(&mut self) {
         let keyframes = if self.frames == 0 { vec![0, 1, 2] } else { self.asked() };
+        keyframes.iter().for_each(|&encoding| self.asked[encoding] += 1);
         self.frames += 1;
         for (encoding, (count, size)) in FRAMES.into_iter().enumerate() {
+            let size = if self.varying && encoding == 1 && self.frames / 30 % 2 == 1 { size / 3 } else { size };
             let packets: Vec<_> = (0..count).map(|part| self.packet(encoding, part, size, keyframes.contains(&encoding))).collect();
             self.world.send(0, &packets);
         }
@@ -230,4 +238,14 @@ fn who_begins_to_report_late_is_probed_for_what_it_wants_and_no_more() {
     show(&mut lines, SIZES[2]);
     lines.run(3);
     assert!(lines.padding > 0, "1,700 are looked for");
+}
+
+#[test]
+fn an_encoding_that_fits_for_a_moment_only_is_not_gone_over_to() {
+    let mut lines = Lines::new(9, &["delay=20ms,rate=400kbit/s"]);
+    lines.varying = true;
+    lines.run(24);
+    let shares = lines.shares(0, 20);
+    assert!(shares[0] >= 540 && shares[1] <= 60, "{shares:?}");
+    assert!(lines.asked[1] <= 4, "{:?} keyframes", lines.asked);
 }
