@@ -60,7 +60,7 @@ pub struct TokenOptions {
     #[arg(long)]
     pub name: Option<String>,
 
-    /// What it permits: host (everything), speaker (to publish, receive and say something), listener (to receive), publisher (to publish only).
+    /// What it permits: host (everything), speaker (to publish, receive and say something), listener (to receive), publisher (to publish only), server (to manage rooms by the API, and not to join).
     #[arg(long, default_value = "speaker")]
     pub role: Role,
 

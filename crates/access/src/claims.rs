@@ -53,11 +53,13 @@ pub enum Role {
     Listener,
     /// Publishes everything and receives nothing: an encoder.
     Publisher,
+    /// Manages rooms by the server's API and comes into none: an application's back end.
+    Server,
 }
 
 /// No role is called like this.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a role is host, speaker, listener or publisher")]
+#[error("a role is host, speaker, listener, publisher or server")]
 pub struct UnknownRole;
 
 impl FromStr for Role {
@@ -69,6 +71,7 @@ impl FromStr for Role {
             "speaker" => Role::Speaker,
             "listener" => Role::Listener,
             "publisher" => Role::Publisher,
+            "server" => Role::Server,
             _ => return Err(UnknownRole),
         })
     }
@@ -83,8 +86,9 @@ impl Role {
             Role::Speaker => (all, true, true, false),
             Role::Listener => (Vec::new(), true, false, false),
             Role::Publisher => (all, false, false, false),
+            Role::Server => return GrantClaims { manage: true, ..GrantClaims::default() },
         };
-        GrantClaims { join: true, publish, subscribe, data, moderate }
+        GrantClaims { join: true, publish, subscribe, data, moderate, manage: false }
     }
 }
 
@@ -102,10 +106,12 @@ pub struct GrantClaims {
     pub data: bool,
     /// To mute, remove and ban others, and lock the room.
     pub moderate: bool,
+    /// To manage the room by the server's API; it doesn't include coming in.
+    pub manage: bool,
 }
 
 impl From<GrantClaims> for Grants {
-    fn from(GrantClaims { join: _, publish, subscribe, data, moderate }: GrantClaims) -> Self {
+    fn from(GrantClaims { join: _, publish, subscribe, data, moderate, manage: _ }: GrantClaims) -> Self {
         Self { publish, subscribe, data, moderate }
     }
 }

@@ -21,4 +21,4 @@ mod verify;
 pub use claims::{Claims, GrantClaims, Role, UnknownRole};
 pub use keys::{Algorithm, Key, KeyError, KeySet, NoSigningKey};
 pub use refusal::Refusal;
-pub use verify::{Access, LEEWAY};
+pub use verify::{Access, LEEWAY, Scope};

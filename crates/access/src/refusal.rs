@@ -48,11 +48,14 @@ pub enum Refusal {
     /// It is good, and doesn't permit to join.
     #[error("the access token doesn't permit joining")]
     NotGranted,
+    /// It is good, and doesn't permit to manage rooms.
+    #[error("the access token doesn't permit managing rooms")]
+    NotManaging,
 }
 
 impl Refusal {
     /// Whether the token is good, but not for this. Otherwise it is not good for anything.
     pub fn is_forbidden(self) -> bool {
-        matches!(self, Refusal::WrongRoom | Refusal::NotGranted)
+        matches!(self, Refusal::WrongRoom | Refusal::NotGranted | Refusal::NotManaging)
     }
 }

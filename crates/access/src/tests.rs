@@ -162,6 +162,21 @@ fn what_a_token_does_not_say_is_not_granted() {
 }
 
 #[test]
+fn managing_needs_its_grant_and_is_not_joining() {
+    let keys = set(json!([hmac("one", 1)]));
+    let managed = |changes| keys.verify_manager(&good(&with(changes)), NOW);
+    assert_eq!(managed(json!({ "role": "server" })), Ok(Scope::One("demo".into())));
+    assert_eq!(managed(json!({ "role": "server", "room": "*" })), Ok(Scope::Every));
+    assert_eq!(managed(json!({ "role": null, "grants": { "manage": true } })), Ok(Scope::One("demo".into())));
+    for role in ["host", "speaker", "listener", "publisher"] {
+        assert_eq!(managed(json!({ "role": role })), Err(Refusal::NotManaging));
+    }
+    assert_eq!(managed(json!({ "role": "server", "grants": { "join": true, "moderate": true } })), Err(Refusal::NotManaging));
+    assert_eq!(managed(json!({ "role": "server", "exp": NOW - 60 })), Err(Refusal::Expired));
+    assert_eq!(judged(&with(json!({ "role": "server" }))).err(), Some(Refusal::NotGranted));
+}
+
+#[test]
 fn a_claim_that_is_missing_or_wrong_is_named() {
     let long = "x".repeat(129);
     for (changes, refusal) in [

@@ -4,7 +4,7 @@ use switchyard_protocol::{Grants, MAX_ACCESS_TOKEN_BYTES, validate_identity, val
 
 use crate::claims::{NumericDate, Unjudged};
 use crate::jws::Compact;
-use crate::{Claims, Key, KeySet, Refusal, Role};
+use crate::{Claims, GrantClaims, Key, KeySet, Refusal, Role};
 
 /// Seconds by which the clocks of whoever makes tokens and of the server may differ: a token is good so much earlier and later than it says.
 pub const LEEWAY: i64 = 10;
@@ -23,12 +23,48 @@ pub struct Access {
     pub grants: Grants,
 }
 
+/// Which rooms a token permits to manage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every room there is or will be.
+    Every,
+    /// The room of this id.
+    One(String),
+}
+
+impl Scope {
+    /// Whether it includes a room.
+    pub fn covers(&self, room: &str) -> bool {
+        match self {
+            Scope::Every => true,
+            Scope::One(one) => one == room,
+        }
+    }
+}
+
 impl KeySet {
     /// Judges whether the bearer of `token` may come into `room` at `now` (seconds since 1970-01-01 UTC), and what they may do there.
     ///
     /// A token without `kid` is taken only where there is one key: one that names its key is held against that key and no other, and so nobody's
     /// signature is tried with keys that it isn't for.
     pub fn verify(&self, token: &str, room: &str, now: i64) -> Result<Access, Refusal> {
+        let Judged { identity, name, scope, grants } = self.judge(token, now)?;
+        if !scope.covers(room) {
+            return Err(Refusal::WrongRoom);
+        }
+        if !grants.join {
+            return Err(Refusal::NotGranted);
+        }
+        Ok(Access { identity, name, grants: grants.into() })
+    }
+
+    /// Judges which rooms the bearer of `token` may manage at `now` (seconds since 1970-01-01 UTC).
+    pub fn verify_manager(&self, token: &str, now: i64) -> Result<Scope, Refusal> {
+        let Judged { scope, grants, .. } = self.judge(token, now)?;
+        if grants.manage { Ok(scope) } else { Err(Refusal::NotManaging) }
+    }
+
+    fn judge(&self, token: &str, now: i64) -> Result<Judged, Refusal> {
         if token.len() > MAX_ACCESS_TOKEN_BYTES {
             return Err(Refusal::TooLong);
         }
@@ -40,7 +76,7 @@ impl KeySet {
         if !key.verify(compact.signed, &compact.signature) {
             return Err(Refusal::Signature);
         }
-        judge(&compact.payload, room, now)
+        judge(&compact.payload, now)
     }
 
     fn key(&self, id: Option<&str>) -> Result<&Key, Refusal> {
@@ -52,8 +88,16 @@ impl KeySet {
     }
 }
 
+/// What a token says that is good, for whatever it is.
+struct Judged {
+    identity: String,
+    name: Option<String>,
+    scope: Scope,
+    grants: GrantClaims,
+}
+
 /// What a payload says that is known to be authentic.
-fn judge(payload: &[u8], room: &str, now: i64) -> Result<Access, Refusal> {
+fn judge(payload: &[u8], now: i64) -> Result<Judged, Refusal> {
     let claims: Unjudged = serde_json::from_slice(payload).map_err(|_| unreadable(payload))?;
     let NumericDate(expires) = claims.exp.ok_or(Refusal::Claim("exp"))?;
     if expires.saturating_add(LEEWAY) <= now {
@@ -71,15 +115,10 @@ fn judge(payload: &[u8], room: &str, now: i64) -> Result<Access, Refusal> {
     }
     // A role that isn't known may be one that was to forbid something: it is refused even beside grants.
     let role = claims.role.map(|role| role.parse::<Role>().map_err(|_| Refusal::UnknownRole)).transpose()?;
-    let allowed = claims.room.ok_or(Refusal::Claim("room"))?;
-    if allowed != Claims::ANY_ROOM && allowed != room {
-        return Err(Refusal::WrongRoom);
-    }
+    let room = claims.room.ok_or(Refusal::Claim("room"))?;
+    let scope = if room == Claims::ANY_ROOM { Scope::Every } else { Scope::One(room) };
     let grants = claims.grants.or(role.map(Role::grants)).unwrap_or_default();
-    if !grants.join {
-        return Err(Refusal::NotGranted);
-    }
-    Ok(Access { identity, name: claims.name, grants: grants.into() })
+    Ok(Judged { identity, name: claims.name, scope, grants })
 }
 
 /// Which claim can't be read, for whoever makes tokens.
