@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use clap::Args;
-use switchyard_access::{Key, KeySet, Refusal};
+use switchyard_access::{Key, KeySet, Refusal, Scope};
 use switchyard_protocol::{ErrorCode, ProtocolError, Token};
 use switchyard_room::Pass;
 
@@ -83,11 +83,26 @@ impl Access {
         Ok(Admitted { name: access.name, pass: Pass { identity: Some(access.identity), grants: access.grants, renames } })
     }
 
+    /// Judges which rooms the bearer of `token` may manage; `None`: there is no access control.
+    pub fn manager(&self, token: Option<&Token>) -> Result<Option<Scope>, Refusal> {
+        let Some(keys) = &self.keys else { return Ok(None) };
+        let judged = token.ok_or(Refusal::Missing).and_then(|token| keys.current().verify_manager(&token.0, unix_seconds()));
+        judged.map(Some).inspect_err(|refusal| tracing::debug!(%refusal, "somebody may not manage rooms"))
+    }
+
     /// Whether a page may open a WebSocket that comes with this header. Browsers name the page's origin and can't be made not to (RFC 6455 §10.2); other programs
     /// name none.
     pub fn is_welcome(&self, headers: &HeaderMap) -> bool {
         origin::is_welcome(headers, &self.origins)
     }
+}
+
+/// The token of a request's only `Authorization` field (RFC 6750 §2.1).
+pub fn bearer(headers: &HeaderMap) -> Option<Token> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else { return None };
+    let (scheme, token) = field.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Token(token.trim().to_owned()))
 }
 
 /// What a client is told.

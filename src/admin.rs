@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -43,12 +43,16 @@ pub fn router(server: &Arc<Server>, log: Log, drain: Duration) -> Router {
 
 /// Refuses what a page in some operator's browser asks for: browsers name its origin (the Fetch standard, §3.1) or its site (Fetch Metadata), programs don't.
 async fn not_from_pages(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
-    if headers.contains_key(header::ORIGIN) || site.is_some_and(|site| site != b"none") {
+    if is_of_a_page(request.headers()) {
         return (StatusCode::FORBIDDEN, "this is not for web pages\n").into_response();
     }
     next.run(request).await
+}
+
+/// Whether a browser says that a page asks.
+pub fn is_of_a_page(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+    headers.contains_key(header::ORIGIN) || site.is_some_and(|site| site != b"none")
 }
 
 /// `GET /healthz`: the program is alive.

@@ -44,6 +44,12 @@ impl Drain {
         self.deadline.borrow().is_some()
     }
 
+    /// Returns when it has begun.
+    pub async fn begun(&self) {
+        let mut deadline = self.deadline.subscribe();
+        let _ = deadline.wait_for(Option::is_some).await;
+    }
+
     /// What clients are told, while there is anything to tell.
     pub fn event(&self) -> Option<Event> {
         let left = self.deadline.borrow().as_ref()?.saturating_duration_since(Instant::now());

@@ -1,30 +1,37 @@
 //! HTTP: the accept loop and the routes.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::uri::{Authority, PathAndQuery};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use switchyard_protocol::ErrorCode;
 use switchyard_worker::Workers;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt;
 
+use crate::participant::sleep_until;
+use crate::problem::Problem;
 use crate::server::Server;
 use crate::signaling::stopped;
 use crate::stream::Stream;
 use crate::tls::Tls;
 use crate::turn::Relay;
-use crate::{admin, assets, signaling, whip};
+use crate::{admin, api, assets, signaling, whip};
 
 /// Connections that have not become WebSockets. Each holds a descriptor and some 20 KiB for at most a few header timeouts.
 const MAX_CONNECTIONS: usize = 8192;
@@ -32,8 +39,8 @@ const MAX_CONNECTIONS: usize = 8192;
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Header fields of a request.
 const MAX_HEADERS: usize = 64;
-/// How long a connection lives that does not become a WebSocket, so that a client that reads slowly can't hold it for ever. The whole app takes
-/// a slow telephone a minute.
+/// How long a connection lives that does not become a WebSocket and reads no stream of events, so that a client that reads slowly can't hold it for ever. The whole
+/// app takes a slow telephone a minute.
 const MAX_LIFETIME: Duration = Duration::from_secs(180);
 /// Bytes of a binding request; browsers send 100 to 140.
 const MAX_BINDING_REQUEST: u16 = 511;
@@ -55,6 +62,7 @@ pub fn router(server: Arc<Server>, debug: bool) -> Router {
         .route("/readyz", get(|State(server): State<Arc<Server>>| async move { admin::ready(&server) }))
         .route("/v1/ws", get(signaling::upgrade))
         .merge(whip::routes())
+        .merge(api::routes(&server))
         .route("/", get(assets::page))
         .route("/r/{room}", get(assets::page))
         .route("/assets/{*path}", get(assets::hashed))
@@ -144,6 +152,45 @@ pub struct Door {
     pub stop: watch::Receiver<bool>,
 }
 
+/// The connection that a request came by.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Who is at its other end; `None`: it is gone already.
+    pub peer: Option<IpAddr>,
+    ends: Arc<Mutex<Instant>>,
+}
+
+impl Connection {
+    fn new(stream: &TcpStream) -> Self {
+        let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
+        Self { peer, ends: Arc::new(Mutex::new(Instant::now() + MAX_LIFETIME)) }
+    }
+
+    /// It lives for this time yet at least.
+    pub fn prolong(&self, by: Duration) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        *ends = (*ends).max(Instant::now() + by);
+    }
+
+    /// Returns when its time is over.
+    async fn over(&self) {
+        loop {
+            let ends = *self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+            if ends <= Instant::now() {
+                return;
+            }
+            sleep_until(Some(ends)).await;
+        }
+    }
+}
+
+/// A request's body, if it has no more bytes than `most` and comes in time.
+pub async fn read_body(body: Body, most: usize, within: Duration) -> Result<Bytes, Problem> {
+    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Timeout, "the body did not come in time");
+    let read = tokio::time::timeout(within, axum::body::to_bytes(body, most)).await.map_err(late)?;
+    read.map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::TooLarge, format!("a body has at most {most} bytes")))
+}
+
 /// Accepts connections until the door's `stop`.
 pub async fn accept(listener: TcpListener, door: Door) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -165,7 +212,11 @@ pub async fn accept(listener: TcpListener, door: Door) {
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
         let door = Arc::clone(&door);
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(MAX_LIFETIME, enter(stream, &door)).await;
+            let connection = Connection::new(&stream);
+            tokio::select! {
+                () = enter(stream, &door, &connection) => {}
+                () = connection.over() => {}
+            }
             drop(permit);
         });
     }
@@ -181,7 +232,7 @@ enum Sifted {
     Turn(TcpStream, [u8; 2]),
 }
 
-async fn enter(stream: TcpStream, door: &Door) {
+async fn enter(stream: TcpStream, door: &Door, connection: &Connection) {
     // Signaling is small messages that somebody waits for.
     let _ = stream.set_nodelay(true);
     let begun = async {
@@ -219,7 +270,7 @@ async fn enter(stream: TcpStream, door: &Door) {
         () = stopped(door.stop.clone()) => None,
     };
     if let Some((stream, router)) = begun {
-        serve(stream, router, door).await;
+        serve(stream, router, door, connection).await;
     }
 }
 
@@ -248,13 +299,18 @@ async fn sift(mut stream: TcpStream, door: &Door) -> Option<Sifted> {
     }
 }
 
-async fn serve(stream: Stream, router: Router, door: &Door) {
+async fn serve(stream: Stream, router: Router, door: &Door, from: &Connection) {
+    let from = from.clone();
+    let service = router.map_request(move |mut request: axum::http::Request<Incoming>| {
+        request.extensions_mut().insert(from.clone());
+        request
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(door.header_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .with_upgrades();
     tokio::pin!(connection);
     let result = tokio::select! {

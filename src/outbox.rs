@@ -55,6 +55,7 @@ impl Close {
             Close::Because(CloseReason::TransportFailed) => (code::ERROR, "transport_failed"),
             Close::Because(CloseReason::TransportTimeout) => (code::ERROR, "transport_timeout"),
             Close::Because(CloseReason::Removed) => (code::POLICY, "removed"),
+            Close::Because(CloseReason::RoomClosed) => (code::POLICY, "room_closed"),
             Close::Because(CloseReason::ResumedElsewhere) => (RESUMED_ELSEWHERE, "resumed_elsewhere"),
             Close::Gone => return None,
         })
@@ -70,6 +71,7 @@ pub fn explanation(reason: CloseReason) -> &'static str {
         CloseReason::TransportFailed => "the media connection failed or was closed",
         CloseReason::TransportTimeout => "nothing was heard on the media connection for too long",
         CloseReason::Removed => "a moderator has removed you from the room",
+        CloseReason::RoomClosed => "the room was closed",
         CloseReason::ResumedElsewhere => "the session goes on over another connection",
     }
 }

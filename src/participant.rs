@@ -205,7 +205,7 @@ impl Participant {
                 }
                 () = sleep_until(deadline) => self.timeout(Instant::now(), link),
                 () = self.inbox.overrun.notified() => Err(Close::Because(CloseReason::TooSlow)),
-                () = self.seat.lost() => Err(Close::Gone),
+                () = self.seat.lost() => Err(self.without_room()),
                 () = stopped.as_mut() => Err(Close::Because(CloseReason::ShuttingDown)),
             };
             let step = match step {
@@ -251,6 +251,7 @@ impl Participant {
                 | CloseReason::ResumedElsewhere
                 | CloseReason::Removed,
             ) => LeaveReason::Removed,
+            Close::Because(CloseReason::RoomClosed) => LeaveReason::RoomClosed,
         };
         tracing::debug!(peer = self.seat.peer.0, ?close, "a session ended");
     }
@@ -350,6 +351,13 @@ impl Participant {
         Ok(())
     }
 
+    /// The room is no more: because it was closed, if it has said so.
+    fn without_room(&mut self) -> Close {
+        let mut notices = std::iter::from_fn(|| self.inbox.notices.try_recv().ok());
+        let reason = notices.find_map(|notice| if let Notice::Removed(reason) = notice { Some(reason) } else { None });
+        reason.map_or(Close::Gone, Close::Because)
+    }
+
     fn notice(&mut self, notice: Notice, link: &mut impl Link) -> Result<(), Close> {
         match notice {
             Notice::Event(broadcast) => link.broadcast(&broadcast),
@@ -361,7 +369,7 @@ impl Participant {
             }
             Notice::SetSlots(count) => self.transport.set_slots(count),
             Notice::Dismissed => return Err(Close::Left),
-            Notice::Removed => return Err(Close::Because(CloseReason::Removed)),
+            Notice::Removed(reason) => return Err(Close::Because(reason)),
             Notice::Path(peer, notice) if peer == self.seat.peer => self.path(notice),
             Notice::Path(..) => {}
         }

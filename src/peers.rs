@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use axum::body::Bytes;
 use dashmap::DashMap;
 use switchyard_forward::{Event, PeerKey, WorkerIndex};
-use switchyard_protocol::Snapshot;
+use switchyard_protocol::{CloseReason, Snapshot};
 use tokio::sync::{Notify, mpsc};
 
 use crate::outbox::Broadcast;
@@ -34,8 +34,8 @@ pub enum Notice {
     SetSlots(usize),
     /// The participant that was being watched is gone.
     Dismissed,
-    /// A moderator has sent the participant away.
-    Removed,
+    /// The participant was sent away; what its client is told.
+    Removed(CloseReason),
     /// Of a transport's path.
     Path(PeerKey, PathNotice),
 }
@@ -147,6 +147,11 @@ pub fn mailbox(events: bool) -> (Mailbox, Inbox) {
 }
 
 impl Mailbox {
+    /// Whether there is anybody to be told of events.
+    pub fn hears_events(&self) -> bool {
+        self.events
+    }
+
     pub fn notify(&self, notice: Notice) {
         if matches!(notice, Notice::Event(_)) {
             if !self.events {

@@ -2,13 +2,18 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use switchyard_access::Refusal;
 use switchyard_protocol::{ErrorCode, ProtocolError};
+use utoipa::ToSchema;
 
 use crate::access;
 
 /// How many seconds to wait before trying again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// What an error's body is.
+pub const PROBLEM: &str = "application/problem+json";
 
 const REALM: &str = "Bearer realm=\"switchyard\"";
 const INSUFFICIENT: &str = "Bearer realm=\"switchyard\", error=\"insufficient_scope\"";
@@ -28,7 +33,34 @@ impl Problem {
     }
 }
 
+/// An error: a problem of RFC 9457 with two members more.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Body {
+    /// The response's status.
+    status: u16,
+    /// The status in words.
+    title: &'static str,
+    /// What is wrong, for people.
+    detail: String,
+    /// What is wrong, for programs.
+    code: ErrorCode,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+}
+
+/// The answer to a method that a path doesn't have.
+pub async fn not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::UnknownType, "this method does nothing here")
+}
+
 impl Problem {
+    /// The same with another text for people.
+    pub fn saying(mut self, detail: impl Into<String>) -> Self {
+        self.error.message = detail.into();
+        self
+    }
+
     pub fn code(&self) -> ErrorCode {
         self.error.code
     }
@@ -37,7 +69,7 @@ impl Problem {
 impl From<ProtocolError> for Problem {
     fn from(error: ProtocolError) -> Self {
         let status = match error.code {
-            ErrorCode::NoSuchParticipant | ErrorCode::NoSuchTrack => StatusCode::NOT_FOUND,
+            ErrorCode::NoSuchRoom | ErrorCode::NoSuchParticipant | ErrorCode::NoSuchTrack => StatusCode::NOT_FOUND,
             ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
             ErrorCode::Forbidden | ErrorCode::RoomLocked => StatusCode::FORBIDDEN,
             ErrorCode::WrongState => StatusCode::PRECONDITION_FAILED,
@@ -71,9 +103,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Self { status, error: ProtocolError { code, message, retryable }, challenge } = self;
         let title = status.canonical_reason().unwrap_or_default();
-        let body =
-            serde_json::json!({ "status": status.as_u16(), "title": title, "detail": message, "code": code, "retryable": retryable });
-        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
+        let body = serde_json::to_string(&Body { status: status.as_u16(), title, detail: message, code, retryable }).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM)], body).into_response();
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }

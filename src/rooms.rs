@@ -1,6 +1,8 @@
 //! The directory of rooms: each is a task that owns its [`Room`](switchyard_room::Room) and is reached by messages.
 
 mod announcements;
+pub mod feed;
+pub mod manage;
 mod room_task;
 mod trunks;
 
@@ -13,17 +15,21 @@ use switchyard_forward::{Activity, Command, Figures, Grade, Outcome, PeerKey, Tr
 use switchyard_protocol::{ErrorCode, LeaveReason, Participant, ParticipantId, ProtocolError, Reply, Request};
 use switchyard_room::{Limits, Pass, SlotMids};
 use switchyard_worker::Workers;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::admission::Admission;
 use crate::drain::Drain;
 use crate::peers::{Channel, Mailbox, Peers};
+use feed::Feed;
 use room_task::RoomTask;
 
 /// Messages waiting for one room. Who sends one waits for space, so a flood only slows down its sender.
 const MAX_MESSAGES: usize = 1024;
 /// How often a join is tried again that met its room just as it closed; each time the room is made anew.
 const MAX_ATTEMPTS: usize = 16;
+
+/// Rooms that are kept while nobody is in them: each is a task and some kilobytes.
+const MAX_KEPT: usize = 1000;
 
 /// Who enters a room.
 #[derive(Clone, Debug)]
@@ -34,6 +40,9 @@ pub enum Entrant {
     Viewer(Option<ParticipantId>, Pass),
 }
 
+/// What is done in a room's task for the server's API, and what is done after what that causes.
+type Job = Box<dyn FnOnce(&mut RoomTask) -> Box<dyn FnOnce() + Send> + Send>;
+
 /// What a room's task is asked.
 enum Message {
     Join { entrant: Entrant, mailbox: Mailbox, reply: oneshot::Sender<Result<Seat, ProtocolError>> },
@@ -43,6 +52,7 @@ enum Message {
     Renew { participant: ParticipantId, reply: oneshot::Sender<PeerKey> },
     Relay { from: ParticipantId, to: Option<ParticipantId>, channel: Channel, text: bool, payload: Vec<u8> },
     Leave { participant: ParticipantId, reason: LeaveReason },
+    Manage(Job),
 }
 
 /// What a worker says of a participant's media, for the room.
@@ -77,11 +87,22 @@ pub struct Rooms {
     drain: Arc<Drain>,
     /// A room has closed.
     closed: Notify,
+    feed: Arc<Feed>,
+    /// For rooms that are kept while nobody is in them.
+    kept: Arc<Semaphore>,
 }
 
 impl Rooms {
-    /// No rooms yet. `span`: participants go to the workers in turn, also in small rooms.
-    pub fn new(workers: Workers, peers: Arc<Peers>, admission: Arc<Admission>, span: bool, limits: Limits, drain: Arc<Drain>) -> Arc<Self> {
+    /// No rooms yet. `span`: participants go to the workers in turn, also in small rooms. `feed` is told what happens in them.
+    pub fn new(
+        workers: Workers,
+        peers: Arc<Peers>,
+        admission: Arc<Admission>,
+        span: bool,
+        limits: Limits,
+        drain: Arc<Drain>,
+        feed: Arc<Feed>,
+    ) -> Arc<Self> {
         let (last_generation, last_track) = (AtomicU64::new(0), AtomicU64::new(0));
         let limits = Mutex::new(limits);
         Arc::new(Self {
@@ -95,6 +116,8 @@ impl Rooms {
             last_track,
             drain,
             closed: Notify::new(),
+            feed,
+            kept: Arc::new(Semaphore::new(MAX_KEPT)),
         })
     }
 
@@ -134,9 +157,19 @@ impl Rooms {
         Err(ProtocolError::new(ErrorCode::Internal, "the room could not be entered"))
     }
 
-    /// How many rooms somebody is in.
+    /// How many rooms there are.
     pub fn count(&self) -> usize {
         self.rooms.len()
+    }
+
+    /// What happens in rooms.
+    pub const fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    fn place_for_kept(&self) -> Result<OwnedSemaphorePermit, ProtocolError> {
+        let full = |_| ProtocolError::new(ErrorCode::LimitReached, format!("at most {MAX_KEPT} rooms are kept while nobody is in them"));
+        Arc::clone(&self.kept).try_acquire_owned().map_err(full)
     }
 
     /// The media threads.

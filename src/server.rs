@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::access::Access;
 use crate::admission::Admission;
+use crate::api::Api;
 use crate::cli::Serve;
 use crate::config::Written;
 use crate::drain::Drain;
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::reload::Reload;
 use crate::rooms::Rooms;
+use crate::rooms::feed::Feed;
 use crate::signaling::Sessions;
 use crate::tls::Tls;
 use crate::transport::no_randomness;
@@ -68,6 +70,8 @@ pub struct Server {
     pub places: Arc<Semaphore>,
     /// The HTTP sessions.
     pub resources: Resources,
+    /// How fast the API is asked.
+    pub api: Api,
     /// The other sessions.
     pub resumable: Arc<Sessions>,
     /// Turns true when the server goes down.
@@ -185,7 +189,9 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
             options.span_rooms,
             options.room_limits(),
             Arc::clone(&drain),
+            Feed::new(secret().map_err(anyhow::Error::from)?),
         ),
+        api: Api::default(),
         admission: Arc::clone(&admission),
         drain: Arc::clone(&drain),
         metrics: Metrics::new(),

@@ -1,7 +1,6 @@
 //! Publishing by WHIP (RFC 9725) and playing by WHEP (draft-ietf-wish-whep): a session description comes by one HTTP request and is answered
 //! by its response; fragments for ICE and the end come by further ones. The rooms are the same as a WebSocket's.
 
-mod problem;
 mod resources;
 
 use std::sync::Arc;
@@ -14,15 +13,16 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use switchyard_negotiation::Mode;
-use switchyard_protocol::{ErrorCode, IceServer, MAX_MESSAGE_BYTES, ParticipantId, ProtocolError, Request, Source, Token};
+use switchyard_protocol::{ErrorCode, IceServer, MAX_MESSAGE_BYTES, ParticipantId, ProtocolError, Request, Source};
 use switchyard_rtp::MediaKind;
 
-use crate::access::Admitted;
+use crate::access::{Admitted, bearer};
+use crate::http::read_body;
 use crate::participant::{Participant, Patched};
+use crate::problem::{Problem, not_allowed};
 use crate::rooms::Entrant;
 use crate::server::{Server, host};
 use crate::transport;
-use problem::Problem;
 pub use resources::Resources;
 
 const SDP: &str = "application/sdp";
@@ -71,10 +71,6 @@ fn preflight(methods: &'static str) -> impl IntoResponse + use<> {
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match"),
         (header::ACCESS_CONTROL_MAX_AGE, "86400"),
     ]
-}
-
-async fn not_allowed() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::UnknownType, "this method does nothing here")
 }
 
 type Outcome = Result<Response, Problem>;
@@ -177,18 +173,7 @@ async fn delete(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Ou
 
 /// Whom a request comes from, by its bearer token (RFC 6750 §2.1). It is needed to make a session; a session's own address is a secret.
 fn authorize(server: &Server, headers: &HeaderMap, room: &str) -> Result<Admitted, Problem> {
-    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
-    let token = match (fields.next(), fields.next()) {
-        (Some(field), None) => bearer(field),
-        _ => None,
-    };
-    server.access.admit(token.as_ref(), room).map_err(Problem::from)
-}
-
-/// The token of an `Authorization` field.
-fn bearer(field: &HeaderValue) -> Option<Token> {
-    let (scheme, token) = field.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| Token(token.trim().to_owned()))
+    server.access.admit(bearer(headers).as_ref(), room).map_err(Problem::from)
 }
 
 /// The response to an offer that was taken up.
@@ -243,13 +228,7 @@ async fn read(server: &Server, headers: &HeaderMap, body: Body, expected: &'stat
         let message = format!("the body is to be {expected}");
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::WrongEncoding, message));
     }
-    let bytes = tokio::time::timeout(server.silence_timeout, axum::body::to_bytes(body, MAX_MESSAGE_BYTES))
-        .await
-        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Timeout, "the body did not come in time"))?
-        .map_err(|_| {
-            let message = format!("a body has at most {MAX_MESSAGE_BYTES} bytes");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::TooLarge, message)
-        })?;
+    let bytes = read_body(body, MAX_MESSAGE_BYTES, server.silence_timeout).await?;
     String::from_utf8(bytes.into()).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, ErrorCode::Malformed, "the body is not UTF-8"))
 }
 

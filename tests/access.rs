@@ -43,11 +43,12 @@ async fn server(keys: &KeyFile) -> Server {
 }
 
 /// What a token says of whom it is for, beside time and room.
-const ROLES: [&str; 14] = [
+const ROLES: [&str; 16] = [
     "host",
     "speaker",
     "listener",
     "publisher",
+    "server",
     "no role",
     "a role that there isn't",
     "a role of another case",
@@ -57,6 +58,7 @@ const ROLES: [&str; 14] = [
     "subscribe only",
     "data only",
     "moderate only",
+    "manage only",
     "everything but join",
 ];
 
@@ -73,6 +75,7 @@ fn role_claims(role: &str) -> Value {
         "subscribe only" => json!({ "grants": { "join": true, "subscribe": true } }),
         "data only" => json!({ "grants": { "join": true, "data": true } }),
         "moderate only" => json!({ "role": "listener", "grants": { "join": true, "moderate": true } }),
+        "manage only" => json!({ "role": "host", "grants": { "manage": true } }),
         "everything but join" => json!({ "role": "host", "grants": { "publish": all, "subscribe": true, "data": true, "moderate": true } }),
         role => json!({ "role": role }),
     }
@@ -102,12 +105,14 @@ enum Verb {
     WhipSound,
     /// To play by HTTP.
     Whep,
+    /// To use the API.
+    Manage,
 }
 
 use Verb::*;
 
 /// In an order in which none is in the way of those after it.
-const VERBS: [Verb; 17] = [
+const VERBS: [Verb; 18] = [
     Join,
     Camera,
     Microphone,
@@ -122,6 +127,7 @@ const VERBS: [Verb; 17] = [
     Whip,
     WhipSound,
     Whep,
+    Manage,
     Lock,
     Ban,
     Remove,
@@ -133,7 +139,8 @@ fn permits(role: &str, verb: Verb) -> bool {
     let receive = [Receive, Subscribe, View, Pause, Whep];
     let moderate = [MuteOthers, Ban, Remove, Lock];
     match role {
-        "host" => true,
+        "host" => verb != Manage,
+        "server" | "manage only" => verb == Manage,
         "speaker" => verb == Join || publish.contains(&verb) || receive.contains(&verb) || verb == Chat,
         "listener" | "subscribe only" => verb == Join || receive.contains(&verb),
         "publisher" => verb == Join || publish.contains(&verb),
@@ -311,7 +318,7 @@ async fn closed(socket: &mut Socket) -> (u16, String) {
 fn asked(verb: Verb, other: ParticipantId, track: TrackId) -> Option<Request> {
     let publish = |source| Request::Publish { mid: format!("{source:?}"), source, muted: false };
     Some(match verb {
-        Join | Whip | WhipSound | Whep => return None,
+        Join | Whip | WhipSound | Whep | Manage => return None,
         Camera => publish(Source::Camera),
         Microphone => publish(Source::Microphone),
         Screen => publish(Source::Screen),
@@ -331,6 +338,11 @@ fn asked(verb: Verb, other: ParticipantId, track: TrackId) -> Option<Request> {
 /// A verb by HTTP.
 async fn post(server: &Server, verb: Verb, room: &str, token: Option<&str>) -> http::Response {
     let (path, sdp) = match verb {
+        Manage => {
+            let authorization = token.map(|token| format!("authorization: Bearer {token}"));
+            let headers: Vec<&str> = authorization.as_deref().into_iter().collect();
+            return request(server.http, "GET", &format!("/v1/rooms/{room}"), &headers, b"").await;
+        }
         Whip => (format!("/v1/whip/{room}"), http::offer(&[("video", "sendonly")])),
         WhipSound => (format!("/v1/whip/{room}"), http::offer(&[("audio", "sendonly")])),
         Whep => (format!("/v1/whep/{room}"), http::offer(&[("video", "recvonly"), ("audio", "recvonly")])),
@@ -378,6 +390,7 @@ async fn try_all(server: &Server, role: &str, state: State, room: &str) -> usize
         let Some(request) = asked(verb, witnessed.participant, published.track) else {
             let response = post(server, verb, room, Some(&token)).await;
             let expected = match (permits(role, verb), role_code(role)) {
+                (true, _) if verb == Manage => 200,
                 (true, _) => 201,
                 (false, ErrorCode::Unauthorized) => 401,
                 (false, _) => 403,

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use switchyard_forward::{Command, Outcome, PeerKey, Standing, Target, TrackKey, WorkerIndex};
 use switchyard_protocol::{
-    ErrorCode, Event, Kind, LeaveReason, ParticipantId, ProtocolError, Published, Quality, Reception, Reply, Request, Source, TrackId,
+    CloseReason, ErrorCode, Event, Kind, LeaveReason, ParticipantId, ProtocolError, Published, Quality, Reception, Reply, Request, Source,
+    TrackId,
 };
 use switchyard_room::{Activity, Audience, Effect, Figures, Room, Size};
 use switchyard_rtp::MediaKind;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::announcements::Announcements;
+use super::feed::{Happened, RoomEvent};
 use super::trunks::{Crossing, Trunks};
 use super::{Entrant, Message, Rooms, Seat, Sensed};
 use crate::outbox::Broadcast;
@@ -29,17 +31,17 @@ const EMPTY_PATIENCE: Duration = Duration::from_secs(10);
 const MAX_SENSED: usize = 512;
 
 pub struct RoomTask {
-    rooms: Arc<Rooms>,
-    id: String,
+    pub(super) rooms: Arc<Rooms>,
+    pub(super) id: String,
     generation: u64,
     /// For the seats.
     messages: mpsc::Sender<Message>,
-    room: Room,
+    pub(super) room: Room,
     /// Where it was placed.
     home: WorkerIndex,
     /// Joins so far, for spanning in turn.
     joins: usize,
-    members: BTreeMap<ParticipantId, Member>,
+    pub(super) members: BTreeMap<ParticipantId, Member>,
     tracks: BTreeMap<TrackId, Track>,
     track_ids: BTreeMap<TrackKey, TrackId>,
     trunks: Trunks,
@@ -48,10 +50,22 @@ pub struct RoomTask {
     senses: mpsc::Receiver<Sensed>,
     /// When the room has something to do by itself.
     due: Option<Instant>,
+    pub(super) opened: SystemTime,
+    /// That it is there was told.
+    announced: bool,
+    pub(super) kept: Option<Kept>,
+    empty_since: Option<Instant>,
 }
 
-struct Member {
-    mailbox: Mailbox,
+/// A room stays while nobody is in it.
+pub(super) struct Kept {
+    pub empty_timeout: Duration,
+    pub _place: OwnedSemaphorePermit,
+}
+
+pub(super) struct Member {
+    pub mailbox: Mailbox,
+    pub since: SystemTime,
     peer: PeerKey,
     worker: WorkerIndex,
     /// How many of what is gathered it was told.
@@ -86,22 +100,27 @@ impl RoomTask {
             sensed,
             senses,
             due: None,
+            opened: SystemTime::now(),
+            announced: false,
+            kept: None,
+            empty_since: None,
         }
     }
 
-    /// Runs until the room has become empty. A join that comes too late finds its reply dropped, and makes the room anew.
+    /// Runs until the room has become empty, and longer if it is kept. A join that comes too late finds its reply dropped, and makes the room anew.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
         if let Ok(Some(message)) = tokio::time::timeout(EMPTY_PATIENCE, inbox.recv()).await {
             self.handle(message).await;
         }
-        while !self.room.is_empty() {
-            let due = [self.announcements.due(), self.due].into_iter().flatten().min();
+        while self.stays() {
+            let due = [self.announcements.due(), self.due, self.closes_at()].into_iter().flatten().min();
             tokio::select! {
                 message = inbox.recv() => match message {
                     Some(message) => self.handle(message).await,
                     None => break,
                 },
                 Some(sensed) = self.senses.recv() => self.sense(sensed).await,
+                () = self.rooms.drain.begun(), if self.room.is_empty() => {}
                 () = sleep_until(due) => {
                     if self.announcements.due().is_some_and(|due| due <= Instant::now()) {
                         self.tell_all();
@@ -111,11 +130,38 @@ impl RoomTask {
             }
         }
         self.rooms.close(&self.id, self.generation);
+        if self.announced {
+            self.tell(Happened::RoomClosed);
+        }
         tracing::debug!(generation = self.generation, "a room closed");
     }
 
+    /// Whether somebody is here, or the room is kept for them.
+    fn stays(&mut self) -> bool {
+        if !self.room.is_empty() {
+            self.empty_since = None;
+            return true;
+        }
+        self.empty_since.get_or_insert_with(Instant::now);
+        self.closes_at().is_some_and(|at| Instant::now() < at) && !self.rooms.drain.is_on()
+    }
+
+    /// When a room closes that is kept, if nobody comes.
+    fn closes_at(&self) -> Option<Instant> {
+        Some(self.empty_since? + self.kept.as_ref()?.empty_timeout)
+    }
+
+    /// Tells those who listen from outside.
+    pub(super) fn tell(&self, happened: Happened) {
+        if self.rooms.feed.is_on() {
+            self.rooms.feed.tell(RoomEvent { room: self.id.clone(), at: unix_milliseconds(), happened });
+        }
+    }
+
     async fn handle(&mut self, message: Message) {
+        let mut after: Option<Box<dyn FnOnce() + Send>> = None;
         match message {
+            Message::Manage(job) => after = Some(job(self)),
             Message::Join { entrant, mailbox, reply } => {
                 let seat = self.join(entrant, mailbox);
                 // If nobody waits for it any more, the seat leaves as it is dropped.
@@ -132,10 +178,19 @@ impl RoomTask {
                     let _ = reply.send(peer);
                 }
             }
-            Message::Relay { from, to, channel, text, payload } => self.relay(from, to, channel, text, &payload),
+            Message::Relay { from, to, channel, text, payload } => {
+                self.relay(from, to.as_ref().map(std::slice::from_ref), channel, text, &payload);
+            }
             Message::Leave { participant, reason } => self.leave(participant, reason).await,
         }
+        if !self.announced && (self.kept.is_some() || !self.room.is_empty()) {
+            self.announced = true;
+            self.tell(Happened::RoomOpened);
+        }
         self.settle().await;
+        if let Some(after) = after {
+            after();
+        }
     }
 
     async fn sense(&mut self, sensed: Sensed) {
@@ -204,7 +259,7 @@ impl RoomTask {
         if let Some(event) = self.rooms.drain.event() {
             mailbox.notify(Notice::Event(Broadcast::new(event)));
         }
-        self.members.insert(entry.participant, Member { mailbox, peer, worker, heard: self.announcements.len() });
+        self.members.insert(entry.participant, Member { mailbox, since: SystemTime::now(), peer, worker, heard: self.announcements.len() });
         Ok(Seat {
             participant: entry.participant,
             participants: entry.participants,
@@ -238,9 +293,9 @@ impl RoomTask {
     }
 
     /// Ends the session of a member that the room has sent away. What is routed to and from it has been undone before, so that nobody has to wait for that.
-    async fn remove(&mut self, participant: ParticipantId) {
+    async fn remove(&mut self, participant: ParticipantId, reason: CloseReason) {
         if let Some(member) = self.members.get(&participant) {
-            member.mailbox.notify(Notice::Removed);
+            member.mailbox.notify(Notice::Removed(reason));
         }
         self.forget(participant).await;
     }
@@ -301,25 +356,18 @@ impl RoomTask {
         }
     }
 
-    /// Viewers, and who may not, hear what is said to all, but say nothing themselves.
-    fn relay(&self, from: ParticipantId, to: Option<ParticipantId>, channel: Channel, text: bool, payload: &[u8]) {
+    /// Viewers, and who may not, hear what is said to all, but say nothing themselves. `to`: these; everybody else, if `None`. To how many it goes.
+    pub(super) fn relay(&self, from: ParticipantId, to: Option<&[ParticipantId]>, channel: Channel, text: bool, payload: &[u8]) -> usize {
         if !self.room.may_relay(from) {
-            return;
+            return 0;
         }
         let mut bytes = if text { format!("{}\n", from.0).into_bytes() } else { from.0.to_be_bytes().to_vec() };
         bytes.extend_from_slice(payload);
         let message = Arc::new(Relayed { channel, text, bytes: bytes.into() });
+        let relay = |member: &Member| member.mailbox.relay(Arc::clone(&message));
         match to {
-            Some(to) => {
-                if let Some(member) = self.members.get(&to) {
-                    member.mailbox.relay(message);
-                }
-            }
-            None => {
-                for (_, member) in self.members.iter().filter(|(id, _)| **id != from) {
-                    member.mailbox.relay(Arc::clone(&message));
-                }
-            }
+            Some(to) => to.iter().filter_map(|to| self.members.get(to)).map(relay).count(),
+            None => self.members.iter().filter(|(id, _)| **id != from).map(|(_, member)| relay(member)).count(),
         }
     }
 
@@ -331,7 +379,7 @@ impl RoomTask {
                     member.mailbox.notify(Notice::SetSlots(count));
                 }
             }
-            Effect::Remove { participant } => self.remove(participant).await,
+            Effect::Remove { participant, reason } => self.remove(participant, reason).await,
             Effect::Dismiss { viewer } => {
                 if let Some(member) = self.members.get(&viewer) {
                     member.mailbox.notify(Notice::Dismissed);
@@ -424,6 +472,12 @@ impl RoomTask {
     }
 
     fn notify(&mut self, to: Audience, event: Event) {
+        if self.rooms.feed.is_on()
+            && !matches!(to, Audience::One(_))
+            && let Some(happened) = Happened::of(&event)
+        {
+            self.tell(happened);
+        }
         let broadcast = Broadcast::new(event);
         let except = match to {
             Audience::All => None,
@@ -460,6 +514,6 @@ fn catch_up(announcements: &Announcements, id: ParticipantId, member: &mut Membe
 }
 
 /// Milliseconds since 1970-01-01 UTC, for people to read.
-fn unix_milliseconds() -> u64 {
+pub(super) fn unix_milliseconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

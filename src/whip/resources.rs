@@ -9,9 +9,9 @@ use switchyard_protocol::{ErrorCode, ProtocolError, ServerMessage};
 use switchyard_room::{Bucket, Rate};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::problem::Problem;
 use crate::outbox::{Broadcast, Close};
 use crate::participant::{Incoming, Link, Participant, Patch, Patched};
+use crate::problem::Problem;
 use crate::server::{Server, secret};
 
 /// Requests waiting for one session; who brings another waits for space.

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use switchyard_protocol::{
-    ChatMessage, Event, Joined, LeaveReason, Participant, ParticipantId, SlotAssignment, Snapshot, Source, Track, TrackId,
-};
+use switchyard_protocol::{ChatMessage, Event, Joined, Participant, ParticipantId, SlotAssignment, Snapshot, Source, Track, TrackId};
 
 use crate::error::Closed;
 
@@ -181,7 +179,7 @@ impl State {
             Event::ParticipantJoined { participant } => {
                 self.participants.insert(participant.id, participant.clone());
             }
-            Event::ParticipantLeft { participant, reason: LeaveReason::Left | LeaveReason::ConnectionLost | LeaveReason::Removed } => {
+            Event::ParticipantLeft { participant, reason: _ } => {
                 self.participants.remove(participant);
             }
             Event::ParticipantChanged { participant, name } => {
@@ -214,6 +212,7 @@ impl State {
             | Event::RestartIce { .. }
             | Event::Renew
             | Event::Locked { .. }
+            | Event::GrantsChanged { .. }
             | Event::DataMissed { .. }
             | Event::Draining { .. }
             | Event::Chat { message: ChatMessage { .. } }

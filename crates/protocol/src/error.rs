@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+use utoipa::ToSchema;
 
 /// An error as it goes over the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS, thiserror::Error)]
@@ -23,7 +24,7 @@ impl ProtocolError {
 }
 
 /// What went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// Not a message: no JSON or MessagePack, no id, a field missing or of the wrong type.
@@ -68,6 +69,8 @@ pub enum ErrorCode {
     NoSuchTrack,
     /// No such participant in the room.
     NoSuchParticipant,
+    /// By HTTP: there is no such room.
+    NoSuchRoom,
     /// The source or the m-line is already published.
     AlreadyPublished,
     /// A limit of the room or the server is reached.

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+use utoipa::ToSchema;
 
 use crate::Source;
 
-/// What a participant may do in its room, from its access token; what is not granted is refused with `forbidden`. The default is nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+/// What a participant may do in its room, from its access token or as it was changed since; what is not granted is refused with `forbidden`. The default is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS, ToSchema)]
 pub struct Grants {
     /// What it may publish.
     pub publish: Vec<Source>,

@@ -26,6 +26,7 @@ pub use typescript::typescript;
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+use utoipa::ToSchema;
 
 /// The protocol's major version; it changes only when an old client could not go on.
 pub const VERSION: u32 = 1;
@@ -48,18 +49,25 @@ pub const MAX_TOKEN_BYTES: usize = 128;
 pub const MAX_ACCESS_TOKEN_BYTES: usize = 4 * 1024;
 /// Characters in an identity: what an application calls a person by, a mail address for instance.
 pub const MAX_IDENTITY_CHARS: usize = 128;
+/// Bytes in one data channel message, without whom it is for.
+pub const MAX_DATA_BYTES: usize = 64 * 1024;
 /// Tracks that a client can say how it shows them; more than it has slots, so that it can also say which it hides.
 pub const MAX_VIEW_TRACKS: usize = 256;
 /// Bytes in one ICE candidate; the longest host names allowed by RFC 1035 fit.
 pub const MAX_CANDIDATE_BYTES: usize = 512;
 
 /// A member of a room; unique in the room for as long as the room lives, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS, ToSchema)]
 #[serde(transparent)]
 pub struct ParticipantId(pub u32);
 
+impl ParticipantId {
+    /// Who does something in the room and isn't in it: whoever holds the server's API. Participants begin with 1.
+    pub const SERVER: Self = Self(0);
+}
+
 /// A published track; unique in the room for as long as the room lives, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS, ToSchema)]
 #[serde(transparent)]
 pub struct TrackId(pub u32);
 
@@ -81,7 +89,7 @@ impl From<&str> for Token {
 }
 
 /// Audio or video, as in an SDP `m=` line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Sound.
@@ -91,7 +99,7 @@ pub enum Kind {
 }
 
 /// What a track shows or sounds like to the people in the room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// A person's picture.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+use utoipa::ToSchema;
 
 use crate::{Grants, Kind, ParticipantId, ProtocolError, Source, Token, TrackId};
 
@@ -180,7 +181,7 @@ pub struct Participant {
 }
 
 /// A published track.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS, ToSchema)]
 pub struct Track {
     /// Which.
     pub id: TrackId,
@@ -236,7 +237,7 @@ pub struct Speaker {
 }
 
 /// How good somebody's connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, TS, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Quality {
     /// Nobody notices it.
@@ -264,7 +265,7 @@ pub enum Reception {
 /// Something said in the room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct ChatMessage {
-    /// Who said it.
+    /// Who said it; [`ParticipantId::SERVER`] if it came by the server's API.
     pub from: ParticipantId,
     /// Present if only this participant was to hear it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -278,7 +279,7 @@ pub struct ChatMessage {
 }
 
 /// Why somebody left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaveReason {
     /// They said so.
@@ -287,6 +288,8 @@ pub enum LeaveReason {
     ConnectionLost,
     /// The server ended their session.
     Removed,
+    /// The room was closed, by the server's API.
+    RoomClosed,
 }
 
 /// Why the server closes a session.
@@ -307,6 +310,8 @@ pub enum CloseReason {
     ResumedElsewhere,
     /// A moderator has sent the participant away.
     Removed,
+    /// The room was closed for everybody, by the server's API.
+    RoomClosed,
 }
 
 /// What happens in the room and to the client's own session; `kind` names it on the wire.
@@ -344,7 +349,7 @@ pub enum Event {
         /// Why.
         reason: LeaveReason,
     },
-    /// Somebody's name changed.
+    /// Somebody's name changed: somebody else's; or anybody's, by the server's API.
     ParticipantChanged {
         /// Who.
         participant: ParticipantId,
@@ -373,10 +378,16 @@ pub enum Event {
         track: TrackId,
         /// The new state.
         muted: bool,
-        /// The moderator who muted it; absent if the publisher did.
+        /// The moderator who muted it, [`ParticipantId::SERVER`] if it was the server's API; absent if the publisher did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[ts(optional)]
         by: Option<ParticipantId>,
+    },
+    /// What the client may do was changed, by the server's API. What isn't granted any more has stopped: its tracks of other sources are gone, slots are
+    /// taken away.
+    GrantsChanged {
+        /// All that it may do from now on.
+        grants: Grants,
     },
     /// The room was locked or unlocked.
     Locked {

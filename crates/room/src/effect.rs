@@ -1,6 +1,6 @@
 //! What a room wants done.
 
-use switchyard_protocol::{Event, ParticipantId, Source, TrackId};
+use switchyard_protocol::{CloseReason, Event, ParticipantId, Source, TrackId};
 
 use crate::Size;
 
@@ -51,10 +51,12 @@ pub enum Effect {
         /// The viewer.
         viewer: ParticipantId,
     },
-    /// A moderator has sent a member away, of whom the room knows nothing any more: its session is to end.
+    /// A member was sent away, of whom the room knows nothing any more: its session is to end.
     Remove {
         /// Whom.
         participant: ParticipantId,
+        /// What its client is told.
+        reason: CloseReason,
     },
     /// What a participant's receiving m-line carries from now on.
     Route {

@@ -24,7 +24,8 @@
 //! # Who may do what
 //!
 //! Everybody comes with a [`Pass`]: who they are and what they may do. Each request is held against it; who may not receive has no slots. Moderators mute
-//! others, send them away for good, and lock the room.
+//! others, send them away for good, and lock the room. Who runs the room from
+//! outside is a moderator called [`ParticipantId::SERVER`](switchyard_protocol::ParticipantId::SERVER), and may also change what passes permit.
 //!
 //! Pure: no clock, socket, thread or environment; deterministic, so that a simulation replays exactly.
 
@@ -42,5 +43,5 @@ mod view;
 pub use demand::Size;
 pub use effect::{Activity, Audience, Effect};
 pub use rate::{Bucket, Rate};
-pub use room::{Entry, Figures, Limits, Pass, Room};
+pub use room::{Entry, Figures, GrantChanges, Limits, Pass, Present, Room};
 pub use view::SlotMids;

@@ -1,11 +1,13 @@
 //! Membership, published tracks and requests.
 
+mod manage;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use switchyard_protocol::{
-    ChatMessage, ErrorCode, Event, Grants, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Quality, Reception, Snapshot,
-    Source, Track, TrackId, TrackView,
+    ChatMessage, CloseReason, ErrorCode, Event, Grants, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Quality, Reception,
+    Snapshot, Source, Track, TrackId, TrackView,
 };
 
 use crate::contents::{Contents, Part};
@@ -13,6 +15,8 @@ use crate::demand::Size;
 use crate::speakers::Speakers;
 use crate::view::{Outcome, SlotPolicy, View};
 use crate::{Activity, Audience, Bucket, Effect, Rate, SlotMids};
+
+pub use manage::{GrantChanges, Present};
 
 /// Bounds of one room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +126,8 @@ struct Member {
     chat: Bucket,
     /// What the others were told last, if it is not good.
     quality: Option<Event>,
+    /// It may do something else than it was told on entering.
+    regranted: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -213,9 +219,7 @@ impl Room {
         let participant = ParticipantId(next(&mut self.last_participant)?);
         let participants = self.roster(participant);
 
-        // Without a slot nothing is received.
-        let policy = if pass.grants.subscribe { policy } else { SlotPolicy { most: 0, shown: 0, ..policy } };
-        let mut view = View::new(participant, only, policy);
+        let mut view = View::new(participant, only, policy, pass.grants.subscribe);
         view.settle(&self.contents, &mut self.out);
         if !self.speakers.list().is_empty() {
             self.tell_speakers_to(participant);
@@ -223,7 +227,7 @@ impl Room {
         let bad: Vec<Event> = self.members.values().filter_map(|member| member.quality.clone()).collect();
         bad.into_iter().for_each(|event| self.notify(Audience::One(participant), event));
         let chat = Bucket::new(self.limits.chat);
-        self.members.insert(participant, Member { name, pass, tracks: Vec::new(), view, chat, quality: None });
+        self.members.insert(participant, Member { name, pass, tracks: Vec::new(), view, chat, quality: None, regranted: false });
         Ok(Entry { participant, participants, locked: self.locked })
     }
 
@@ -251,7 +255,12 @@ impl Room {
     pub fn snapshot(&mut self, participant: ParticipantId) -> Option<Snapshot> {
         let member = self.members.get(&participant)?;
         let slots = member.view.shown();
-        for track in member.tracks.clone() {
+        let regranted = member.regranted.then(|| member.pass.grants.clone());
+        let tracks = member.tracks.clone();
+        if let Some(grants) = regranted {
+            self.notify(Audience::One(participant), Event::GrantsChanged { grants });
+        }
+        for track in tracks {
             if let Some(size) = self.out.demand.told(track) {
                 self.tell_wanted(participant, track, size);
             }
@@ -361,11 +370,17 @@ impl Room {
     /// `participant` withdraws a track of its own.
     pub fn unpublish(&mut self, participant: ParticipantId, track: TrackId) -> Result<(), ProtocolError> {
         self.own_track(participant, track)?;
+        self.take_back(participant, track);
+        Ok(())
+    }
+
+    fn take_back(&mut self, participant: ParticipantId, track: TrackId) {
         self.withdraw(&[track]);
-        self.member_mut(participant)?.tracks.retain(|&own| own != track);
+        if let Some(member) = self.members.get_mut(&participant) {
+            member.tracks.retain(|&own| own != track);
+        }
         self.notify(Audience::Others(participant), Event::TrackUnpublished { participant, track });
         self.out.effects.push_back(Effect::Unpublish { track });
-        Ok(())
     }
 
     /// `participant` mutes or unmutes a track of its own, or, as a moderator, mutes somebody else's. A muted track keeps its slots and is not forwarded.
@@ -373,7 +388,7 @@ impl Room {
     /// Whoever was muted by a moderator may unmute, as people do who are asked something; who isn't to has to go, or comes with other grants. Nobody else
     /// turns on what another has turned off.
     pub fn mute(&mut self, participant: ParticipantId, track: TrackId, muted: bool) -> Result<(), ProtocolError> {
-        let moderate = self.member(participant)?.pass.grants.moderate;
+        let moderate = participant == ParticipantId::SERVER || self.member(participant)?.pass.grants.moderate;
         let publication = self.tracks.get_mut(&track).ok_or_else(not_yours)?;
         let publisher = publication.publisher;
         let by = (publisher != participant).then_some(participant);
@@ -528,13 +543,14 @@ impl Room {
         text: String,
         to: Option<ParticipantId>,
     ) -> Result<(), ProtocolError> {
-        if !self.member(participant)?.pass.grants.data {
+        let is_server = participant == ParticipantId::SERVER;
+        if !is_server && !self.member(participant)?.pass.grants.data {
             return Err(may_not("say something"));
         }
         if to.is_some_and(|to| self.member(to).is_err()) {
             return Err(nobody());
         }
-        if !self.member_mut(participant)?.chat.take(now, 1) {
+        if !is_server && !self.member_mut(participant)?.chat.take(now, 1) {
             return Err(ProtocolError::new(ErrorCode::RateLimited, "too many chat messages; wait a moment"));
         }
         let event = Event::Chat { message: ChatMessage { from: participant, to, text, at } };
@@ -571,7 +587,7 @@ impl Room {
             self.banned.remove(&identity);
             return Ok(());
         }
-        if self.member(moderator)?.pass.identity.as_ref() == Some(&identity) {
+        if self.members.get(&moderator).is_some_and(|member| member.pass.identity.as_ref() == Some(&identity)) {
             return Err(ProtocolError::new(ErrorCode::Forbidden, "this would send yourself away: leave instead"));
         }
         if self.banned.len() >= Self::MAX_BANNED && !self.banned.contains(&identity) {
@@ -598,7 +614,7 @@ impl Room {
         if let Some(member) = self.members.get_mut(&participant) {
             member.view.stop(&mut self.out);
         }
-        self.out.effects.push_back(Effect::Remove { participant });
+        self.out.effects.push_back(Effect::Remove { participant, reason: CloseReason::Removed });
         self.leave(participant, LeaveReason::Removed);
     }
 
@@ -643,7 +659,7 @@ impl Room {
 
     /// Whether what `participant` says over data channels is passed on.
     pub fn may_relay(&self, participant: ParticipantId) -> bool {
-        self.member(participant).is_ok_and(|member| member.pass.grants.data)
+        participant == ParticipantId::SERVER || self.member(participant).is_ok_and(|member| member.pass.grants.data)
     }
 
     fn receives(&self, participant: ParticipantId) -> Result<(), ProtocolError> {
@@ -655,7 +671,8 @@ impl Room {
     }
 
     fn moderates(&self, participant: ParticipantId) -> Result<(), ProtocolError> {
-        if self.member(participant)?.pass.grants.moderate { Ok(()) } else { Err(may_not("moderate")) }
+        let may = participant == ParticipantId::SERVER || self.member(participant)?.pass.grants.moderate;
+        if may { Ok(()) } else { Err(may_not("moderate")) }
     }
 
     /// What others are told of a member; nothing of a viewer.

@@ -43,6 +43,8 @@ pub(crate) struct View {
     /// Nobody else's tracks are wanted.
     only: Option<ParticipantId>,
     policy: SlotPolicy,
+    /// Whether it may receive anything.
+    receiving: bool,
     /// How many slots were asked for.
     count: usize,
     /// As many as were ever negotiated; at most `policy.most`.
@@ -86,10 +88,15 @@ struct Chosen {
 }
 
 impl View {
-    pub fn new(owner: ParticipantId, only: Option<ParticipantId>, policy: SlotPolicy) -> Self {
+    pub fn new(owner: ParticipantId, only: Option<ParticipantId>, policy: SlotPolicy, receiving: bool) -> Self {
         let count = if policy.step.is_some() { 0 } else { policy.most };
         let (unsubscribed, paused) = (BTreeSet::new(), BTreeSet::new());
-        Self { owner, only, policy, count, slots: Vec::new(), unsubscribed, paused, wishes: None }
+        Self { owner, only, policy, receiving, count, slots: Vec::new(), unsubscribed, paused, wishes: None }
+    }
+
+    /// Whether it may receive anything from now on; what follows from it is settled after that.
+    pub fn set_receiving(&mut self, receiving: bool) {
+        self.receiving = receiving;
     }
 
     /// For whom alone it is there.
@@ -204,7 +211,7 @@ impl View {
 
     fn wants(&self, track: TrackId, group: GroupId, contents: &Contents) -> bool {
         let publisher = contents.group(group).publisher;
-        publisher != self.owner && self.only.is_none_or(|only| publisher == only) && !self.unsubscribed.contains(&track)
+        self.receiving && publisher != self.owner && self.only.is_none_or(|only| publisher == only) && !self.unsubscribed.contains(&track)
     }
 
     /// The video tracks to be received, the most wanted first.
@@ -243,11 +250,14 @@ impl View {
         wanted.map(|(track, group)| Chosen { track, group, side: 0, size: Size::NONE, pinned: false }).collect()
     }
 
-    /// Asks for more slots as soon as the spare ones are used up, for fewer only when more than a step too many are there.
+    /// Asks for more slots as soon as the spare ones are used up, for fewer only when more than a step too many are there, or nothing may be received.
     fn resize(&mut self, needed: usize, out: &mut Outcome) {
         let Some(step) = self.policy.step else { return };
-        let target = (needed + self.policy.spare).next_multiple_of(step).min(self.policy.most);
-        if target <= self.count && target + step >= self.count {
+        let target = match self.receiving {
+            true => (needed + self.policy.spare).next_multiple_of(step).min(self.policy.most),
+            false => 0,
+        };
+        if target == self.count || (self.receiving && target < self.count && target + step >= self.count) {
             return;
         }
         self.count = target;

@@ -25,6 +25,7 @@ const EXPLANATIONS: Record<SwitchyardErrorCode, Explanation> = {
   forbidden: { what: "You may not do that here.", todo: "Ask whoever invited you, or a moderator." },
   room_locked: { what: "The room is locked: nobody new comes in.", todo: "Ask somebody in the room to unlock it." },
   removed: { what: "A moderator has removed you from the room.", todo: "You can't come back into this meeting." },
+  room_closed: { what: "The room was closed.", todo: "Whoever runs it has ended this meeting for everybody." },
   no_such_session: { what: "The server does not know this visit any more.", todo: "Rejoin the room." },
   resumed_elsewhere: { what: "The meeting goes on elsewhere.", todo: "Rejoin the room to use it here." },
   invalid_room: {
@@ -40,6 +41,7 @@ const EXPLANATIONS: Record<SwitchyardErrorCode, Explanation> = {
   wrong_state: { what: "Your browser and the server got out of step.", todo: RELOAD },
   negotiation_failed: { what: "Your browser and the server could not agree on a connection.", todo: RELOAD },
   no_such_track: { what: "That video is gone.", todo: "There is nothing to do about it." },
+  no_such_room: { what: "There is no such room.", todo: "Rejoin the room." },
   no_such_participant: { what: "That person has left.", todo: "There is nothing to do about it." },
   already_published: { what: "You are sharing this already.", todo: "Stop sharing first, then share again." },
   limit_reached: { what: "The room or the server is full.", todo: "Try again when somebody has left." },

@@ -535,7 +535,7 @@ export type Reception = "full" | "reduced" | "paused";
 
 export type ChatMessage = { 
 /**
- * Who said it.
+ * Who said it; [`ParticipantId::SERVER`] if it came by the server's API.
  */
 from: ParticipantId, 
 /**
@@ -551,9 +551,9 @@ text: string,
  */
 at: number, };
 
-export type LeaveReason = "left" | "connection_lost" | "removed";
+export type LeaveReason = "left" | "connection_lost" | "removed" | "room_closed";
 
-export type CloseReason = "shutting_down" | "protocol_violation" | "too_slow" | "transport_failed" | "transport_timeout" | "resumed_elsewhere" | "removed";
+export type CloseReason = "shutting_down" | "protocol_violation" | "too_slow" | "transport_failed" | "transport_timeout" | "resumed_elsewhere" | "removed" | "room_closed";
 
 export type Event = { "kind": "offer", 
 /**
@@ -621,9 +621,13 @@ track: TrackId,
  */
 muted: boolean, 
 /**
- * The moderator who muted it; absent if the publisher did.
+ * The moderator who muted it, [`ParticipantId::SERVER`] if it was the server's API; absent if the publisher did.
  */
-by?: ParticipantId, } | { "kind": "locked", 
+by?: ParticipantId, } | { "kind": "grants_changed", 
+/**
+ * All that it may do from now on.
+ */
+grants: Grants, } | { "kind": "locked", 
 /**
  * The new state.
  */
@@ -701,7 +705,7 @@ reason: CloseReason,
  */
 message: string, };
 
-export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "unauthorized" | "forbidden" | "room_locked" | "no_such_session" | "invalid_room" | "invalid_name" | "invalid_identity" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "already_published" | "limit_reached" | "overloaded" | "rate_limited" | "timeout" | "shutting_down" | "internal";
+export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "unauthorized" | "forbidden" | "room_locked" | "no_such_session" | "invalid_room" | "invalid_name" | "invalid_identity" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "no_such_room" | "already_published" | "limit_reached" | "overloaded" | "rate_limited" | "timeout" | "shutting_down" | "internal";
 
 export type ProtocolError = { 
 /**

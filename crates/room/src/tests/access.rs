@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use switchyard_protocol::{ErrorCode, Event, Grants, LeaveReason, ParticipantId, ProtocolError, Source, TrackId, TrackView};
+use switchyard_protocol::{CloseReason, ErrorCode, Event, Grants, LeaveReason, ParticipantId, ProtocolError, Source, TrackId, TrackView};
 
 use super::shell::Shell;
-use crate::{Audience, Effect, Limits, Pass, Room, SlotMids};
+use crate::{Audience, Effect, GrantChanges, Limits, Pass, Room, SlotMids};
 
 fn drain(room: &mut Room) -> Vec<Effect> {
     std::iter::from_fn(|| room.poll_effect()).collect()
@@ -158,7 +158,7 @@ fn a_ban_reaches_players_and_those_who_never_came_but_not_oneself() {
     let player = room.watch(None, speaker("ben")).unwrap().participant;
     drain(&mut room);
     room.ban(ada, "ben".into(), true).unwrap();
-    assert!(drain(&mut room).contains(&Effect::Remove { participant: player }));
+    assert!(drain(&mut room).contains(&Effect::Remove { participant: player, reason: CloseReason::Removed }));
     room.ban(ada, "eve".into(), true).unwrap();
     assert_eq!(room.join("Eve".into(), speaker("eve")).unwrap_err().code, ErrorCode::Forbidden);
     assert_eq!(room.ban(ada, "ada".into(), true).unwrap_err().code, ErrorCode::Forbidden);
@@ -187,4 +187,79 @@ fn into_a_locked_room_come_only_moderators() {
     assert!(room.snapshot(ada).is_some_and(|snapshot| snapshot.locked));
     room.lock(ada, false).unwrap();
     assert!(room.join("Ben".into(), speaker("ben")).is_ok_and(|entry| !entry.locked));
+}
+
+#[test]
+fn grants_are_taken_at_once_and_given_again() {
+    let mut shell = Shell::new(Limits::default());
+    let (ada, ben) = (shell.join_with(host("ada")), shell.join_with(speaker("ben")));
+    shell.negotiate(ada);
+    shell.negotiate(ben);
+    let (camera, _) = (shell.publish(ada, Source::Camera), shell.publish(ada, Source::Microphone));
+    let shown = shell.publish(ben, Source::Camera);
+    assert!(shell.client(ada).routes.values().any(|track| *track == shown));
+    let before = shell.room.clone();
+    shell.room.regrant(ada, GrantChanges::default()).unwrap();
+    assert!(shell.room == before, "nothing changes with nothing");
+
+    let changes = GrantChanges { publish: Some(vec![Source::Microphone]), subscribe: Some(false), moderate: Some(false), data: None };
+    shell.room.regrant(ada, changes).unwrap();
+    let effects = drain(&mut shell.room);
+    let grants = Grants { publish: vec![Source::Microphone], data: true, ..Grants::default() };
+    let told = Event::GrantsChanged { grants: grants.clone() };
+    assert!(effects.contains(&Effect::Notify { to: Audience::One(ada), event: told.clone() }), "{effects:?}");
+    assert!(effects.contains(&Effect::Unpublish { track: camera }) && effects.contains(&Effect::SetSlots { participant: ada, count: 0 }));
+    let stopped = |effect: &Effect| matches!(effect, Effect::Route { subscriber, track: None, .. } if *subscriber == ada);
+    assert!(effects.iter().any(stopped), "nothing is routed to who may not receive");
+    assert_eq!(shell.room.find(ada).unwrap().grants, grants);
+    assert_eq!(shell.room.lock(ada, true).unwrap_err().code, ErrorCode::Forbidden);
+    assert_eq!(shell.room.publish(ada, "9".into(), Source::Camera, false).unwrap_err().code, ErrorCode::Forbidden);
+    // Who has missed it is told with the room as it is.
+    shell.room.snapshot(ada).expect("in the room");
+    assert!(drain(&mut shell.room).contains(&Effect::Notify { to: Audience::One(ada), event: told }));
+    shell.room.regrant(ada, GrantChanges { subscribe: Some(true), ..GrantChanges::default() }).unwrap();
+    assert!(
+        drain(&mut shell.room)
+            .iter()
+            .any(|effect| matches!(effect, Effect::Route { subscriber, track: Some(_), .. } if *subscriber == ada))
+    );
+}
+
+#[test]
+fn a_closed_room_is_empty_and_tells_each_member_once() {
+    let mut shell = Shell::new(Limits::default());
+    let all = [shell.join_with(host("ada")), shell.join_with(speaker("ben")), shell.watch(None, 4)];
+    for each in all {
+        shell.negotiate(each);
+    }
+    shell.publish(all[0], Source::Camera);
+    shell.publish(all[1], Source::Microphone);
+    shell.ask(|room| {
+        room.close();
+        Ok(())
+    });
+    assert!(shell.room.is_empty() && shell.clients.is_empty() && shell.tracks.is_empty());
+}
+
+#[test]
+fn the_server_is_a_moderator_whom_nobody_can_be() {
+    let mut room = Room::new(Limits::default());
+    let ben = room.join("Ben".into(), Pass { renames: false, ..speaker("ben") }).unwrap().participant;
+    let track = room.publish(ben, "1".into(), Source::Microphone, false).unwrap();
+    let server = ParticipantId::SERVER;
+    assert!(ben > server);
+    room.mute(server, track, true).unwrap();
+    assert_eq!(room.mute(server, track, false).unwrap_err().code, ErrorCode::Forbidden);
+    room.lock(server, true).unwrap();
+    assert!(room.is_locked());
+    room.set_name(ben, "Benjamin".into()).unwrap();
+    assert_eq!(room.find(ben).unwrap().name.as_deref(), Some("Benjamin"));
+    room.lock(server, false).unwrap();
+    room.expel(ben).unwrap();
+    assert_eq!(room.expel(ben).unwrap_err().code, ErrorCode::NoSuchParticipant);
+    let again = room.join("Ben".into(), speaker("ben")).unwrap().participant;
+    room.expel_for_good(again).unwrap();
+    assert_eq!(room.banned().collect::<Vec<_>>(), ["ben"]);
+    let nobody = room.join("Anonymous".into(), Pass::default()).unwrap().participant;
+    assert_eq!(room.expel_for_good(nobody).unwrap_err().code, ErrorCode::InvalidIdentity);
 }

@@ -246,7 +246,7 @@ impl Shell {
                     assert!(!self.clients[&participant].viewer, "viewers bring their slots");
                     self.client(participant).wanted_slots = count;
                 }
-                Effect::Remove { participant } => {
+                Effect::Remove { participant, .. } => {
                     let client = self.clients.remove(&participant).expect("it was there");
                     assert!(client.routes.is_empty(), "whoever is sent away is sent nothing");
                     self.tracks.retain(|_, track| track.publisher != participant);

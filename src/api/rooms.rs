@@ -1,0 +1,185 @@
+//! Rooms, and who is kept out of them.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Extension;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use switchyard_access::Scope;
+use switchyard_protocol::{ErrorCode, ProtocolError, validate_identity};
+use utoipa::ToSchema;
+
+use super::openapi::Refused;
+use super::{Json, Outcome, json, malformed, query};
+use crate::rooms::manage::{About, Changes};
+use crate::server::Server;
+
+/// Rooms in a list that doesn't say how many.
+const USUAL: usize = 100;
+/// Rooms in a list: each is asked.
+const MOST: usize = 1000;
+/// How long a room that was made stays when nobody is in it, unless it is said.
+const EMPTY_TIMEOUT: u32 = 300;
+/// And at most: a day.
+const MAX_EMPTY_TIMEOUT: u32 = 86_400;
+
+/// A room.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Room)]
+pub struct RoomBody {
+    /// Its id.
+    room: String,
+    /// How many take part.
+    participants: usize,
+    /// How many players by WHEP there are beside them.
+    viewers: usize,
+    /// Whether nobody new comes in but moderators.
+    locked: bool,
+    /// For how many seconds it stays when nobody is in it; 0: it is gone with the last.
+    empty_timeout: u64,
+    /// Since when there is such a room, in milliseconds since 1970-01-01 UTC.
+    opened_at: u64,
+}
+
+impl From<About> for RoomBody {
+    fn from(about: About) -> Self {
+        let About { id, locked, participants, viewers, opened, empty_timeout } = about;
+        Self { room: id, participants, viewers, locked, empty_timeout: empty_timeout.as_secs(), opened_at: milliseconds(opened) }
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC.
+pub fn milliseconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Rooms, in the order of their ids.
+#[derive(Serialize, ToSchema)]
+pub struct Rooms {
+    rooms: Vec<RoomBody>,
+    /// There are more: `after` for the next ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    next: Option<String>,
+}
+
+/// What a room is to be like; what isn't said stays as it is.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoomSettings {
+    /// Whether nobody new comes in but moderators.
+    locked: Option<bool>,
+    /// For how many seconds it stays when nobody is in it: at most a day; 0: it is gone with the last.
+    #[schema(maximum = 86_400)]
+    empty_timeout: Option<u32>,
+}
+
+impl RoomSettings {
+    fn changes(self) -> Outcome<Changes> {
+        if self.empty_timeout.is_some_and(|seconds| seconds > MAX_EMPTY_TIMEOUT) {
+            return Err(malformed(format!("empty_timeout is at most {MAX_EMPTY_TIMEOUT} seconds")));
+        }
+        let empty_timeout = self.empty_timeout.map(|seconds| Duration::from_secs(seconds.into()));
+        Ok(Changes { locked: self.locked, empty_timeout })
+    }
+}
+
+/// The rooms that the token is for.
+#[utoipa::path(get, path = "/v1/rooms", tag = "rooms",
+    params(
+        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 1000; 100 unless it is said."),
+        ("after" = Option<String>, Query, description = "Those whose ids come after this one.")
+    ),
+    responses((status = 200, description = "In the order of their ids.", body = Rooms), Refused))]
+pub async fn list(
+    State(server): State<Arc<Server>>,
+    Extension(scope): Extension<Scope>,
+    RawQuery(parameters): RawQuery,
+) -> Outcome<Response> {
+    let [limit, after] = query(parameters.as_deref(), ["limit", "after"])?;
+    let limit = limit.map_or(Some(USUAL), |limit| limit.parse().ok().filter(|limit| (1..=MOST).contains(limit)));
+    let limit = limit.ok_or_else(|| malformed(format!("limit is a number from 1 to {MOST}")))?;
+    let mut ids: Vec<String> = server.rooms.ids();
+    ids.retain(|id| scope.covers(id) && after.as_ref().is_none_or(|after| id > after));
+    ids.sort_unstable();
+    let more = ids.len() > limit;
+    ids.truncate(limit);
+    let next = ids.last().filter(|_| more).cloned();
+    let mut rooms = Vec::with_capacity(ids.len());
+    for id in ids {
+        // One that has closed meanwhile is none.
+        if let Ok(about) = server.rooms.about(&id).await {
+            rooms.push(about.into());
+        }
+    }
+    Ok(json(StatusCode::OK, &Rooms { rooms, next }))
+}
+
+/// A room.
+#[utoipa::path(get, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)),
+    responses((status = 200, description = "As it is now.", body = RoomBody), Refused))]
+pub async fn get(State(server): State<Arc<Server>>, Path(room): Path<String>) -> Outcome<Response> {
+    Ok(json(StatusCode::OK, &RoomBody::from(server.rooms.about(&room).await?)))
+}
+
+/// Makes a room that nobody is in yet, or changes the one that there is.
+#[utoipa::path(put, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)), request_body = Option<RoomSettings>,
+    responses((status = 200, description = "There was one.", body = RoomBody), (status = 201, description = "It was made.", body = RoomBody), Refused))]
+pub async fn make(State(server): State<Arc<Server>>, Path(room): Path<String>, Json(settings): Json<RoomSettings>) -> Outcome<Response> {
+    let settings = RoomSettings { empty_timeout: settings.empty_timeout.or(Some(EMPTY_TIMEOUT)), ..settings };
+    let (about, made) = server.rooms.make(&room, settings.changes()?).await?;
+    Ok(json(if made { StatusCode::CREATED } else { StatusCode::OK }, &RoomBody::from(about)))
+}
+
+/// Changes a room.
+#[utoipa::path(patch, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)), request_body = RoomSettings,
+    responses((status = 200, description = "As it is now.", body = RoomBody), Refused))]
+pub async fn change(State(server): State<Arc<Server>>, Path(room): Path<String>, Json(settings): Json<RoomSettings>) -> Outcome<Response> {
+    let about = server.rooms.change(&room, settings.changes()?).await?;
+    Ok(json(StatusCode::OK, &RoomBody::from(about)))
+}
+
+/// Closes a room: everybody is sent away and told why, and nobody can resume.
+#[utoipa::path(delete, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)),
+    responses((status = 204, description = "It is closed."), Refused))]
+pub async fn close(State(server): State<Arc<Server>>, Path(room): Path<String>) -> Outcome<StatusCode> {
+    server.rooms.shut(&room).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who is kept out of a room.
+#[derive(Serialize, ToSchema)]
+pub struct Bans {
+    /// What the application calls them.
+    identities: Vec<String>,
+}
+
+/// Who is kept out of a room.
+#[utoipa::path(get, path = "/v1/rooms/{room}/bans", tag = "bans", params(("room" = String, Path)),
+    responses((status = 200, description = "In alphabetical order.", body = Bans), Refused))]
+pub async fn bans(State(server): State<Arc<Server>>, Path(room): Path<String>) -> Outcome<Response> {
+    Ok(json(StatusCode::OK, &Bans { identities: server.rooms.banned(&room).await? }))
+}
+
+/// Keeps an identity out of a room for as long as that exists, and sends away whoever has it.
+#[utoipa::path(put, path = "/v1/rooms/{room}/bans/{identity}", tag = "bans", params(("room" = String, Path), ("identity" = String, Path)),
+    responses((status = 204, description = "It is kept out."), Refused))]
+pub async fn ban(State(server): State<Arc<Server>>, Path((room, identity)): Path<(String, String)>) -> Outcome<StatusCode> {
+    set_banned(&server, room, identity, true).await
+}
+
+/// Lets an identity in again.
+#[utoipa::path(delete, path = "/v1/rooms/{room}/bans/{identity}", tag = "bans", params(("room" = String, Path), ("identity" = String, Path)),
+    responses((status = 204, description = "It may come in."), Refused))]
+pub async fn pardon(State(server): State<Arc<Server>>, Path((room, identity)): Path<(String, String)>) -> Outcome<StatusCode> {
+    set_banned(&server, room, identity, false).await
+}
+
+async fn set_banned(server: &Server, room: String, identity: String, banned: bool) -> Outcome<StatusCode> {
+    validate_identity(&identity).map_err(|error| ProtocolError::new(ErrorCode::InvalidIdentity, error.message))?;
+    server.rooms.ban(&room, identity, banned).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

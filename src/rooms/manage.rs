@@ -1,0 +1,267 @@
+//! What is asked of rooms from outside, by the server's API.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use dashmap::Entry;
+use switchyard_protocol::{ErrorCode, ParticipantId, ProtocolError};
+use switchyard_room::{GrantChanges, Present, Room};
+use tokio::sync::oneshot;
+
+use super::feed::Happened;
+use super::room_task::{Kept, RoomTask, unix_milliseconds};
+use super::{Handle, MAX_ATTEMPTS, Message, Rooms};
+use crate::peers::Channel;
+
+/// A room as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct About {
+    pub id: String,
+    pub locked: bool,
+    pub participants: usize,
+    pub viewers: usize,
+    pub opened: SystemTime,
+    /// How long it stays when nobody is in it.
+    pub empty_timeout: Duration,
+}
+
+/// How somebody takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    WebSocket,
+    Whip,
+    Whep,
+}
+
+/// Somebody in a room as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Person {
+    pub present: Present,
+    pub mode: Mode,
+    pub since: SystemTime,
+}
+
+/// What of a room is to be otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub locked: Option<bool>,
+    pub empty_timeout: Option<Duration>,
+}
+
+/// A message for data channels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// Everybody, if `None`.
+    pub to: Option<Vec<ParticipantId>>,
+    pub channel: Channel,
+    pub text: bool,
+    pub payload: Vec<u8>,
+}
+
+impl Rooms {
+    /// The rooms' ids, in no order.
+    pub fn ids(&self) -> Vec<String> {
+        self.rooms.iter().map(|entry| entry.key().clone()).collect()
+    }
+
+    /// Has a room's task do something; done is also what it causes. Fails with [`ErrorCode::NoSuchRoom`] if there is no such room.
+    async fn with<T: Send + 'static>(
+        &self,
+        id: &str,
+        job: impl FnOnce(&mut RoomTask) -> Result<T, ProtocolError> + Send + 'static,
+    ) -> Result<T, ProtocolError> {
+        let handle = self.rooms.get(id).map(|handle| handle.clone()).ok_or_else(no_such_room)?;
+        ask(&handle, job).await.unwrap_or_else(|| Err(no_such_room()))
+    }
+
+    /// The same for what only the room's authority has to do with.
+    async fn ask_room<T: Send + 'static>(
+        &self,
+        id: &str,
+        job: impl FnOnce(&mut Room) -> Result<T, ProtocolError> + Send + 'static,
+    ) -> Result<T, ProtocolError> {
+        self.with(id, |task| job(&mut task.room)).await
+    }
+
+    /// A room as it is.
+    pub async fn about(&self, id: &str) -> Result<About, ProtocolError> {
+        self.with(id, |task| Ok(task.about())).await
+    }
+
+    /// Changes a room that is there.
+    pub async fn change(&self, id: &str, changes: Changes) -> Result<About, ProtocolError> {
+        self.with(id, move |task| task.change(changes)).await
+    }
+
+    /// Makes a room that nobody is in, or changes the one that there is; whether it was made.
+    pub async fn make(self: &Arc<Self>, id: &str, changes: Changes) -> Result<(About, bool), ProtocolError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let (handle, made) = match self.rooms.entry(id.to_owned()) {
+                Entry::Occupied(entry) => (entry.get().clone(), false),
+                Entry::Vacant(_) if self.drain.is_on() => {
+                    return Err(ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down and takes no new rooms"));
+                }
+                Entry::Vacant(entry) => (entry.insert(self.open(id)).clone(), true),
+            };
+            if let Some(result) = ask(&handle, move |task| task.change(changes)).await {
+                return result.map(|about| (about, made));
+            }
+            // It has closed; see `join`.
+            self.close(id, handle.generation);
+        }
+        Err(ProtocolError::new(ErrorCode::Internal, "the room could not be made"))
+    }
+
+    /// Closes a room: everybody is sent away, and told why.
+    pub async fn shut(&self, id: &str) -> Result<(), ProtocolError> {
+        self.with(id, |task| {
+            task.kept = None;
+            task.room.close();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Everybody in a room, players by WHEP included.
+    pub async fn people(&self, id: &str) -> Result<Vec<Person>, ProtocolError> {
+        self.with(id, |task| Ok(task.room.present().into_iter().filter_map(|present| task.person(present)).collect())).await
+    }
+
+    /// One of them.
+    pub async fn person(&self, id: &str, participant: ParticipantId) -> Result<Person, ProtocolError> {
+        self.with(id, move |task| task.find(participant)).await
+    }
+
+    /// Gives somebody another name, or other grants.
+    pub async fn change_person(
+        &self,
+        id: &str,
+        participant: ParticipantId,
+        name: Option<String>,
+        grants: GrantChanges,
+    ) -> Result<Person, ProtocolError> {
+        self.with(id, move |task| {
+            let before = task.room.find(participant)?.grants;
+            if let Some(name) = name {
+                task.room.set_name(participant, name)?;
+            }
+            task.room.regrant(participant, grants)?;
+            let person = task.find(participant)?;
+            if person.present.grants != before {
+                task.tell(Happened::GrantsChanged { participant, grants: person.present.grants.clone() });
+            }
+            Ok(person)
+        })
+        .await
+    }
+
+    /// Sends somebody away; `ban`: with all of the same identity, and for good.
+    pub async fn expel(&self, id: &str, participant: ParticipantId, ban: bool) -> Result<(), ProtocolError> {
+        self.ask_room(id, move |room| if ban { room.expel_for_good(participant) } else { room.expel(participant) }).await
+    }
+
+    /// Mutes a track of somebody's.
+    pub async fn mute(
+        &self,
+        id: &str,
+        participant: ParticipantId,
+        track: switchyard_protocol::TrackId,
+        muted: bool,
+    ) -> Result<switchyard_protocol::Track, ProtocolError> {
+        self.ask_room(id, move |room| {
+            let published = |room: &Room| Ok(room.find(participant)?.tracks.into_iter().find(|other| other.id == track));
+            let gone = || ProtocolError::new(ErrorCode::NoSuchTrack, "the participant publishes no track of this id");
+            published(room)?.ok_or_else(gone)?;
+            room.mute(ParticipantId::SERVER, track, muted)?;
+            published(room)?.ok_or_else(gone)
+        })
+        .await
+    }
+
+    /// The identities that a room keeps out.
+    pub async fn banned(&self, id: &str) -> Result<Vec<String>, ProtocolError> {
+        self.ask_room(id, |room| Ok(room.banned().map(str::to_owned).collect())).await
+    }
+
+    /// Keeps an identity out, or lets it in again.
+    pub async fn ban(&self, id: &str, identity: String, banned: bool) -> Result<(), ProtocolError> {
+        self.ask_room(id, move |room| room.ban(ParticipantId::SERVER, identity, banned)).await
+    }
+
+    /// Says something in a room.
+    pub async fn say(&self, id: &str, text: String, to: Option<ParticipantId>) -> Result<(), ProtocolError> {
+        let (now, at) = (std::time::Instant::now(), unix_milliseconds());
+        self.ask_room(id, move |room| room.chat(now, at, ParticipantId::SERVER, text, to)).await
+    }
+
+    /// Sends a message over data channels; to how many.
+    pub async fn send_data(&self, id: &str, data: Data) -> Result<usize, ProtocolError> {
+        self.with(id, move |task| task.send_data(data)).await
+    }
+}
+
+/// `None` if the room has closed.
+async fn ask<T: Send + 'static>(handle: &Handle, job: impl FnOnce(&mut RoomTask) -> T + Send + 'static) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    let job = Box::new(move |task: &mut RoomTask| {
+        let result = job(task);
+        // Whoever asked may have gone.
+        Box::new(move || drop(reply.send(result))) as Box<dyn FnOnce() + Send>
+    });
+    handle.messages.send(Message::Manage(job)).await.ok()?;
+    answer.await.ok()
+}
+
+impl RoomTask {
+    fn about(&self) -> About {
+        let viewers = self.room.viewers();
+        About {
+            id: self.id.clone(),
+            locked: self.room.is_locked(),
+            participants: self.room.len() - viewers,
+            viewers,
+            opened: self.opened,
+            empty_timeout: self.kept.as_ref().map_or(Duration::ZERO, |kept| kept.empty_timeout),
+        }
+    }
+
+    fn change(&mut self, Changes { locked, empty_timeout }: Changes) -> Result<About, ProtocolError> {
+        if let Some(empty_timeout) = empty_timeout {
+            self.kept = match self.kept.take() {
+                _ if empty_timeout.is_zero() => None,
+                Some(kept) => Some(Kept { empty_timeout, ..kept }),
+                None => Some(Kept { empty_timeout, _place: self.rooms.place_for_kept()? }),
+            };
+        }
+        if let Some(locked) = locked {
+            self.room.lock(ParticipantId::SERVER, locked)?;
+        }
+        Ok(self.about())
+    }
+
+    fn find(&self, participant: ParticipantId) -> Result<Person, ProtocolError> {
+        let present = self.room.find(participant)?;
+        self.person(present).ok_or_else(|| ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody of this id is in the room"))
+    }
+
+    fn person(&self, present: Present) -> Option<Person> {
+        let member = self.members.get(&present.participant)?;
+        let mode = match (&present.name, member.mailbox.hears_events()) {
+            (None, _) => Mode::Whep,
+            (Some(_), true) => Mode::WebSocket,
+            (Some(_), false) => Mode::Whip,
+        };
+        Some(Person { present, mode, since: member.since })
+    }
+
+    fn send_data(&self, Data { to, channel, text, payload }: Data) -> Result<usize, ProtocolError> {
+        if let Some(to) = &to {
+            to.iter().try_for_each(|to| self.room.find(*to).map(drop))?;
+        }
+        Ok(self.relay(ParticipantId::SERVER, to.as_deref(), channel, text, &payload))
+    }
+}
+
+fn no_such_room() -> ProtocolError {
+    ProtocolError::new(ErrorCode::NoSuchRoom, "there is no such room")
+}
