@@ -134,6 +134,65 @@ describe("who may not", () => {
   });
 });
 
+describe("whoever runs the room", () => {
+  test("takes grants: what is published without one ends, and its device is released", async () => {
+    await joined();
+    const media = (kind: string) =>
+      Object.assign(new EventTarget(), {
+        kind,
+        readyState: "live",
+        enabled: true,
+        getSettings: () => ({}),
+        stop: vi.fn(),
+      });
+    vi.stubGlobal("MediaStream", class {});
+    const [camera, microphone] = [media("video"), media("audio")];
+    const tracks = [LocalTrack.from(camera as never, "camera"), LocalTrack.from(microphone as never, "microphone")];
+    for (const [at, track] of tracks.entries()) {
+      const published = room.localParticipant.publish(track);
+      await settle();
+      socket.reply(socket.last("publish").id, { kind: "published", track: 5 + at });
+      await published;
+    }
+    const told: unknown[] = [];
+    room.on("grantsChanged", (grants, ended) => told.push(grants.publish, ended));
+    socket.event({ kind: "grants_changed", grants: { ...EVERYTHING, publish: ["microphone"], data: false } });
+    await settle();
+    expect(told).toEqual([["microphone"], [tracks[0]]]);
+    expect(room.grants).toMatchObject({ publish: ["microphone"], data: false });
+    expect([...room.localParticipant.tracks.keys()]).toEqual(["microphone"]);
+    expect([tracks[0]!.stopped, camera.stop.mock.calls.length, tracks[1]!.stopped]).toEqual([true, 1, false]);
+    // The server knows.
+    expect(socket.requests.some(({ type }) => type === "unpublish")).toBe(false);
+  });
+
+  test("grants reception, and is told what is shown", async () => {
+    await joined({ ...EVERYTHING, subscribe: false });
+    room.track(10)?.attach({ play: async () => {}, srcObject: null } as unknown as HTMLVideoElement);
+    await vi.advanceTimersByTimeAsync(1_000);
+    socket.event({ kind: "grants_changed", grants: EVERYTHING });
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(socket.requests.some(({ type }) => type === "view")).toBe(true);
+  });
+
+  test("renames this participant", async () => {
+    await joined();
+    socket.event({ kind: "participant_changed", participant: 7, name: "Countess" });
+    expect(room.localParticipant.name).toBe("Countess");
+  });
+
+  test("closes the room for everybody, and nobody comes back by themselves", async () => {
+    await joined();
+    const before = socket;
+    const ended = new Promise((resolve) => room.on("disconnected", resolve));
+    socket.event({ kind: "closing", reason: "room_closed", message: "the room was closed" });
+    socket.fire("close", { code: 1008 });
+    expect(await ended).toMatchObject({ code: "room_closed", retryable: false });
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(socket).toBe(before);
+  });
+});
+
 describe("a moderator", () => {
   test("mutes, removes, bans and locks", async () => {
     await joined();

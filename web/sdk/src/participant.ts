@@ -175,6 +175,20 @@ export class LocalParticipant {
     return publication.track;
   }
 
+  /** @internal The server has ended what is of none of these sources; the tracks that are stopped with it. */
+  revoke(granted: readonly Source[]): LocalTrack[] {
+    const ended = [...this.#publications.values()].filter(({ track }) => !granted.includes(track.source));
+    for (const publication of ended) {
+      // The server knows already.
+      publication.id = undefined;
+      publication.release();
+      publication.track.stop();
+    }
+    const tracks = ended.map(({ track }) => track);
+    if (tracks.length > 0) void this.#next(() => this.#unpublish(tracks));
+    return tracks;
+  }
+
   /** @internal Stops following the tracks: the room is left. */
   close(): void {
     for (const publication of this.#publications.values()) publication.release();

@@ -94,6 +94,11 @@ export interface RoomEvents extends RosterEvents {
   lockedChanged: [locked: boolean];
   /** A moderator has muted what this participant publishes. It can be unmuted. */
   mutedByModerator: [track: LocalTrack];
+  /**
+   * What this participant may do is something else: {@link Room.grants}. What it published and may not any more has
+   * ended: these tracks are withdrawn and their devices released.
+   */
+  grantsChanged: [grants: Grants, ended: readonly LocalTrack[]];
   /** What this participant publishes changed, or whether it is muted. */
   localTracksChanged: [];
   /** Others speak than before, or in another order: {@link Room.speakers}. */
@@ -154,6 +159,7 @@ export class Room extends Emitter<RoomEvents> {
   #closesAt: Date | null = null;
   #relayOnly = false;
   #joined: Joined | null = null;
+  #grants: Grants | null = null;
   #locked = false;
   #token: ConnectOptions["token"];
   #network: Network | null = null;
@@ -229,7 +235,7 @@ export class Room extends Emitter<RoomEvents> {
 
   /** What this participant may do, once joined; what isn't granted is refused with `forbidden`. */
   get grants(): Grants | null {
-    return this.#joined?.grants ?? null;
+    return this.#grants;
   }
 
   /** Who the access token says that this is; null before the room is joined, and where there is no access control. */
@@ -420,6 +426,7 @@ export class Room extends Emitter<RoomEvents> {
       this.#entering = null;
     }
     this.#joined = joined;
+    this.#grants = joined.grants;
     this.#signaling = signaling;
     this.localParticipant.id = joined.participant;
     this.localParticipant.name = joined.name;
@@ -675,6 +682,17 @@ export class Room extends Emitter<RoomEvents> {
       case "locked":
         this.#setLocked(event.locked);
         break;
+      case "grants_changed":
+        this.#regrant(event.grants);
+        break;
+      case "participant_changed":
+        if (event.participant === this.localParticipant.id) {
+          this.localParticipant.name = event.name;
+          this.emit("localTracksChanged");
+        } else {
+          this.#roster.take(event);
+        }
+        break;
       case "track_muted":
         if (event.participant === this.localParticipant.id) void this.#mutedByModerator(event.track);
         else this.#roster.take(event);
@@ -730,6 +748,15 @@ export class Room extends Emitter<RoomEvents> {
       nextAttempt: this.#dialer?.nextAttempt ?? null,
       error: transport ? null : this.#lostBy,
     };
+  }
+
+  #regrant(grants: Grants): void {
+    const before = this.#grants;
+    this.#grants = grants;
+    const ended = this.localParticipant.revoke(grants.publish);
+    // While nothing could be received nothing was said of what is shown.
+    if (grants.subscribe && !before?.subscribe) this.#view.restart();
+    this.emit("grantsChanged", grants, ended);
   }
 
   async #mutedByModerator(id: TrackId): Promise<void> {
