@@ -108,6 +108,7 @@ async fn what_docs_say_to_type_works() {
     let readme = include_str!("../README.md");
     run("network", include_str!("../docs/network.md"), "").await;
     run("access", section(readme, "## Let in whom you mean to"), "").await;
+    run("api", include_str!("../docs/api.md"), "").await;
     let install = include_str!("../docs/install.md");
     let stand_ins = format!("CHECKOUT={}\n{STAND_INS}", env!("CARGO_MANIFEST_DIR"));
     run("install", section(install, "## The program"), &stand_ins).await;
