@@ -520,7 +520,7 @@ async fn what_the_server_says_arrives() {
         }
     };
     tokio::time::timeout(SOON, listening).await.expect("in time");
-    assert_eq!(messages, [DataPayload::Text("to one".into()), DataPayload::Binary(vec![0, 1, 2, 3].into())]);
+    assert_eq!(messages, [DataPayload::Text("to one".into()), DataPayload::Binary(vec![0, 1, 2, 3])]);
     let first = async {
         loop {
             if let ClientEvent::Data(message) = heard.1.recv().await.expect("an event")
@@ -530,7 +530,7 @@ async fn what_the_server_says_arrives() {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(SOON, first).await.expect("in time"), DataPayload::Binary(vec![0, 1, 2, 3].into()));
+    assert_eq!(tokio::time::timeout(SOON, first).await.expect("in time"), DataPayload::Binary(vec![0, 1, 2, 3]));
 }
 
 #[tokio::test]
