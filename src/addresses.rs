@@ -14,7 +14,8 @@ use anyhow::Context;
 use clap::Args;
 use switchyard_negotiation::Candidate;
 
-use filter::{InterfacePattern, Network, Rule, Verdict, judge};
+pub use filter::Network;
+use filter::{InterfacePattern, Rule, Verdict, judge};
 use own::{Life, Own};
 use stun::StunServer;
 

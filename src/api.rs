@@ -99,8 +99,7 @@ fn judge(server: &Server, request: &Request) -> Result<Scope, Problem> {
     match server.access.manager(bearer(headers).as_ref()) {
         Ok(Some(scope)) => Ok(scope),
         Ok(None) => {
-            let is_near =
-                request.extensions().get::<Connection>().and_then(|connection| connection.peer).is_some_and(|peer| peer.is_loopback());
+            let is_near = request.extensions().get::<Connection>().is_some_and(|connection| connection.peer.is_loopback());
             let is_handed_on = ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name));
             if is_near && !is_handed_on && !is_of_a_page(headers) {
                 return Ok(Scope::Every);

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use switchyard_room::Limits;
 
+use crate::addresses::Network;
 use crate::{access, addresses, bench, tls};
 
 /// A multi-party WebRTC server (SFU) with its signaling and a meeting app built in.
@@ -83,6 +84,10 @@ pub struct Serve {
 
     #[command(flatten)]
     pub tls: tls::Options,
+
+    /// A proxy in front, or a network of them, such as 127.0.0.1 or 10.0.0.0/8, whose X-Forwarded-For is believed: it says from which addresses requests come. May be repeated. Default: none is.
+    #[arg(long, value_name = "NETWORK", env = "SWITCHYARD_TRUSTED_PROXIES", value_delimiter = ',', help_heading = "Addresses")]
+    pub trusted_proxies: Vec<Network>,
 
     /// The UDP port for all media; 0 takes any free one.
     #[arg(long, value_name = "PORT", env = "SWITCHYARD_MEDIA_PORT", default_value_t = 8080, help_heading = "Addresses")]

@@ -1,5 +1,7 @@
 //! HTTP: the accept loop and the routes.
 
+mod proxies;
+
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +11,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::uri::{Authority, PathAndQuery};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
@@ -32,6 +34,7 @@ use crate::stream::Stream;
 use crate::tls::Tls;
 use crate::turn::Relay;
 use crate::{admin, api, assets, signaling, whip};
+pub use proxies::Proxies;
 
 /// Connections that have not become WebSockets. Each holds a descriptor and some 20 KiB for at most a few header timeouts.
 const MAX_CONNECTIONS: usize = 8192;
@@ -137,6 +140,10 @@ fn secure(host: &str, uri: &Uri, https: Option<u16>) -> Option<String> {
     Some(format!("https://{}{port}{}", host.host(), uri.path_and_query().map_or("/", PathAndQuery::as_str)))
 }
 
+/// Where a request comes from, in its extensions: by what the proxies say that are trusted, or else whoever has opened the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
 /// What connections to one port find.
 pub struct Door {
     pub router: Router,
@@ -148,6 +155,8 @@ pub struct Door {
     pub turn: Option<Arc<Relay>>,
     /// Here is TLS; and what is reached without it.
     pub tls: Option<(Tls, Router)>,
+    /// Whose word is taken for where requests come from.
+    pub proxies: Proxies,
     /// Turns true when nobody is let in any more.
     pub stop: watch::Receiver<bool>,
 }
@@ -155,15 +164,14 @@ pub struct Door {
 /// The connection that a request came by.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// Who is at its other end; `None`: it is gone already.
-    pub peer: Option<IpAddr>,
+    /// Who is at its other end.
+    pub peer: IpAddr,
     ends: Arc<Mutex<Instant>>,
 }
 
 impl Connection {
-    fn new(stream: &TcpStream) -> Self {
-        let peer = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
-        Self { peer, ends: Arc::new(Mutex::new(Instant::now() + MAX_LIFETIME)) }
+    fn new(peer: IpAddr) -> Self {
+        Self { peer: peer.to_canonical(), ends: Arc::new(Mutex::new(Instant::now() + MAX_LIFETIME)) }
     }
 
     /// It lives for this time yet at least.
@@ -200,8 +208,8 @@ pub async fn accept(listener: TcpListener, door: Door) {
             accepted = listener.accept() => accepted,
             () = stopped(door.stop.clone()) => return,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, address)) => (stream, address.ip()),
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => continue,
             Err(error) => {
                 tracing::warn!(%error, "can't accept a connection");
@@ -212,7 +220,7 @@ pub async fn accept(listener: TcpListener, door: Door) {
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
         let door = Arc::clone(&door);
         tokio::spawn(async move {
-            let connection = Connection::new(&stream);
+            let connection = Connection::new(peer);
             tokio::select! {
                 () = enter(stream, &door, &connection) => {}
                 () = connection.over() => {}
@@ -300,8 +308,10 @@ async fn sift(mut stream: TcpStream, door: &Door) -> Option<Sifted> {
 }
 
 async fn serve(stream: Stream, router: Router, door: &Door, from: &Connection) {
-    let from = from.clone();
-    let service = router.map_request(move |mut request: axum::http::Request<Incoming>| {
+    let (from, proxies) = (from.clone(), door.proxies.clone());
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        let client = proxies.client(from.peer, request.headers());
+        request.extensions_mut().insert(ClientAddress(client));
         request.extensions_mut().insert(from.clone());
         request
     });

@@ -8,12 +8,12 @@ use switchyard_protocol::{
     Answered, ClientMessage, CloseReason, DecodeError, ErrorCode, Event, IceServer, IceServers, Joined, LeaveReason, ParticipantId,
     ProtocolError, Renewed, Reply, Request, ServerMessage, Session, Snapshot, VERSION,
 };
-use switchyard_room::{Bucket, Pass, Rate};
+use switchyard_room::{Bucket, Entrant, Knock, Pass, Rate};
 use tokio::sync::{oneshot, watch};
 
 use crate::outbox::{Broadcast, Close};
 use crate::peers::{Inbox, Notice, PathNotice};
-use crate::rooms::{Entrant, Seat};
+use crate::rooms::{Outside, Seat};
 use crate::server::Server;
 use crate::signaling::stopped;
 use crate::transport::Transport;
@@ -108,21 +108,22 @@ pub struct Participant {
 }
 
 impl Participant {
-    /// Takes a seat in a room.
+    /// Takes a seat in a room, or begins to wait for one.
     ///
     /// `host`: what the client calls this server (RFC 9110 §7.2).
     pub async fn enter(
         server: &Arc<Server>,
         room: &str,
         entrant: Entrant,
+        knock: &Knock,
         mode: Mode,
         host: Option<String>,
-    ) -> Result<Self, ProtocolError> {
+    ) -> Result<Self, Outside> {
         let asked = Instant::now();
         let (mailbox, inbox) = crate::peers::mailbox(mode == Mode::Meeting);
-        let seat = tokio::time::timeout(server.request_timeout, server.rooms.join(room, entrant, mailbox))
+        let seat = tokio::time::timeout(server.request_timeout, server.rooms.join(room, entrant, knock, mailbox))
             .await
-            .unwrap_or_else(|_| Err(timeout()))?;
+            .unwrap_or_else(|_| Err(timeout().into()))?;
         let transport = Transport::open(server, &seat, mode).await?;
         Ok(Self {
             server: Arc::clone(server),
@@ -159,7 +160,7 @@ impl Participant {
             name,
             identity: pass.identity,
             grants: pass.grants,
-            locked: self.seat.locked,
+            settings: self.seat.settings,
             participants: std::mem::take(&mut self.seat.participants),
             ice_servers: self.ice_servers(),
             relay_only: self.server.relay_only,
@@ -322,7 +323,9 @@ impl Participant {
             | Request::Chat { .. }
             | Request::Remove { .. }
             | Request::Ban { .. }
-            | Request::Lock { .. } => self.ask_room(request).await,
+            | Request::Configure { .. }
+            | Request::Admit { .. }
+            | Request::Deny { .. } => self.ask_room(request).await,
         }
     }
 

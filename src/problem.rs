@@ -8,6 +8,7 @@ use switchyard_protocol::{ErrorCode, ProtocolError};
 use utoipa::ToSchema;
 
 use crate::access;
+use crate::rooms::Outside;
 
 /// How many seconds to wait before trying again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
@@ -71,7 +72,11 @@ impl From<ProtocolError> for Problem {
         let status = match error.code {
             ErrorCode::NoSuchRoom | ErrorCode::NoSuchParticipant | ErrorCode::NoSuchTrack => StatusCode::NOT_FOUND,
             ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
-            ErrorCode::Forbidden | ErrorCode::RoomLocked => StatusCode::FORBIDDEN,
+            ErrorCode::Forbidden
+            | ErrorCode::RoomLocked
+            | ErrorCode::PasswordRequired
+            | ErrorCode::WrongPassword
+            | ErrorCode::NotAdmitted => StatusCode::FORBIDDEN,
             ErrorCode::WrongState => StatusCode::PRECONDITION_FAILED,
             ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -83,6 +88,12 @@ impl From<ProtocolError> for Problem {
         };
         let challenge = (error.code == ErrorCode::Forbidden).then(|| HeaderValue::from_static(INSUFFICIENT));
         Self { status, error, challenge }
+    }
+}
+
+impl From<Outside> for Problem {
+    fn from(outside: Outside) -> Self {
+        outside.refusal().into()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod announcements;
 pub mod feed;
+mod lobby;
 pub mod manage;
 mod room_task;
 mod trunks;
@@ -12,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use switchyard_forward::{Activity, Command, Figures, Grade, Outcome, PeerKey, TrackKey, WorkerIndex};
-use switchyard_protocol::{ErrorCode, LeaveReason, Participant, ParticipantId, ProtocolError, Reply, Request};
-use switchyard_room::{Limits, Pass, SlotMids};
+use switchyard_protocol::{ErrorCode, GuestId, LeaveReason, Participant, ParticipantId, ProtocolError, Reply, Request, RoomSettings};
+use switchyard_room::{Entrant, Knock, Limits, SlotMids};
 use switchyard_worker::Workers;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -21,6 +22,7 @@ use crate::admission::Admission;
 use crate::drain::Drain;
 use crate::peers::{Channel, Mailbox, Peers};
 use feed::Feed;
+pub use lobby::{Outside, Waiting};
 use room_task::RoomTask;
 
 /// Messages waiting for one room. Who sends one waits for space, so a flood only slows down its sender.
@@ -31,21 +33,13 @@ const MAX_ATTEMPTS: usize = 16;
 /// Rooms that are kept while nobody is in them: each is a task and some kilobytes.
 const MAX_KEPT: usize = 1000;
 
-/// Who enters a room.
-#[derive(Clone, Debug)]
-pub enum Entrant {
-    /// A participant, by this name.
-    Participant(String, Pass),
-    /// A viewer, whom nobody sees: of everybody, or of one participant.
-    Viewer(Option<ParticipantId>, Pass),
-}
-
 /// What is done in a room's task for the server's API, and what is done after what that causes.
 type Job = Box<dyn FnOnce(&mut RoomTask) -> Box<dyn FnOnce() + Send> + Send>;
 
 /// What a room's task is asked.
 enum Message {
-    Join { entrant: Entrant, mailbox: Mailbox, reply: oneshot::Sender<Result<Seat, ProtocolError>> },
+    Join { entrant: Entrant, knock: Knock, mailbox: Mailbox, reply: oneshot::Sender<Result<Seat, Outside>> },
+    Withdraw { guest: GuestId },
     Request { participant: ParticipantId, request: Request, reply: oneshot::Sender<Result<Reply, ProtocolError>> },
     SlotsChanged { participant: ParticipantId, mids: Vec<SlotMids> },
     Look { participant: ParticipantId },
@@ -130,13 +124,13 @@ impl Rooms {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters the room called `id`, when it is the newcomer's turn and there is room for them. The room is made if it isn't there; but not for a viewer
+    /// Enters the room called `id`, or begins to wait there to be let in, when it is the newcomer's turn and there is room for them. The room is made if it isn't there; but not for a viewer
     /// of one participant, who isn't there either.
-    pub async fn join(self: &Arc<Self>, id: &str, entrant: Entrant, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
+    pub async fn join(self: &Arc<Self>, id: &str, entrant: Entrant, knock: &Knock, mailbox: Mailbox) -> Result<Seat, Outside> {
         self.admission.admit(&self.workers).await?;
         for _ in 0..MAX_ATTEMPTS {
             if matches!(entrant, Entrant::Viewer(Some(_), _)) && !self.rooms.contains_key(id) {
-                return Err(ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody is in this room"));
+                return Err(ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody is in this room").into());
             }
             let handle = if self.drain.is_on() {
                 let going_down = || ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down and takes no new rooms");
@@ -145,7 +139,7 @@ impl Rooms {
                 self.rooms.entry(id.to_owned()).or_insert_with(|| self.open(id)).clone()
             };
             let (reply, answer) = oneshot::channel();
-            let message = Message::Join { entrant: entrant.clone(), mailbox: mailbox.clone(), reply };
+            let message = Message::Join { entrant: entrant.clone(), knock: knock.clone(), mailbox: mailbox.clone(), reply };
             if handle.messages.send(message).await.is_ok()
                 && let Ok(result) = answer.await
             {
@@ -154,7 +148,7 @@ impl Rooms {
             // The room has closed. It took itself out of the directory first, unless its task panicked.
             self.close(id, handle.generation);
         }
-        Err(ProtocolError::new(ErrorCode::Internal, "the room could not be entered"))
+        Err(ProtocolError::new(ErrorCode::Internal, "the room could not be entered").into())
     }
 
     /// How many rooms there are.
@@ -209,8 +203,8 @@ pub struct Seat {
     pub participant: ParticipantId,
     /// Who was there already.
     pub participants: Vec<Participant>,
-    /// Whether nobody else comes in but moderators.
-    pub locked: bool,
+    /// How the room is set.
+    pub settings: RoomSettings,
     /// Their transport.
     pub peer: PeerKey,
     /// Where it belongs.

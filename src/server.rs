@@ -224,6 +224,7 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
         media: None,
         turn: None,
         tls: None,
+        proxies: http::Proxies::new(&options.trusted_proxies),
         stop: stop.clone(),
     };
     let without_tls = |https| tls.clone().map(|tls| (tls.clone(), http::without_tls(Arc::clone(&server), tls, https)));

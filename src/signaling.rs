@@ -8,6 +8,7 @@ mod resumable;
 mod sessions;
 mod socket;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,15 +17,17 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use switchyard_negotiation::Mode;
 use switchyard_protocol::{
-    ClientMessage, CloseReason, Encoding, ErrorCode, MAX_MESSAGE_BYTES, ProtocolError, Reply, Request, ServerMessage, Session, Token,
+    ClientMessage, CloseReason, DecodeError, Encoding, ErrorCode, Event, MAX_MESSAGE_BYTES, ProtocolError, Reply, Request, ServerMessage,
+    Session, Token,
 };
-use switchyard_room::Pass;
+use switchyard_room::{Entrant, Knock, Pass};
 use tokio::sync::watch;
 
 use crate::access;
+use crate::http::ClientAddress;
 use crate::outbox::Close;
 use crate::participant::Participant;
-use crate::rooms::Entrant;
+use crate::rooms::{Outside, Waiting};
 use crate::server::{Server, host};
 use crate::websocket::Upgrade;
 use resumable::Resumable;
@@ -41,6 +44,7 @@ pub async fn upgrade(State(server): State<Arc<Server>>, request: HttpRequest) ->
         return (StatusCode::FORBIDDEN, "pages of this origin may not connect; see --allow-origin\n").into_response();
     }
     let host = host(&server, request.headers());
+    let from = request.extensions().get().map(|ClientAddress(from)| *from);
     let upgrade = match Upgrade::read(request) {
         Ok(upgrade) => upgrade,
         Err(refused) => return refused.into_response(),
@@ -56,7 +60,7 @@ pub async fn upgrade(State(server): State<Arc<Server>>, request: HttpRequest) ->
     tokio::spawn(async move {
         if let Ok(socket) = socket.await {
             let socket = Socket::new(socket, encoding, server.silence_timeout, permit);
-            run(server, socket, host).await;
+            run(server, socket, Caller { host, from }).await;
         }
     });
     response
@@ -74,13 +78,22 @@ fn choose_encoding(upgrade: &Upgrade) -> Option<(Encoding, Option<&'static str>)
     Some((encoding, Some(encoding.subprotocol())))
 }
 
+/// Who has opened a WebSocket.
+#[derive(Clone)]
+struct Caller {
+    /// What they call this server.
+    host: Option<String>,
+    /// Where they are.
+    from: Option<IpAddr>,
+}
+
 /// A connection's life until it is a session's, and the session's if it is the first.
-async fn run(server: Arc<Server>, socket: Socket, host: Option<String>) {
+async fn run(server: Arc<Server>, socket: Socket, caller: Caller) {
     let _guard = server.sessions.clone();
     let stop = server.stop.clone();
     let mut newcomer = Some(socket);
     let entered = tokio::select! {
-        entered = Box::pin(enter(&server, &mut newcomer, host)) => entered,
+        entered = Box::pin(enter(&server, &mut newcomer, caller)) => entered,
         () = stopped(stop.clone()) => Err(Unseated::Close(Close::Because(CloseReason::ShuttingDown))),
     };
     match entered {
@@ -121,25 +134,30 @@ impl From<Close> for Unseated {
 
 /// Answers until a client has joined, or resumed the session that has the connection then. They have to ask for it in time; how long the answer takes is the
 /// server's doing.
-async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>, host: Option<String>) -> Result<Option<Entered>, Unseated> {
-    let deadline = Instant::now() + server.silence_timeout;
+async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>, caller: Caller) -> Result<Option<Entered>, Unseated> {
+    let mut deadline = Instant::now() + server.silence_timeout;
     while let Some(socket) = newcomer {
         let frame = tokio::time::timeout_at(deadline.into(), socket.next()).await;
         let frame = frame.unwrap_or(Err(Close::Because(CloseReason::ProtocolViolation)))?;
         let (id, result) = match socket.decode(frame) {
             Err(refused) => (refused.id, Err(refused.error)),
             Ok(ClientMessage { id, request: Request::Ping { .. } }) => (Some(id), Ok(Reply::Pong)),
-            Ok(ClientMessage { id, request: Request::Join { room, name, token } }) => {
-                match join(server, &room, name, token, socket.encoding(), host.clone()).await {
-                    Ok(Seated { mut participant, registration, name, pass }) => {
+            Ok(ClientMessage { id, request: Request::Join { room, name, token, password } }) => {
+                let knock = Knock { password, from: caller.from, waits: true, guest: None };
+                let asked = Asked { room, name, token, knock, host: caller.host.clone() };
+                match join(server, socket, asked).await? {
+                    Ok(Seated { mut participant, registration, room, name, pass, heard }) => {
                         let session = session(server, &registration);
                         let result = Reply::Joined(participant.joined(room, name, pass, session));
                         socket.send(&ServerMessage::Reply { id, result }).map_err(|_| Close::Gone)?;
-                        let link = newcomer.take().map(|socket| Resumable::new(server, socket, registration));
+                        let link = newcomer.take().map(|socket| Resumable::new(server, socket, registration, heard));
                         // Futures that hold these stay small: each would be as large as the largest in it.
                         return Ok(link.map(|link| (participant, Box::new(link))));
                     }
-                    Err(error) => (Some(id), Err(error)),
+                    Err(error) => {
+                        deadline = Instant::now() + server.silence_timeout;
+                        (Some(id), Err(error))
+                    }
                 }
             }
             Ok(ClientMessage { id, request: Request::Resume { token, received } }) => {
@@ -159,7 +177,8 @@ async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>, host: Option
         let (message, refusal) = match (id, result) {
             (Some(id), Ok(result)) => (ServerMessage::Reply { id, result }, None),
             (id, Err(error)) => {
-                let refusal = matches!(error.code, ErrorCode::Unauthorized | ErrorCode::Forbidden).then(|| error.clone());
+                let refusal =
+                    matches!(error.code, ErrorCode::Unauthorized | ErrorCode::Forbidden | ErrorCode::NotAdmitted).then(|| error.clone());
                 (ServerMessage::Error { id, error }, refusal)
             }
             (None, Ok(_)) => continue,
@@ -175,45 +194,93 @@ async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>, host: Option
     Ok(None)
 }
 
+/// What somebody asks for who joins.
+struct Asked {
+    room: String,
+    name: String,
+    token: Option<Token>,
+    knock: Knock,
+    host: Option<String>,
+}
+
 /// Who has come in.
 struct Seated {
     participant: Box<Participant>,
     registration: Registration,
+    room: String,
     /// The one others see.
     name: String,
     pass: Pass,
+    /// Messages of the client's since it asked.
+    heard: u32,
 }
 
 /// As [`take_seat`]; counted.
-async fn join(
-    server: &Arc<Server>,
-    room: &str,
-    name: String,
-    token: Option<Token>,
-    encoding: Encoding,
-    host: Option<String>,
-) -> Result<Seated, ProtocolError> {
-    let seated = take_seat(server, room, name, token, encoding, host).await;
+async fn join(server: &Arc<Server>, socket: &mut Socket, asked: Asked) -> Result<Result<Seated, ProtocolError>, Close> {
+    let seated = take_seat(server, socket, asked).await?;
     server.metrics.joined(Mode::Meeting, seated.as_ref().err().map(|error| error.code));
-    seated
+    Ok(seated)
 }
 
-/// Takes a seat in the room, and a place among the sessions.
-async fn take_seat(
-    server: &Arc<Server>,
-    room: &str,
-    name: String,
-    token: Option<Token>,
-    encoding: Encoding,
-    host: Option<String>,
-) -> Result<Seated, ProtocolError> {
-    let admitted = server.access.admit(token.as_ref(), room).map_err(access::refused)?;
+/// Takes a seat in the room, and a place among the sessions, once a moderator lets the client in where one has to. Until then it has none of that.
+async fn take_seat(server: &Arc<Server>, socket: &mut Socket, asked: Asked) -> Result<Result<Seated, ProtocolError>, Close> {
+    let Asked { room, name, token, mut knock, host } = asked;
+    let admitted = match server.access.admit(token.as_ref(), &room) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return Ok(Err(access::refused(refusal))),
+    };
     let (name, pass) = (admitted.name.unwrap_or(name), admitted.pass);
-    let full = |_| ProtocolError::new(ErrorCode::LimitReached, "too many sessions");
-    let place = Arc::clone(&server.places).try_acquire_owned().map_err(full)?;
-    let registration = server.resumable.register(encoding, place)?;
-    let participant = Participant::enter(server, room, Entrant::Participant(name.clone(), pass.clone()), Mode::Meeting, host).await?;
-    Ok(Seated { participant: Box::new(participant), registration, name, pass })
+    let enter = async |knock: &Knock, encoding| {
+        let full = |_| ProtocolError::new(ErrorCode::LimitReached, "too many sessions");
+        let place = Arc::clone(&server.places).try_acquire_owned().map_err(full)?;
+        let registration = server.resumable.register(encoding, place)?;
+        let entrant = Entrant::Participant(name.clone(), pass.clone());
+        let participant = Participant::enter(server, &room, entrant, knock, Mode::Meeting, host.clone()).await?;
+        Ok::<_, Outside>((Box::new(participant), registration))
+    };
+    let mut heard = 0;
+    // Who has been let in keeps their place until they are in.
+    let mut place: Option<Waiting> = None;
+    loop {
+        let mut waiting = match enter(&knock, socket.encoding()).await {
+            Ok((participant, registration)) => return Ok(Ok(Seated { participant, registration, room, name, pass, heard })),
+            Err(Outside::Refused(error)) => return Ok(Err(error)),
+            Err(Outside::Waits(waiting)) => waiting,
+        };
+        match wait(socket, &mut waiting).await? {
+            Ok(messages) => heard += messages,
+            Err(error) => return Ok(Err(error)),
+        }
+        knock.guest = Some(waiting.guest());
+        place.replace(waiting);
+    }
+}
+
+/// Tells a client that it waits, and answers what it says until it is let in; how many messages that was.
+async fn wait(socket: &mut Socket, waiting: &mut Waiting) -> Result<Result<u32, ProtocolError>, Close> {
+    let full = |_| Close::Because(CloseReason::TooSlow);
+    socket.send(&ServerMessage::Event { event: Event::Waiting }).map_err(full)?;
+    let mut heard = 0;
+    loop {
+        let frame = tokio::select! {
+            admitted = waiting.admitted() => return Ok(admitted.map(|()| heard)),
+            frame = socket.next() => frame?,
+        };
+        heard += 1;
+        let message = match socket.decode(frame) {
+            Err(DecodeError { id, error }) => ServerMessage::Error { id, error },
+            Ok(ClientMessage { id, request: Request::Ping { .. } }) => ServerMessage::Reply { id, result: Reply::Pong },
+            Ok(ClientMessage { id, request: Request::Leave }) => {
+                socket.send(&ServerMessage::Reply { id, result: Reply::Done }).map_err(full)?;
+                return Err(Close::Left);
+            }
+            Ok(ClientMessage { id, .. }) => {
+                let error = ProtocolError::new(ErrorCode::NotJoined, "you wait to be let in");
+                ServerMessage::Error { id: Some(id), error }
+            }
+        };
+        socket.send(&message).map_err(full)?;
+    }
 }
 
 /// What a client is told about resuming.

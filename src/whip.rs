@@ -5,22 +5,22 @@ mod resources;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use switchyard_negotiation::Mode;
-use switchyard_protocol::{ErrorCode, IceServer, MAX_MESSAGE_BYTES, ParticipantId, ProtocolError, Request, Source};
+use switchyard_protocol::{ErrorCode, IceServer, MAX_MESSAGE_BYTES, ParticipantId, ProtocolError, Request, Source, Token};
+use switchyard_room::{Entrant, Knock};
 use switchyard_rtp::MediaKind;
 
 use crate::access::{Admitted, bearer};
-use crate::http::read_body;
+use crate::http::{ClientAddress, read_body};
 use crate::participant::{Participant, Patched};
 use crate::problem::{Problem, not_allowed};
-use crate::rooms::Entrant;
 use crate::server::{Server, host};
 use crate::transport;
 pub use resources::Resources;
@@ -33,6 +33,8 @@ const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 const NAME: &str = "Stream";
 /// Which participant a publisher is, for whoever wants to play that one.
 const PARTICIPANT: HeaderName = HeaderName::from_static("switchyard-participant");
+/// The room's password, where it has one: an address would be in the logs of proxies.
+const PASSWORD: HeaderName = HeaderName::from_static("switchyard-password");
 
 /// The endpoints and the resources they make.
 pub fn routes() -> Router<Arc<Server>> {
@@ -68,7 +70,7 @@ async fn share(mut response: Response) -> Response {
 fn preflight(methods: &'static str) -> impl IntoResponse + use<> {
     [
         (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, if-match, switchyard-password"),
         (header::ACCESS_CONTROL_MAX_AGE, "86400"),
     ]
 }
@@ -80,18 +82,26 @@ async fn publish(
     State(server): State<Arc<Server>>,
     Path(room): Path<String>,
     RawQuery(query): RawQuery,
+    Extension(client): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Body,
 ) -> Outcome {
-    let outcome = start_publishing(&server, room, query, headers, body).await;
+    let outcome = start_publishing(&server, room, query, client, headers, body).await;
     server.metrics.joined(Mode::Ingress, outcome.as_ref().err().map(Problem::code));
     outcome
 }
 
-async fn start_publishing(server: &Arc<Server>, room: String, query: Option<String>, headers: HeaderMap, body: Body) -> Outcome {
+async fn start_publishing(
+    server: &Arc<Server>,
+    room: String,
+    query: Option<String>,
+    client: ClientAddress,
+    headers: HeaderMap,
+    body: Body,
+) -> Outcome {
     let name = query.as_deref().unwrap_or_default().as_bytes();
     let name = form_urlencoded::parse(name).find(|(key, _)| key == "name").map_or_else(|| NAME.into(), |(_, name)| name.into_owned());
-    Request::Join { room: room.clone(), name: name.clone(), token: None }.validate()?;
+    Request::Join { room: room.clone(), name: name.clone(), token: None, password: None }.validate()?;
     let Admitted { name: own_name, pass } = authorize(server, &headers, &room)?;
     let sdp = read(server, &headers, body, SDP).await?;
     let permit = resources::permit(server)?;
@@ -101,7 +111,8 @@ async fn start_publishing(server: &Arc<Server>, room: String, query: Option<Stri
         return Err(ProtocolError::new(ErrorCode::Forbidden, "your access token doesn't permit you to publish this").into());
     }
     let entrant = Entrant::Participant(own_name.unwrap_or(name), pass);
-    let mut participant = Participant::enter(server, &room, entrant, Mode::Ingress, host(server, &headers)).await?;
+    let mut participant =
+        Participant::enter(server, &room, entrant, &knock(&headers, client), Mode::Ingress, host(server, &headers)).await?;
     let answer = participant.accept(&sdp, publications).await?;
     let id = HeaderValue::from(participant.id().0);
     let mut response = created(server, participant, answer, permit)?;
@@ -110,30 +121,51 @@ async fn start_publishing(server: &Arc<Server>, room: String, query: Option<Stri
 }
 
 /// `POST /v1/whep/{room}`
-async fn play_all(State(server): State<Arc<Server>>, Path(room): Path<String>, headers: HeaderMap, body: Body) -> Outcome {
-    play(server, room, None, headers, body).await
+async fn play_all(
+    State(server): State<Arc<Server>>,
+    Path(room): Path<String>,
+    Extension(client): Extension<ClientAddress>,
+    headers: HeaderMap,
+    body: Body,
+) -> Outcome {
+    play(server, room, None, client, headers, body).await
 }
 
 /// `POST /v1/whep/{room}/{participant}`
 async fn play_one(
     State(server): State<Arc<Server>>,
     Path((room, participant)): Path<(String, String)>,
+    Extension(client): Extension<ClientAddress>,
     headers: HeaderMap,
     body: Body,
 ) -> Outcome {
     let nobody = || Problem::from(ProtocolError::new(ErrorCode::NoSuchParticipant, "a participant's id is a number"));
     let participant = participant.parse().map_err(|_| nobody())?;
-    play(server, room, Some(ParticipantId(participant)), headers, body).await
+    play(server, room, Some(ParticipantId(participant)), client, headers, body).await
 }
 
-async fn play(server: Arc<Server>, room: String, only: Option<ParticipantId>, headers: HeaderMap, body: Body) -> Outcome {
-    let outcome = start_playing(&server, room, only, headers, body).await;
+async fn play(
+    server: Arc<Server>,
+    room: String,
+    only: Option<ParticipantId>,
+    client: ClientAddress,
+    headers: HeaderMap,
+    body: Body,
+) -> Outcome {
+    let outcome = start_playing(&server, room, only, client, headers, body).await;
     server.metrics.joined(Mode::Egress, outcome.as_ref().err().map(Problem::code));
     outcome
 }
 
-async fn start_playing(server: &Arc<Server>, room: String, only: Option<ParticipantId>, headers: HeaderMap, body: Body) -> Outcome {
-    Request::Join { room: room.clone(), name: NAME.into(), token: None }.validate()?;
+async fn start_playing(
+    server: &Arc<Server>,
+    room: String,
+    only: Option<ParticipantId>,
+    client: ClientAddress,
+    headers: HeaderMap,
+    body: Body,
+) -> Outcome {
+    Request::Join { room: room.clone(), name: NAME.into(), token: None, password: None }.validate()?;
     let Admitted { pass, .. } = authorize(server, &headers, &room)?;
     if !pass.grants.subscribe {
         return Err(ProtocolError::new(ErrorCode::Forbidden, "your access token doesn't permit you to receive what others publish").into());
@@ -141,7 +173,8 @@ async fn start_playing(server: &Arc<Server>, room: String, only: Option<Particip
     let sdp = read(server, &headers, body, SDP).await?;
     let permit = resources::permit(server)?;
     transport::preview(server, Mode::Egress, &sdp)?;
-    let mut participant = Participant::enter(server, &room, Entrant::Viewer(only, pass), Mode::Egress, host(server, &headers)).await?;
+    let (entrant, knock) = (Entrant::Viewer(only, pass), knock(&headers, client));
+    let mut participant = Participant::enter(server, &room, entrant, &knock, Mode::Egress, host(server, &headers)).await?;
     let answer = participant.accept(&sdp, Vec::new()).await?;
     created(server, participant, answer, permit)
 }
@@ -174,6 +207,12 @@ async fn delete(State(server): State<Arc<Server>>, Path(id): Path<String>) -> Ou
 /// Whom a request comes from, by its bearer token (RFC 6750 §2.1). It is needed to make a session; a session's own address is a secret.
 fn authorize(server: &Server, headers: &HeaderMap, room: &str) -> Result<Admitted, Problem> {
     server.access.admit(bearer(headers).as_ref(), room).map_err(Problem::from)
+}
+
+/// What a request brings beside its token. Nobody waits by HTTP to be let in.
+fn knock(headers: &HeaderMap, ClientAddress(from): ClientAddress) -> Knock {
+    let password = headers.get(PASSWORD).and_then(|value| str::from_utf8(value.as_bytes()).ok());
+    Knock { password: password.map(Token::from), from: Some(from), waits: false, guest: None }
 }
 
 /// The response to an offer that was taken up.

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use support::{OFFER, SOON, Server, Socket, accept, server_offer};
 use switchyard_client::{Client, ClientEvent, DataPayload, Kind, Options};
 use switchyard_protocol::{
-    Encoding, ErrorCode, Event, Joined, LeaveReason, ParticipantId, ProtocolError, Reply, Request, ServerMessage, Source, Token, TrackId,
-    TrackView,
+    Encoding, ErrorCode, Event, Joined, LeaveReason, ParticipantId, ProtocolError, Reply, Request, RoomSettingsChange, ServerMessage,
+    Source, Token, TrackId, TrackView,
 };
 use tokens::{KeyFile, Signer, encode, hmac_with, now, public, unsigned};
 use tokio::io::AsyncReadExt;
@@ -32,6 +32,11 @@ const OLD: (&str, Signer) = ("old", Signer::Hmac(2));
 const ED: (&str, Signer) = ("ed", Signer::Ed25519(3));
 
 const SDP: &str = "content-type: application/sdp";
+
+/// Locks a room, or unlocks it.
+fn lock(locked: bool) -> Request {
+    Request::Configure { settings: RoomSettingsChange { locked: Some(locked), ..RoomSettingsChange::default() } }
+}
 
 fn key_file() -> KeyFile {
     KeyFile::new(&[NEW, OLD, ED].map(|(kid, signer)| signer.jwk(kid)))
@@ -98,7 +103,7 @@ enum Verb {
     MuteOthers,
     Ban,
     Remove,
-    Lock,
+    Configure,
     /// To publish a camera by HTTP.
     Whip,
     /// To publish sound by HTTP.
@@ -128,7 +133,7 @@ const VERBS: [Verb; 18] = [
     WhipSound,
     Whep,
     Manage,
-    Lock,
+    Configure,
     Ban,
     Remove,
 ];
@@ -137,7 +142,7 @@ const VERBS: [Verb; 18] = [
 fn permits(role: &str, verb: Verb) -> bool {
     let publish = [Camera, Microphone, Screen, ScreenAudio, Whip, WhipSound];
     let receive = [Receive, Subscribe, View, Pause, Whep];
-    let moderate = [MuteOthers, Ban, Remove, Lock];
+    let moderate = [MuteOthers, Ban, Remove, Configure];
     match role {
         "host" => verb != Manage,
         "server" | "manage only" => verb == Manage,
@@ -292,7 +297,7 @@ fn role_code(role: &str) -> ErrorCode {
 }
 
 fn join(room: &str, token: Option<&str>) -> Request {
-    Request::Join { room: room.into(), name: "Subject".into(), token: token.map(Token::from) }
+    Request::Join { room: room.into(), name: "Subject".into(), token: token.map(Token::from), password: None }
 }
 
 async fn enter(server: &Server, room: &str, token: &str) -> (Socket, Joined) {
@@ -331,7 +336,7 @@ fn asked(verb: Verb, other: ParticipantId, track: TrackId) -> Option<Request> {
         MuteOthers => Request::Mute { track, muted: true },
         Ban => Request::Ban { identity: "somebody else".into(), banned: true },
         Remove => Request::Remove { participant: other },
-        Lock => Request::Lock { locked: true },
+        Configure => lock(true),
     })
 }
 
@@ -444,7 +449,7 @@ async fn try_all(server: &Server, role: &str, state: State, room: &str) -> usize
                     assert!(verb, "{role}, {state:?}: {event:?}");
                 }
                 Event::Chat { .. } => assert!(permits(role, Chat), "{role}, {state:?}: {event:?}"),
-                Event::TrackMuted { .. } | Event::Locked { .. } => panic!("{role}, {state:?}: {event:?}"),
+                Event::TrackMuted { .. } | Event::Settings { .. } => panic!("{role}, {state:?}: {event:?}"),
                 _ => {}
             }
         }
@@ -555,7 +560,7 @@ async fn a_session_outlives_its_token() {
     again.resume(&joined, 0).await.expect("the session goes on");
     let publish = |source| Request::Publish { mid: format!("{source:?}"), source, muted: false };
     assert!(again.request(publish(Source::Camera)).await.is_ok(), "with its grants");
-    assert_eq!(again.request(Request::Lock { locked: true }).await.unwrap_err().code, ErrorCode::Forbidden, "and no others");
+    assert_eq!(again.request(lock(true)).await.unwrap_err().code, ErrorCode::Forbidden, "and no others");
 }
 
 #[tokio::test]
@@ -679,8 +684,8 @@ async fn what_a_moderator_does_holds() {
     assert_eq!(ben.request(Request::Mute { track: published.track, muted: false }).await, Ok(Reply::Done));
 
     // Locks: nobody new, but who has lost the connection comes back.
-    assert_eq!(ada.request(Request::Lock { locked: true }).await, Ok(Reply::Done));
-    assert!(ben.event(|event| if let Event::Locked { locked } = event { Some(*locked) } else { None }).await);
+    assert_eq!(ada.request(lock(true)).await, Ok(Reply::Done));
+    assert!(ben.event(|event| if let Event::Settings { settings } = event { Some(settings.locked) } else { None }).await);
     let mut eve = server.connect(Encoding::Json).await;
     let refused = eve.request(join("demo", Some(&token("demo", "eve", "speaker")))).await.unwrap_err();
     assert_eq!((refused.code, refused.retryable), (ErrorCode::RoomLocked, true));
@@ -688,7 +693,7 @@ async fn what_a_moderator_does_holds() {
     drop(ben);
     let mut ben = server.connect(Encoding::Json).await;
     ben.resume(&as_ben, 0).await.expect("the session goes on");
-    assert_eq!(ada.request(Request::Lock { locked: false }).await, Ok(Reply::Done));
+    assert_eq!(ada.request(lock(false)).await, Ok(Reply::Done));
     assert!(
         matches!(eve.request(join("demo", Some(&token("demo", "eve", "speaker")))).await, Ok(Reply::Joined(_))),
         "on the same connection"

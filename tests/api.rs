@@ -18,12 +18,18 @@ use schema::Description;
 use serde_json::{Value, json};
 use support::{OFFER, SOON, Server, Socket, left, server_offer};
 use switchyard_client::{Client, ClientEvent, DataPayload, Kind, Options};
-use switchyard_protocol::{CloseReason, Encoding, ErrorCode, Event, Joined, ParticipantId, Reply, Request, ServerMessage, Source, Token};
+use switchyard_protocol::{
+    CloseReason, Encoding, ErrorCode, Event, Joined, ParticipantId, Reply, Request, RoomSettingsChange, ServerMessage, Source, Token,
+};
 use tokens::{KeyFile, Signer, now};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 const KEY: (&str, Signer) = ("one", Signer::Hmac(1));
+
+fn locked(locked: bool) -> RoomSettingsChange {
+    RoomSettingsChange { locked: Some(locked), ..RoomSettingsChange::default() }
+}
 
 fn token(room: &str, identity: &str, role: &str) -> String {
     KEY.1.token(KEY.0, &json!({ "sub": identity, "room": room, "role": role, "exp": now() + 600 }))
@@ -75,7 +81,8 @@ impl Api {
 
     async fn enter(&self, room: &str, identity: &str, role: &str) -> (Socket, Joined) {
         let mut socket = self.server.connect(Encoding::Json).await;
-        let join = Request::Join { room: room.into(), name: identity.into(), token: Some(Token(token(room, identity, role))) };
+        let join =
+            Request::Join { room: room.into(), name: identity.into(), token: Some(Token(token(room, identity, role))), password: None };
         match socket.request(join).await {
             Ok(Reply::Joined(joined)) => (socket, joined),
             other => panic!("not let in: {other:?}"),
@@ -188,7 +195,7 @@ async fn no_operation_is_open_to_who_may_not_manage_the_room() {
     assert_eq!(only.body, r#"{"rooms":[]}"#, "others are not even listed");
     assert_eq!(api.get("/v1/rooms/demo").await["participants"], 1, "nothing was done");
     let mut socket = api.server.connect(Encoding::Json).await;
-    let join = Request::Join { room: "demo".into(), name: "Mallory".into(), token: Some(Token(api.token.clone())) };
+    let join = Request::Join { room: "demo".into(), name: "Mallory".into(), token: Some(Token(api.token.clone())), password: None };
     assert_eq!(socket.request(join).await.unwrap_err().code, ErrorCode::Forbidden, "managing is not joining");
 }
 
@@ -220,12 +227,41 @@ async fn rooms_are_made_ahead_changed_listed_and_closed() {
     assert_eq!((again.status, again.body.contains("\"locked\":true")), (200, true), "it stays as it is");
 
     let mut eve = api.server.connect(Encoding::Json).await;
-    let join = || Request::Join { room: "demo".into(), name: "Eve".into(), token: Some(Token(token("demo", "eve", "speaker"))) };
+    let join =
+        || Request::Join { room: "demo".into(), name: "Eve".into(), token: Some(Token(token("demo", "eve", "speaker"))), password: None };
     assert_eq!(eve.request(join()).await.unwrap_err().code, ErrorCode::RoomLocked);
     assert_eq!(api.ask("PATCH", "/v1/rooms/demo", json!({ "locked": false })).await["locked"], false);
     assert!(matches!(eve.request(join()).await, Ok(Reply::Joined(_))));
     api.ask("PATCH", "/v1/rooms/demo", json!({ "locked": true })).await;
-    assert!(eve.event(|event| if let Event::Locked { locked } = event { Some(*locked) } else { None }).await);
+    assert!(eve.event(|event| if let Event::Settings { settings } = event { Some(settings.locked) } else { None }).await);
+
+    // The rest of how it is set; the password is told to nobody.
+    let set = api.ask("PATCH", "/v1/rooms/demo", json!({ "password": "tea at four", "lobby": true, "max_participants": 7 })).await;
+    assert_eq!(
+        (&set["locked"], &set["lobby"], &set["password"], &set["max_participants"]),
+        (&json!(true), &json!(true), &json!(true), &json!(7))
+    );
+    for wrong in [json!({ "max_participants": 0 }), json!({ "max_participants": 1001 }), json!({ "password": "x".repeat(129) })] {
+        let body = wrong.to_string();
+        assert_eq!(api.refused("PATCH", "/v1/rooms/demo", &body).await, (400, "invalid_settings".into()), "{body}");
+    }
+    let mut ben = api.server.connect(Encoding::Json).await;
+    let knock = |password: Option<&str>| Request::Join {
+        room: "demo".into(),
+        name: "Ben".into(),
+        token: Some(Token(token("demo", "ben", "speaker"))),
+        password: password.map(Token::from),
+    };
+    api.ask("PATCH", "/v1/rooms/demo", json!({ "locked": false })).await;
+    assert_eq!(ben.request(knock(None)).await.unwrap_err().code, ErrorCode::PasswordRequired);
+    ben.ask(knock(Some("tea at four"))).await;
+    ben.event(|event| matches!(event, Event::Waiting).then_some(())).await;
+    let set = api.ask("PATCH", "/v1/rooms/demo", json!({ "password": "", "lobby": false, "max_participants": 1000 })).await;
+    assert_eq!((&set["lobby"], &set["password"]), (&json!(false), &json!(false)));
+    let admitted = matches!(ben.answer().await, ServerMessage::Reply { result: Reply::Joined(_), .. });
+    assert!(admitted, "without a lobby nobody waits");
+    ben.close(Some(1000)).await;
+    api.ask("PATCH", "/v1/rooms/demo", json!({ "locked": true })).await;
 
     // It stays without anybody, for as long as was said.
     eve.close(Some(1000)).await;
@@ -348,7 +384,8 @@ async fn people_are_seen_renamed_muted_removed_and_kept_out() {
     api.ask("PUT", "/v1/rooms/demo/bans/eve%40example.org", Value::Null).await;
     assert_eq!(api.get("/v1/rooms/demo/bans").await, json!({ "identities": ["ben", "eve@example.org"] }));
     let mut again = api.server.connect(Encoding::Json).await;
-    let join = Request::Join { room: "demo".into(), name: "Ben".into(), token: Some(Token(token("demo", "ben", "speaker"))) };
+    let join =
+        Request::Join { room: "demo".into(), name: "Ben".into(), token: Some(Token(token("demo", "ben", "speaker"))), password: None };
     assert_eq!(again.request(join).await.unwrap_err().code, ErrorCode::Forbidden);
     api.ask("DELETE", "/v1/rooms/demo/bans/ben", Value::Null).await;
     api.enter("demo", "ben", "speaker").await;
@@ -393,7 +430,7 @@ async fn what_is_not_granted_any_more_is_refused_and_what_is_granted_is_not() {
         [
             Request::Publish { mid: "again".into(), source: Source::Camera, muted: false },
             Request::Chat { text: "hello".into(), to: None },
-            Request::Lock { locked: false },
+            Request::Configure { settings: locked(false) },
         ]
     };
     for request in verbs() {
@@ -543,7 +580,7 @@ async fn events_come_in_order_and_go_on_after_the_last_that_was_heard() {
     let track = publish(&mut ada, Source::Microphone).await;
     let person = format!("/v1/rooms/demo/participants/{}", as_ada.participant.0);
     ada.request(Request::Mute { track: switchyard_protocol::TrackId(track), muted: true }).await.unwrap();
-    ada.request(Request::Lock { locked: true }).await.unwrap();
+    ada.request(Request::Configure { settings: locked(true) }).await.unwrap();
     ada.request(Request::Rename { name: "Ada".into() }).await.unwrap();
     api.ask("PATCH", &person, json!({ "grants": { "publish": [] } })).await;
     let mut heard = Vec::new();
@@ -552,7 +589,7 @@ async fn events_come_in_order_and_go_on_after_the_last_that_was_heard() {
         "participant_joined",
         "track_published",
         "track_muted",
-        "locked",
+        "settings",
         "participant_changed",
         "grants_changed",
         "track_unpublished",

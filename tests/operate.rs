@@ -68,7 +68,7 @@ async fn metrics_say_what_happened() {
     let talkers = talkers.await;
     join_all(talkers.iter().map(|talker| talker.hears(2, SOON))).await;
     let (mut away, _) = server.join("other", "Grace").await;
-    let refused = away.request(Request::Join { room: "other".into(), name: "again".into(), token: None }).await;
+    let refused = away.request(Request::Join { room: "other".into(), name: "again".into(), token: None, password: None }).await;
     assert!(refused.is_err());
     drop(away);
     // What they hear is counted by the server as well, which had sent it before.
@@ -157,7 +157,10 @@ async fn a_server_that_is_drained_takes_no_new_rooms_and_ends_when_the_last_is_e
     assert_eq!(sum(&scrape(admin).await, "switchyard_server_draining"), 1.0);
 
     let mut late = server.connect(Encoding::Json).await;
-    let refused = late.request(Request::Join { room: "new".into(), name: "Late".into(), token: None }).await.expect_err("no new rooms");
+    let refused = late
+        .request(Request::Join { room: "new".into(), name: "Late".into(), token: None, password: None })
+        .await
+        .expect_err("no new rooms");
     assert!(refused.code == ErrorCode::ShuttingDown && refused.retryable, "{refused:?}");
     // To those inside nothing has changed, and others may still come to them.
     let (mut grace, joined) = server.join("open", "Grace").await;

@@ -58,7 +58,7 @@ async fn nothing_is_lost(clients: &[Client]) {
 
 async fn join(server: &Server, room: &str) -> Result<Socket, ProtocolError> {
     let mut socket = server.connect(Encoding::Json).await;
-    socket.request(Request::Join { room: room.into(), name: "Eve".into(), token: None }).await.map(|_| socket)
+    socket.request(Request::Join { room: room.into(), name: "Eve".into(), token: None, password: None }).await.map(|_| socket)
 }
 
 /// Joins and leaves until a join is refused.
@@ -92,7 +92,7 @@ async fn a_full_server_refuses_newcomers_and_running_calls_lose_nothing() {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     for _ in 0..20 {
         ticks.tick().await;
-        let request = Request::Join { room: "call".into(), name: "Eve".into(), token: None };
+        let request = Request::Join { room: "call".into(), name: "Eve".into(), token: None, password: None };
         assert_eq!(socket.request(request).await.expect_err("refused").code, ErrorCode::Overloaded);
     }
     match Client::connect(Options::new(server.url(), "call", "Eve")).await.map(drop) {
@@ -106,7 +106,7 @@ async fn a_full_server_refuses_newcomers_and_running_calls_lose_nothing() {
     }
     // Once there is room again, also for whom this WebSocket was refused. A hundredth of a worker is little: joining itself may take it.
     let deadline = Instant::now() + PATIENCE;
-    while let Err(error) = socket.request(Request::Join { room: "call".into(), name: "Eve".into(), token: None }).await {
+    while let Err(error) = socket.request(Request::Join { room: "call".into(), name: "Eve".into(), token: None, password: None }).await {
         assert_eq!(error.code, ErrorCode::Overloaded);
         assert!(Instant::now() < deadline, "no room again");
         ticks.tick().await;

@@ -133,7 +133,7 @@ async fn a_session_that_is_resumed_elsewhere_goes_on_there_and_says_so_here() {
     }
     assert_eq!(ada.closed().await, Some(4001));
     assert_eq!(
-        elsewhere.request(Request::Join { room: "demo".into(), name: "Ada".into(), token: None }).await.unwrap_err().code,
+        elsewhere.request(Request::Join { room: "demo".into(), name: "Ada".into(), token: None, password: None }).await.unwrap_err().code,
         ErrorCode::AlreadyJoined
     );
     assert_eq!(elsewhere.resume(&joined, 0).await.unwrap_err().code, ErrorCode::AlreadyJoined);

@@ -137,7 +137,8 @@ async fn nothing_but_join_and_ping_is_answered_before_join() {
             ("demo", "", ErrorCode::InvalidName),
             ("demo", "a\nb", ErrorCode::InvalidName),
         ] {
-            let refused = socket.request(Request::Join { room: room.into(), name: name.into(), token: None }).await.unwrap_err();
+            let refused =
+                socket.request(Request::Join { room: room.into(), name: name.into(), token: None, password: None }).await.unwrap_err();
             assert_eq!((refused.code, refused.retryable), (code, false));
         }
         socket.join("demo", "Ada").await;

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use switchyard_access::Scope;
-use switchyard_protocol::{ErrorCode, ProtocolError, validate_identity};
+use switchyard_protocol::{ErrorCode, ProtocolError, RoomSettings as Settings, RoomSettingsChange, Token, validate_identity};
 use utoipa::ToSchema;
 
 use super::openapi::Refused;
@@ -38,6 +38,12 @@ pub struct RoomBody {
     viewers: usize,
     /// Whether nobody new comes in but moderators.
     locked: bool,
+    /// Whether moderators let in everybody else one by one.
+    lobby: bool,
+    /// Whether who is no moderator needs a password.
+    password: bool,
+    /// How many may be there at the same time.
+    max_participants: u32,
     /// For how many seconds it stays when nobody is in it; 0: it is gone with the last.
     empty_timeout: u64,
     /// Since when there is such a room, in milliseconds since 1970-01-01 UTC.
@@ -46,8 +52,19 @@ pub struct RoomBody {
 
 impl From<About> for RoomBody {
     fn from(about: About) -> Self {
-        let About { id, locked, participants, viewers, opened, empty_timeout } = about;
-        Self { room: id, participants, viewers, locked, empty_timeout: empty_timeout.as_secs(), opened_at: milliseconds(opened) }
+        let Settings { locked, lobby, password, max_participants } = about.settings;
+        let About { id, participants, viewers, opened, empty_timeout, .. } = about;
+        Self {
+            room: id,
+            participants,
+            viewers,
+            locked,
+            lobby,
+            password,
+            max_participants,
+            empty_timeout: empty_timeout.as_secs(),
+            opened_at: milliseconds(opened),
+        }
     }
 }
 
@@ -72,6 +89,14 @@ pub struct Rooms {
 pub struct RoomSettings {
     /// Whether nobody new comes in but moderators.
     locked: Option<bool>,
+    /// Whether moderators let in everybody else one by one. Turned off, it lets in all who wait.
+    lobby: Option<bool>,
+    /// What everybody needs who comes from now on and is no moderator; empty: nothing.
+    #[schema(value_type = Option<String>, max_length = 128)]
+    password: Option<Token>,
+    /// How many may be there at the same time; at most as many as the server permits.
+    #[schema(minimum = 1)]
+    max_participants: Option<u32>,
     /// For how many seconds it stays when nobody is in it: at most a day; 0: it is gone with the last.
     #[schema(maximum = 86_400)]
     empty_timeout: Option<u32>,
@@ -82,8 +107,9 @@ impl RoomSettings {
         if self.empty_timeout.is_some_and(|seconds| seconds > MAX_EMPTY_TIMEOUT) {
             return Err(malformed(format!("empty_timeout is at most {MAX_EMPTY_TIMEOUT} seconds")));
         }
-        let empty_timeout = self.empty_timeout.map(|seconds| Duration::from_secs(seconds.into()));
-        Ok(Changes { locked: self.locked, empty_timeout })
+        let Self { locked, lobby, password, max_participants, empty_timeout } = self;
+        let settings = RoomSettingsChange { locked, lobby, password, max_participants };
+        Ok(Changes { settings, empty_timeout: empty_timeout.map(|seconds| Duration::from_secs(seconds.into())) })
     }
 }
 

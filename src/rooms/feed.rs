@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use switchyard_access::Scope;
-use switchyard_protocol::{ErrorCode, Event, Grants, LeaveReason, ParticipantId, ProtocolError, Track, TrackId};
+use switchyard_protocol::{ErrorCode, Event, Grants, LeaveReason, ParticipantId, ProtocolError, RoomSettings, Track, TrackId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa::ToSchema;
 
@@ -64,8 +64,8 @@ pub enum Happened {
         #[schema(nullable = false)]
         by: Option<ParticipantId>,
     },
-    /// The room was locked or unlocked.
-    Locked { locked: bool },
+    /// The room is set otherwise.
+    Settings { settings: RoomSettings },
 }
 
 impl Happened {
@@ -86,7 +86,7 @@ impl Happened {
             Event::TrackMuted { participant, track, muted, by } => {
                 Happened::TrackMuted { participant: *participant, track: *track, muted: *muted, by: *by }
             }
-            Event::Locked { locked } => Happened::Locked { locked: *locked },
+            Event::Settings { settings } => Happened::Settings { settings: *settings },
             _ => return None,
         })
     }
@@ -103,7 +103,7 @@ impl Happened {
             Happened::TrackPublished { .. } => "track_published",
             Happened::TrackUnpublished { .. } => "track_unpublished",
             Happened::TrackMuted { .. } => "track_muted",
-            Happened::Locked { .. } => "locked",
+            Happened::Settings { .. } => "settings",
         }
     }
 }
@@ -250,7 +250,8 @@ mod tests {
     use super::*;
 
     fn happens(feed: &Feed, room: &str, locked: bool) {
-        feed.tell(RoomEvent { room: room.into(), at: 0, happened: Happened::Locked { locked } });
+        let settings = RoomSettings { locked, lobby: false, password: false, max_participants: 9 };
+        feed.tell(RoomEvent { room: room.into(), at: 0, happened: Happened::Settings { settings } });
     }
 
     fn id(told: Told) -> String {

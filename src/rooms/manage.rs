@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dashmap::Entry;
-use switchyard_protocol::{ErrorCode, ParticipantId, ProtocolError};
+use switchyard_protocol::{ErrorCode, ParticipantId, ProtocolError, RoomSettings, RoomSettingsChange};
 use switchyard_room::{GrantChanges, Present, Room};
 use tokio::sync::oneshot;
 
@@ -17,7 +17,7 @@ use crate::peers::Channel;
 #[derive(Clone, Debug, PartialEq)]
 pub struct About {
     pub id: String,
-    pub locked: bool,
+    pub settings: RoomSettings,
     pub participants: usize,
     pub viewers: usize,
     pub opened: SystemTime,
@@ -42,9 +42,9 @@ pub struct Person {
 }
 
 /// What of a room is to be otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    pub locked: Option<bool>,
+    pub settings: RoomSettingsChange,
     pub empty_timeout: Option<Duration>,
 }
 
@@ -103,6 +103,7 @@ impl Rooms {
                 }
                 Entry::Vacant(entry) => (entry.insert(self.open(id)).clone(), true),
             };
+            let changes = changes.clone();
             if let Some(result) = ask(&handle, move |task| task.change(changes)).await {
                 return result.map(|about| (about, made));
             }
@@ -217,7 +218,7 @@ impl RoomTask {
         let viewers = self.room.viewers();
         About {
             id: self.id.clone(),
-            locked: self.room.is_locked(),
+            settings: self.room.settings(),
             participants: self.room.len() - viewers,
             viewers,
             opened: self.opened,
@@ -225,16 +226,14 @@ impl RoomTask {
         }
     }
 
-    fn change(&mut self, Changes { locked, empty_timeout }: Changes) -> Result<About, ProtocolError> {
+    fn change(&mut self, Changes { settings, empty_timeout }: Changes) -> Result<About, ProtocolError> {
+        self.room.configure(ParticipantId::SERVER, settings)?;
         if let Some(empty_timeout) = empty_timeout {
             self.kept = match self.kept.take() {
                 _ if empty_timeout.is_zero() => None,
                 Some(kept) => Some(Kept { empty_timeout, ..kept }),
                 None => Some(Kept { empty_timeout, _place: self.rooms.place_for_kept()? }),
             };
-        }
-        if let Some(locked) = locked {
-            self.room.lock(ParticipantId::SERVER, locked)?;
         }
         Ok(self.about())
     }

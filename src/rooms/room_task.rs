@@ -7,17 +7,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use switchyard_forward::{Command, Outcome, PeerKey, Standing, Target, TrackKey, WorkerIndex};
 use switchyard_protocol::{
-    CloseReason, ErrorCode, Event, Kind, LeaveReason, ParticipantId, ProtocolError, Published, Quality, Reception, Reply, Request, Source,
-    TrackId,
+    CloseReason, ErrorCode, Event, GuestId, Kind, LeaveReason, ParticipantId, ProtocolError, Published, Quality, Reception, Reply, Request,
+    Source, TrackId,
 };
-use switchyard_room::{Activity, Audience, Effect, Figures, Room, Size};
+use switchyard_room::{Activity, Answer, Audience, Effect, Entrant, Figures, Knock, Room, Size};
 use switchyard_rtp::MediaKind;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::announcements::Announcements;
 use super::feed::{Happened, RoomEvent};
 use super::trunks::{Crossing, Trunks};
-use super::{Entrant, Message, Rooms, Seat, Sensed};
+use super::{Message, Outside, Rooms, Seat, Sensed, Waiting};
 use crate::outbox::Broadcast;
 use crate::participant::sleep_until;
 use crate::peers::{Channel, Mailbox, Notice, Relayed};
@@ -42,6 +42,8 @@ pub struct RoomTask {
     /// Joins so far, for spanning in turn.
     joins: usize,
     pub(super) members: BTreeMap<ParticipantId, Member>,
+    /// Those who wait to be let in, and are to hear whether they are.
+    guests: BTreeMap<GuestId, oneshot::Sender<bool>>,
     tracks: BTreeMap<TrackId, Track>,
     track_ids: BTreeMap<TrackKey, TrackId>,
     trunks: Trunks,
@@ -93,6 +95,7 @@ impl RoomTask {
             home,
             joins: 0,
             members: BTreeMap::new(),
+            guests: BTreeMap::new(),
             tracks: BTreeMap::new(),
             track_ids: BTreeMap::new(),
             trunks: Trunks::default(),
@@ -162,13 +165,17 @@ impl RoomTask {
         let mut after: Option<Box<dyn FnOnce() + Send>> = None;
         match message {
             Message::Manage(job) => after = Some(job(self)),
-            Message::Join { entrant, mailbox, reply } => {
-                let seat = self.join(entrant, mailbox);
-                // If nobody waits for it any more, the seat leaves as it is dropped.
+            Message::Join { entrant, knock, mailbox, reply } => {
+                let seat = self.join(entrant, &knock, mailbox);
+                // If nobody waits for it any more, the seat leaves as it is dropped; and so does who waits to be let in.
                 let _ = reply.send(seat);
             }
             Message::Request { participant, request, reply } => {
                 let _ = reply.send(self.request(participant, request));
+            }
+            Message::Withdraw { guest } => {
+                self.guests.remove(&guest);
+                self.room.withdraw_guest(guest);
             }
             Message::SlotsChanged { participant, mids } => self.room.slots_changed(participant, mids),
             Message::Look { participant } => self.look(participant),
@@ -248,12 +255,16 @@ impl RoomTask {
         }
     }
 
-    fn join(&mut self, entrant: Entrant, mailbox: Mailbox) -> Result<Seat, ProtocolError> {
+    fn join(&mut self, entrant: Entrant, knock: &Knock, mailbox: Mailbox) -> Result<Seat, Outside> {
         let worker = self.place()?;
-        let entry = match entrant {
-            Entrant::Participant(name, pass) => self.room.join(name, pass),
-            Entrant::Viewer(only, pass) => self.room.watch(only, pass),
-        }?;
+        let entry = match self.room.enter(Instant::now(), entrant, knock)? {
+            Answer::Entered(entry) => entry,
+            Answer::Waits(guest) => {
+                let (decided, decision) = oneshot::channel();
+                self.guests.insert(guest, decided);
+                return Err(Outside::Waits(Waiting::new(guest, decision, self.messages.clone())));
+            }
+        };
         self.joins += 1;
         let peer = self.rooms.peers.add(mailbox.clone(), self.sensed.clone());
         if let Some(event) = self.rooms.drain.event() {
@@ -263,7 +274,7 @@ impl RoomTask {
         Ok(Seat {
             participant: entry.participant,
             participants: entry.participants,
-            locked: entry.locked,
+            settings: entry.settings,
             peer,
             worker,
             reason: LeaveReason::ConnectionLost,
@@ -323,7 +334,9 @@ impl RoomTask {
             Request::Chat { text, to } => room.chat(Instant::now(), unix_milliseconds(), from, text, to),
             Request::Remove { participant } => room.remove(from, participant),
             Request::Ban { identity, banned } => room.ban(from, identity, banned),
-            Request::Lock { locked } => room.lock(from, locked),
+            Request::Configure { settings } => room.configure(from, settings),
+            Request::Admit { guest } => room.admit(from, guest),
+            Request::Deny { guest } => room.deny(from, guest),
             Request::Join { .. }
             | Request::Offer { .. }
             | Request::Answer { .. }
@@ -380,6 +393,12 @@ impl RoomTask {
                 }
             }
             Effect::Remove { participant, reason } => self.remove(participant, reason).await,
+            Effect::Decided { guest, admitted } => {
+                if let Some(decided) = self.guests.remove(&guest) {
+                    // Who has gone meanwhile withdraws.
+                    let _ = decided.send(admitted);
+                }
+            }
             Effect::Dismiss { viewer } => {
                 if let Some(member) = self.members.get(&viewer) {
                     member.mailbox.notify(Notice::Dismissed);

@@ -42,10 +42,12 @@ enum Happened {
 }
 
 impl Resumable {
-    /// A session on its first connection, before anything is sent that counts.
-    pub fn new(server: &Arc<Server>, socket: Socket, registration: Registration) -> Self {
+    /// A session on its first connection, before anything is sent that counts; the client has sent `received` messages that do.
+    pub fn new(server: &Arc<Server>, socket: Socket, registration: Registration, received: u32) -> Self {
         let encoding = socket.encoding();
-        Self { server: Arc::clone(server), encoding, connection: Connection::Here(socket), log: Log::new(Bounds::default()), registration }
+        let mut log = Log::new(Bounds::default());
+        (0..received).for_each(|_| log.count_received());
+        Self { server: Arc::clone(server), encoding, connection: Connection::Here(socket), log, registration }
     }
 
     /// Ends it: nobody finds it any more, and the client is told if there is a connection.

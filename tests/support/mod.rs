@@ -214,7 +214,7 @@ impl Socket {
     }
 
     pub async fn join(&mut self, room: &str, name: &str) -> Joined {
-        match self.request(Request::Join { room: room.into(), name: name.into(), token: None }).await.expect("joined") {
+        match self.request(Request::Join { room: room.into(), name: name.into(), token: None, password: None }).await.expect("joined") {
             Reply::Joined(joined) => {
                 self.received = 0;
                 joined

@@ -14,8 +14,8 @@ use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodingParameters, RTCR
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use switchyard_protocol::{
     Answered, ClientMessage, CloseReason, Encoding, ErrorCode, Event, Grants, Joined, Kind, Limits, Participant, ParticipantId,
-    ProtocolError, Published, Reply, Request, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Source, Token, Track, TrackId,
-    VERSION,
+    ProtocolError, Published, Reply, Request, Resumed, RoomSettings, ServerMessage, Session, SlotAssignment, Snapshot, Source, Token,
+    Track, TrackId, VERSION,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -40,6 +40,8 @@ use crate::runtime::LoadRuntime;
 pub(crate) const CLIENT: ParticipantId = ParticipantId(3);
 pub(crate) const OTHER: ParticipantId = ParticipantId(9);
 
+/// How its room is set.
+const SETTINGS: RoomSettings = RoomSettings { locked: false, lobby: false, password: false, max_participants: 1000 };
 /// How long the client may take for what it should do at once, on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -350,7 +352,7 @@ impl Serving {
             name: String::new(),
             identity: None,
             grants: Grants::without_access_control(),
-            locked: false,
+            settings: SETTINGS,
             participants: vec![other("Other")],
             ice_servers: Vec::new(),
             relay_only: false,
@@ -365,7 +367,7 @@ impl Serving {
         let mut snapshot = None;
         if let Some(name) = self.overflow.take() {
             missed.retain(|message| !matches!(message, ServerMessage::Event { event } if !matches!(event, Event::Offer { .. })));
-            snapshot = Some(Snapshot { participants: vec![other(name)], slots: Vec::new(), locked: false });
+            snapshot = Some(Snapshot { participants: vec![other(name)], slots: Vec::new(), settings: SETTINGS });
         }
         let resumed = Resumed { received: self.got, snapshot };
         self.write(&ServerMessage::Reply { id, result: Reply::Resumed(resumed) }).await;

@@ -292,7 +292,7 @@ impl Drop for Link {
 }
 
 async fn join(socket: &mut Socket, target: &Target) -> Result<Box<Joined>, Beginning> {
-    let request = Request::Join { room: target.room.clone(), name: target.name.clone(), token: target.access.clone() };
+    let request = Request::Join { room: target.room.clone(), name: target.name.clone(), token: target.access.clone(), password: None };
     match socket.begin(request, JOIN_TIMEOUT).await? {
         Reply::Joined(joined) => Ok(Box::new(joined)),
         _ => Err(Beginning::Closed(Closed::Protocol("no reply to join".into()))),

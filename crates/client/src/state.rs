@@ -211,8 +211,10 @@ impl State {
             Event::Offer { .. }
             | Event::RestartIce { .. }
             | Event::Renew
-            | Event::Locked { .. }
             | Event::GrantsChanged { .. }
+            | Event::Settings { .. }
+            | Event::Waiting
+            | Event::Guests { .. }
             | Event::DataMissed { .. }
             | Event::Draining { .. }
             | Event::Chat { message: ChatMessage { .. } }

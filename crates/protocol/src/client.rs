@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::{
-    ErrorCode, MAX_ACCESS_TOKEN_BYTES, MAX_CANDIDATE_BYTES, MAX_CHAT_BYTES, MAX_IDENTITY_CHARS, MAX_MID_BYTES, MAX_NAME_CHARS,
-    MAX_ROOM_CHARS, MAX_TOKEN_BYTES, MAX_VIEW_TRACKS, ParticipantId, ProtocolError, Source, Token, TrackId,
+    ErrorCode, GuestId, MAX_ACCESS_TOKEN_BYTES, MAX_CANDIDATE_BYTES, MAX_CHAT_BYTES, MAX_IDENTITY_CHARS, MAX_MID_BYTES, MAX_NAME_CHARS,
+    MAX_ROOM_CHARS, MAX_TOKEN_BYTES, MAX_VIEW_TRACKS, ParticipantId, ProtocolError, RoomSettingsChange, Source, Token, TrackId, settings,
 };
 
 /// One request of a client. The server answers with one reply or one error that carries the same id.
@@ -32,6 +32,10 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[ts(optional, as = "Option<String>")]
         token: Option<Token>,
+        /// The room's password, if it has one; moderators need none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional, as = "Option<String>")]
+        password: Option<Token>,
     },
     /// Go on with a session whose connection was lost; in place of [`Request::Join`].
     Resume {
@@ -148,10 +152,24 @@ pub enum Request {
         /// The new state.
         banned: bool,
     },
-    /// For moderators: let nobody new in but moderators, or do again. Sessions that are resumed are not new.
-    Lock {
-        /// The new state.
-        locked: bool,
+    /// For moderators: say how the room is set. Sessions that are resumed are not new to it.
+    Configure {
+        /// What is to be otherwise.
+        settings: RoomSettingsChange,
+    },
+    /// For moderators: let in who waits.
+    Admit {
+        /// Only this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        guest: Option<GuestId>,
+    },
+    /// For moderators: send away who waits. They may come again, unless their identity is banned.
+    Deny {
+        /// Only this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        guest: Option<GuestId>,
     },
     /// The servers for `RTCConfiguration.iceServers`, with credentials that are good from now on; before an ICE restart.
     IceServers,
@@ -182,7 +200,7 @@ pub struct TrackView {
 
 impl Request {
     /// The value of `type` for every request, in the order of declaration.
-    pub const TYPES: [&'static str; 22] = [
+    pub const TYPES: [&'static str; 24] = [
         "join",
         "resume",
         "renew",
@@ -201,7 +219,9 @@ impl Request {
         "chat",
         "remove",
         "ban",
-        "lock",
+        "configure",
+        "admit",
+        "deny",
         "ice_servers",
         "ping",
         "leave",
@@ -210,11 +230,13 @@ impl Request {
     /// Checks what the types can't say: lengths and characters. SDP and candidates are checked by the negotiator as well.
     pub fn validate(&self) -> Result<(), ProtocolError> {
         match self {
-            Request::Join { room, name, token } => {
+            Request::Join { room, name, token, password } => {
                 validate_room(room)?;
                 validate_name(name)?;
-                token.as_ref().map_or(Ok(()), validate_access_token)
+                token.as_ref().map_or(Ok(()), validate_access_token)?;
+                password.as_ref().map_or(Ok(()), validate_guess)
             }
+            Request::Configure { settings } => settings.validate(),
             Request::Ban { identity, .. } => validate_identity(identity),
             Request::Resume { token, .. } => validate_token(token),
             Request::Rename { name } => validate_name(name),
@@ -281,6 +303,14 @@ fn validate_access_token(token: &Token) -> Result<(), ProtocolError> {
         return Ok(());
     }
     Err(ProtocolError::new(ErrorCode::Unauthorized, format!("an access token has at most {MAX_ACCESS_TOKEN_BYTES} bytes")))
+}
+
+/// No room has a longer one.
+fn validate_guess(password: &Token) -> Result<(), ProtocolError> {
+    if settings::fits(password) {
+        return Ok(());
+    }
+    Err(ProtocolError::new(ErrorCode::WrongPassword, "the room has another password"))
 }
 
 fn validate_token(token: &Token) -> Result<(), ProtocolError> {

@@ -47,6 +47,12 @@ pub enum ErrorCode {
     Forbidden,
     /// Nobody new comes into the room until a moderator unlocks it.
     RoomLocked,
+    /// The room has a password; ask for it and join again.
+    PasswordRequired,
+    /// The room has another password.
+    WrongPassword,
+    /// A moderator has not let them in; or they can't wait for one.
+    NotAdmitted,
     /// There is no such session, or no longer: join.
     NoSuchSession,
     /// The room's id is empty, too long or has other characters.
@@ -55,6 +61,8 @@ pub enum ErrorCode {
     InvalidName,
     /// The identity is empty, too long or has control characters.
     InvalidIdentity,
+    /// A password that is too long, or more or fewer participants than there can be.
+    InvalidSettings,
     /// The mid is empty, too long or has other characters.
     InvalidMid,
     /// The chat message is empty or too long.
@@ -67,7 +75,7 @@ pub enum ErrorCode {
     WrongState,
     /// No such track in the room, or not one the request can be about.
     NoSuchTrack,
-    /// No such participant in the room.
+    /// No such participant in the room, or nobody of this id waits.
     NoSuchParticipant,
     /// By HTTP: there is no such room.
     NoSuchRoom,

@@ -15,7 +15,7 @@ pub struct Grants {
     pub subscribe: bool,
     /// Whether it may say something, by `chat` and over data channels. Everybody hears what is said.
     pub data: bool,
-    /// Whether it may mute, remove and ban others and lock the room, and come into a locked one.
+    /// Whether it may mute, remove and ban others, say how the room is set and let in who waits; and come in without any of that in its way.
     pub moderate: bool,
 }
 

@@ -10,6 +10,7 @@ mod codec;
 mod error;
 mod grants;
 mod server;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod typescript;
@@ -19,9 +20,10 @@ pub use codec::{DecodeError, Encoding};
 pub use error::{ErrorCode, ProtocolError};
 pub use grants::Grants;
 pub use server::{
-    Answered, ChatMessage, CloseReason, Event, IceServer, IceServers, Joined, LeaveReason, Limits, Participant, Published, Quality,
+    Answered, ChatMessage, CloseReason, Event, Guest, IceServer, IceServers, Joined, LeaveReason, Limits, Participant, Published, Quality,
     Reception, Renewed, Reply, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Speaker, Track,
 };
+pub use settings::{RoomSettings, RoomSettingsChange};
 pub use typescript::typescript;
 
 use serde::{Deserialize, Serialize};
@@ -51,6 +53,8 @@ pub const MAX_ACCESS_TOKEN_BYTES: usize = 4 * 1024;
 pub const MAX_IDENTITY_CHARS: usize = 128;
 /// Bytes in one data channel message, without whom it is for.
 pub const MAX_DATA_BYTES: usize = 64 * 1024;
+/// Characters in a room's password: a sentence.
+pub const MAX_PASSWORD_CHARS: usize = 128;
 /// Tracks that a client can say how it shows them; more than it has slots, so that it can also say which it hides.
 pub const MAX_VIEW_TRACKS: usize = 256;
 /// Bytes in one ICE candidate; the longest host names allowed by RFC 1035 fit.
@@ -71,7 +75,12 @@ impl ParticipantId {
 #[serde(transparent)]
 pub struct TrackId(pub u32);
 
-/// What opens something to whoever knows it: a session's token, or an access token. Not shown by `Debug`, so that no log tells it.
+/// Somebody who waits to be let into a room; unique in the room for as long as the room lives, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[serde(transparent)]
+pub struct GuestId(pub u32);
+
+/// What opens something to whoever knows it: a session's token, an access token, or a room's password. Not shown by `Debug`, so that no log tells it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Token(pub String);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use utoipa::ToSchema;
 
-use crate::{Grants, Kind, ParticipantId, ProtocolError, Source, Token, TrackId};
+use crate::{Grants, GuestId, Kind, ParticipantId, ProtocolError, RoomSettings, Source, Token, TrackId};
 
 /// One message of the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
@@ -74,8 +74,8 @@ pub struct Joined {
     pub identity: Option<String>,
     /// What the client may do.
     pub grants: Grants,
-    /// Whether nobody new comes in but moderators.
-    pub locked: bool,
+    /// How the room is set.
+    pub settings: RoomSettings,
     /// Everybody else in the room with what they publish.
     pub participants: Vec<Participant>,
     /// For `RTCConfiguration.iceServers`.
@@ -119,8 +119,8 @@ pub struct Snapshot {
     pub participants: Vec<Participant>,
     /// What each of the client's receiving m-lines carries; those that carry nothing are not in it.
     pub slots: Vec<SlotAssignment>,
-    /// Whether nobody new comes in but moderators.
-    pub locked: bool,
+    /// How the room is set.
+    pub settings: RoomSettings,
 }
 
 /// The servers that help in finding a path.
@@ -178,6 +178,19 @@ pub struct Participant {
     pub identity: Option<String>,
     /// What they publish.
     pub tracks: Vec<Track>,
+}
+
+/// Somebody who waits to be let in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Guest {
+    /// Who.
+    pub id: GuestId,
+    /// The display name they will have.
+    pub name: String,
+    /// Who their access token says that they are; absent where there is no access control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub identity: Option<String>,
 }
 
 /// A published track.
@@ -389,10 +402,17 @@ pub enum Event {
         /// All that it may do from now on.
         grants: Grants,
     },
-    /// The room was locked or unlocked.
-    Locked {
-        /// The new state.
-        locked: bool,
+    /// The room is set otherwise.
+    Settings {
+        /// All of it.
+        settings: RoomSettings,
+    },
+    /// Before the reply to `join`: the client waits for a moderator to let it in, for however long that takes. The reply or an error follows then.
+    Waiting,
+    /// To moderators: who waits to be let in; nobody else does.
+    Guests {
+        /// In the order in which they came.
+        guests: Vec<Guest>,
     },
     /// Who speaks now, the loudest first; nobody else does.
     Speakers {

@@ -9,8 +9,8 @@ fn round_trip(encoding: Encoding, request: Request) {
 #[test]
 fn every_request_survives_both_encodings() {
     let requests = [
-        Request::Join { room: "demo".into(), name: "Ada Lovelace 🚂".into(), token: None },
-        Request::Join { room: "demo".into(), name: "Ada".into(), token: Some("eyJ.eyJ.x".into()) },
+        Request::Join { room: "demo".into(), name: "Ada Lovelace 🚂".into(), token: None, password: None },
+        Request::Join { room: "demo".into(), name: "Ada".into(), token: Some("eyJ.eyJ.x".into()), password: Some("tea at four".into()) },
         Request::Resume { token: "3f0e1d2c4b5a69788796a5b4c3d2e1f0".into(), received: 17 },
         Request::Renew { received: 17 },
         Request::Offer { sdp: "v=0\r\n".into() },
@@ -29,7 +29,12 @@ fn every_request_survives_both_encodings() {
         Request::Chat { text: "hello".into(), to: Some(ParticipantId(4)) },
         Request::Remove { participant: ParticipantId(4) },
         Request::Ban { identity: "ben@example.org".into(), banned: true },
-        Request::Lock { locked: true },
+        Request::Configure { settings: RoomSettingsChange { locked: Some(true), ..RoomSettingsChange::default() } },
+        Request::Configure {
+            settings: RoomSettingsChange { lobby: Some(true), password: Some("".into()), max_participants: Some(9), locked: None },
+        },
+        Request::Admit { guest: Some(GuestId(3)) },
+        Request::Deny { guest: None },
         Request::IceServers,
         Request::Ping { received: None },
         Request::Ping { received: Some(7) },
@@ -63,6 +68,8 @@ fn malformed_json_gets_its_typed_error() {
     let long_name = format!(r#"{{"id":1,"type":"join","room":"a","name":"{}"}}"#, "n".repeat(MAX_NAME_CHARS + 1));
     let long_chat = format!(r#"{{"id":1,"type":"chat","text":"{}"}}"#, "n".repeat(MAX_CHAT_BYTES + 1));
     let long_token = format!(r#"{{"id":1,"type":"join","room":"a","name":"a","token":"{}"}}"#, "n".repeat(MAX_ACCESS_TOKEN_BYTES + 1));
+    let long_password = format!(r#"{{"id":1,"type":"join","room":"a","name":"a","password":"{}"}}"#, "n".repeat(MAX_PASSWORD_CHARS + 1));
+    let long_new = format!(r#"{{"id":1,"type":"configure","settings":{{"password":"{}"}}}}"#, "n".repeat(MAX_PASSWORD_CHARS + 1));
     let tracks = vec![TrackView { track: TrackId(1), width: 1, height: 1, pinned: false }; MAX_VIEW_TRACKS + 1];
     let many = String::from_utf8(Encoding::Json.encode_client(&ClientMessage { id: 1, request: Request::View { tracks, others: false } }));
     let many = many.expect("JSON");
@@ -91,6 +98,9 @@ fn malformed_json_gets_its_typed_error() {
         (&long_chat, Some(1), ErrorCode::InvalidChat),
         (r#"{"id":1,"type":"ban","identity":"","banned":true}"#, Some(1), ErrorCode::InvalidIdentity),
         (&long_token, Some(1), ErrorCode::Unauthorized),
+        (&long_password, Some(1), ErrorCode::WrongPassword),
+        (&long_new, Some(1), ErrorCode::InvalidSettings),
+        (r#"{"id":1,"type":"configure","settings":{"max_participants":0}}"#, Some(1), ErrorCode::InvalidSettings),
         (&many, Some(1), ErrorCode::LimitReached),
         (r#"{"id":1,"type":"view","tracks":[{"track":1,"width":-1,"height":1}]}"#, Some(1), ErrorCode::Malformed),
         (&deep, None, ErrorCode::TooDeep),
@@ -117,7 +127,7 @@ fn deep_and_trailing_messagepack_is_refused() {
 #[test]
 fn a_token_is_a_string_on_the_wire_and_nothing_in_a_log() {
     let resume = Request::Resume { token: "3f0e1d2c".into(), received: 17 };
-    let join = Request::Join { room: "demo".into(), name: "Ada".into(), token: Some("3f0e1d2c".into()) };
+    let join = Request::Join { room: "demo".into(), name: "Ada".into(), token: Some("3f0e1d2c".into()), password: Some("3f0e1d2c".into()) };
     assert!(!format!("{join:?}").contains("3f0e"), "{join:?}");
     let session = Session { token: "3f0e1d2c".into(), resume_within: 60_000 };
     let json = Encoding::Json.encode_client(&ClientMessage { id: 1, request: resume.clone() });

@@ -3,9 +3,9 @@
 use ts_rs::{Config, TS};
 
 use crate::{
-    Answered, ChatMessage, ClientMessage, CloseReason, ErrorCode, Event, Grants, IceServer, IceServers, Joined, Kind, LeaveReason, Limits,
-    Participant, ParticipantId, ProtocolError, Published, Quality, Reception, Renewed, Reply, Request, Resumed, ServerMessage, Session,
-    SlotAssignment, Snapshot, Source, Speaker, Track, TrackId, TrackView,
+    Answered, ChatMessage, ClientMessage, CloseReason, ErrorCode, Event, Grants, Guest, GuestId, IceServer, IceServers, Joined, Kind,
+    LeaveReason, Limits, Participant, ParticipantId, ProtocolError, Published, Quality, Reception, Renewed, Reply, Request, Resumed,
+    RoomSettings, RoomSettingsChange, ServerMessage, Session, SlotAssignment, Snapshot, Source, Speaker, Track, TrackId, TrackView,
 };
 
 /// One TypeScript module with every type of the protocol.
@@ -21,10 +21,13 @@ pub fn typescript() -> String {
     declare![
         ParticipantId,
         TrackId,
+        GuestId,
         Kind,
         Source,
         Grants,
         TrackView,
+        RoomSettings,
+        RoomSettingsChange,
         ClientMessage,
         Request,
         ServerMessage,
@@ -38,6 +41,7 @@ pub fn typescript() -> String {
         Limits,
         Participant,
         Track,
+        Guest,
         Renewed,
         Answered,
         Published,

@@ -1,6 +1,6 @@
 //! What a room wants done.
 
-use switchyard_protocol::{CloseReason, Event, ParticipantId, Source, TrackId};
+use switchyard_protocol::{CloseReason, Event, GuestId, ParticipantId, Source, TrackId};
 
 use crate::Size;
 
@@ -57,6 +57,13 @@ pub enum Effect {
         participant: ParticipantId,
         /// What its client is told.
         reason: CloseReason,
+    },
+    /// Somebody who waited may come in now, by [`crate::Room::enter`] once more; or is to go.
+    Decided {
+        /// Who.
+        guest: GuestId,
+        /// Whether they are let in.
+        admitted: bool,
     },
     /// What a participant's receiving m-line carries from now on.
     Route {

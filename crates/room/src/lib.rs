@@ -24,17 +24,25 @@
 //! # Who may do what
 //!
 //! Everybody comes with a [`Pass`]: who they are and what they may do. Each request is held against it; who may not receive has no slots. Moderators mute
-//! others, send them away for good, and lock the room. Who runs the room from
+//! others, send them away for good, and say how the room is set: locked, with a password, with a lobby, for how many. Who runs the room from
 //! outside is a moderator called [`ParticipantId::SERVER`](switchyard_protocol::ParticipantId::SERVER), and may also change what passes permit.
+//!
+//! # Who comes in
+//!
+//! [`Room::enter`] lets somebody in, refuses them, or, where there is a lobby, has them wait as a guest, of whom only the moderators hear. Who is let in
+//! comes again with what they waited as. A room with guests is not empty: it waits for a moderator as they do.
 //!
 //! Pure: no clock, socket, thread or environment; deterministic, so that a simulation replays exactly.
 
 mod contents;
 mod demand;
 mod effect;
+mod guesses;
 mod hearing;
+mod lobby;
 mod rate;
 mod room;
+mod settings;
 mod speakers;
 #[cfg(test)]
 mod tests;
@@ -43,5 +51,5 @@ mod view;
 pub use demand::Size;
 pub use effect::{Activity, Audience, Effect};
 pub use rate::{Bucket, Rate};
-pub use room::{Entry, Figures, GrantChanges, Limits, Pass, Present, Room};
+pub use room::{Answer, Entrant, Entry, Figures, GrantChanges, Knock, Limits, Pass, Present, Room};
 pub use view::SlotMids;

@@ -1,21 +1,27 @@
 //! Membership, published tracks and requests.
 
+mod door;
 mod manage;
+mod moderation;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use switchyard_protocol::{
-    ChatMessage, CloseReason, ErrorCode, Event, Grants, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Quality, Reception,
-    Snapshot, Source, Track, TrackId, TrackView,
+    ChatMessage, ErrorCode, Event, Grants, Kind, LeaveReason, Participant, ParticipantId, ProtocolError, Quality, Reception, Snapshot,
+    Source, Track, TrackId, TrackView,
 };
 
 use crate::contents::{Contents, Part};
 use crate::demand::Size;
+use crate::guesses::Guesses;
+use crate::lobby::Lobby;
+use crate::settings::Settings;
 use crate::speakers::Speakers;
-use crate::view::{Outcome, SlotPolicy, View};
+use crate::view::{Outcome, View};
 use crate::{Activity, Audience, Bucket, Effect, Rate, SlotMids};
 
+pub use door::{Answer, Entrant, Entry, Knock};
 pub use manage::{GrantChanges, Present};
 
 /// Bounds of one room.
@@ -85,17 +91,6 @@ impl Default for Pass {
     }
 }
 
-/// What a participant finds on entering.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// Who it is.
-    pub participant: ParticipantId,
-    /// Who else is there, oldest first.
-    pub participants: Vec<Participant>,
-    /// Whether nobody else comes in but moderators.
-    pub locked: bool,
-}
-
 /// A room's state; see the crate's documentation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Room {
@@ -106,8 +101,9 @@ pub struct Room {
     speakers: Speakers,
     /// The camera of who speaks, or spoke last.
     spotlight: Option<TrackId>,
-    /// Nobody comes in but moderators.
-    locked: bool,
+    settings: Settings,
+    lobby: Lobby,
+    guesses: Guesses,
     /// Identities that don't come in again.
     banned: BTreeSet<String>,
     last_participant: u32,
@@ -155,7 +151,9 @@ impl Room {
             contents: Contents::new(limits.heard),
             speakers: Speakers::default(),
             spotlight: None,
-            locked: false,
+            settings: Settings::open(limits.participants),
+            lobby: Lobby::default(),
+            guesses: Guesses::default(),
             banned: BTreeSet::new(),
             last_participant: 0,
             last_track: 0,
@@ -168,67 +166,14 @@ impl Room {
         self.out.effects.pop_front()
     }
 
-    /// Whether nobody is there, not even a viewer.
+    /// Whether nobody is there, not even a viewer or somebody who waits to be let in.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members.is_empty() && self.lobby.is_empty()
     }
 
     /// How many are there, viewers included.
     pub fn len(&self) -> usize {
         self.members.len()
-    }
-
-    /// Somebody enters. Fails with [`ErrorCode::LimitReached`] if the room is full, with [`ErrorCode::RoomLocked`] if it is locked and they are no moderator,
-    /// with [`ErrorCode::Forbidden`] if their identity was sent away. The same identity may be there several times: a person with two devices.
-    pub fn join(&mut self, name: String, pass: Pass) -> Result<Entry, ProtocolError> {
-        let Limits { slots, slot_step, spare_slots, shown, .. } = self.limits;
-        let policy = SlotPolicy { most: slots, step: Some(slot_step), spare: spare_slots, shown: shown.min(slots) };
-        let identity = pass.identity.clone();
-        let entry = self.enter(Some(name.clone()), pass, None, policy)?;
-        let participant = Participant { id: entry.participant, name, identity, tracks: Vec::new() };
-        self.notify(Audience::Others(entry.participant), Event::ParticipantJoined { participant });
-        Ok(entry)
-    }
-
-    /// Somebody comes to watch and listen, shown to nobody and on slots of their own making: everybody, or `only` one participant, and only
-    /// for as long as that one is there. Fails as [`Room::join`] does, with [`ErrorCode::NoSuchParticipant`] if `only` is not there, and with
-    /// [`ErrorCode::Forbidden`] if the pass doesn't permit to receive.
-    pub fn watch(&mut self, only: Option<ParticipantId>, pass: Pass) -> Result<Entry, ProtocolError> {
-        if !pass.grants.subscribe {
-            return Err(may_not("receive what others publish"));
-        }
-        if let Some(only) = only {
-            self.member(only).map_err(|_| nobody())?;
-        }
-        self.enter(None, pass, only, SlotPolicy { most: self.limits.slots, step: None, spare: 0, shown: self.limits.slots })
-    }
-
-    fn enter(&mut self, name: Option<String>, pass: Pass, only: Option<ParticipantId>, policy: SlotPolicy) -> Result<Entry, ProtocolError> {
-        if pass.identity.as_ref().is_some_and(|identity| self.banned.contains(identity)) {
-            return Err(ProtocolError::new(ErrorCode::Forbidden, "a moderator has removed you from this room"));
-        }
-        if self.locked && !pass.grants.moderate {
-            return Err(ProtocolError::new(ErrorCode::RoomLocked, "the room is locked: nobody new comes in"));
-        }
-        if self.members.len() >= self.limits.participants {
-            return Err(ProtocolError::new(
-                ErrorCode::LimitReached,
-                format!("a room holds at most {} participants", self.limits.participants),
-            ));
-        }
-        let participant = ParticipantId(next(&mut self.last_participant)?);
-        let participants = self.roster(participant);
-
-        let mut view = View::new(participant, only, policy, pass.grants.subscribe);
-        view.settle(&self.contents, &mut self.out);
-        if !self.speakers.list().is_empty() {
-            self.tell_speakers_to(participant);
-        }
-        let bad: Vec<Event> = self.members.values().filter_map(|member| member.quality.clone()).collect();
-        bad.into_iter().for_each(|event| self.notify(Audience::One(participant), event));
-        let chat = Bucket::new(self.limits.chat);
-        self.members.insert(participant, Member { name, pass, tracks: Vec::new(), view, chat, quality: None, regranted: false });
-        Ok(Entry { participant, participants, locked: self.locked })
     }
 
     /// Everybody but `participant`, oldest first; who does not fit is announced to them.
@@ -254,7 +199,7 @@ impl Room {
     /// just joined. `None` if they aren't there.
     pub fn snapshot(&mut self, participant: ParticipantId) -> Option<Snapshot> {
         let member = self.members.get(&participant)?;
-        let slots = member.view.shown();
+        let (slots, moderates) = (member.view.shown(), member.pass.grants.moderate);
         let regranted = member.regranted.then(|| member.pass.grants.clone());
         let tracks = member.tracks.clone();
         if let Some(grants) = regranted {
@@ -272,7 +217,10 @@ impl Room {
         if self.speakers.were_told() {
             self.tell_speakers_to(participant);
         }
-        Some(Snapshot { participants: self.roster(participant), slots, locked: self.locked })
+        if moderates && self.lobby.were_told() {
+            self.tell_guests_to(participant);
+        }
+        Some(Snapshot { participants: self.roster(participant), slots, settings: self.settings.told() })
     }
 
     /// Somebody left, with all their tracks. `false` if they weren't there.
@@ -487,7 +435,9 @@ impl Room {
             let publisher = self.tracks[&track].publisher;
             self.tell_wanted(publisher, track, size);
         }
-        [self.contents.hearing.deadline(), self.speakers.due(now), self.out.demand.deadline()].into_iter().flatten().min()
+        self.tell_guests(now);
+        let deadlines = [self.contents.hearing.deadline(), self.speakers.due(now), self.out.demand.deadline(), self.lobby.due(now)];
+        deadlines.into_iter().flatten().min()
     }
 
     fn camera(&self, participant: ParticipantId) -> Option<TrackId> {
@@ -566,58 +516,6 @@ impl Room {
         Ok(())
     }
 
-    /// `moderator` sends `participant` away, and everybody else with the same identity, which does not come in again. Nothing of theirs is forwarded, and nothing
-    /// to them, from this call on.
-    pub fn remove(&mut self, moderator: ParticipantId, participant: ParticipantId) -> Result<(), ProtocolError> {
-        self.moderates(moderator)?;
-        let identity = self.member(participant).map_err(|_| nobody())?.pass.identity.clone();
-        match identity {
-            Some(identity) => self.ban(moderator, identity, true),
-            None => {
-                self.send_away(participant);
-                Ok(())
-            }
-        }
-    }
-
-    /// `moderator` has an identity kept out, whether it is there or not; or lets it in again. Fails with [`ErrorCode::Forbidden`] if it is its own.
-    pub fn ban(&mut self, moderator: ParticipantId, identity: String, banned: bool) -> Result<(), ProtocolError> {
-        self.moderates(moderator)?;
-        if !banned {
-            self.banned.remove(&identity);
-            return Ok(());
-        }
-        if self.members.get(&moderator).is_some_and(|member| member.pass.identity.as_ref() == Some(&identity)) {
-            return Err(ProtocolError::new(ErrorCode::Forbidden, "this would send yourself away: leave instead"));
-        }
-        if self.banned.len() >= Self::MAX_BANNED && !self.banned.contains(&identity) {
-            return Err(ProtocolError::new(ErrorCode::LimitReached, format!("a room keeps at most {} identities out", Self::MAX_BANNED)));
-        }
-        let members = self.members.iter().filter(|(_, member)| member.pass.identity.as_ref() == Some(&identity));
-        let members: Vec<ParticipantId> = members.map(|(&id, _)| id).collect();
-        self.banned.insert(identity);
-        members.into_iter().for_each(|member| self.send_away(member));
-        Ok(())
-    }
-
-    /// `moderator` lets nobody new in but moderators, or does again.
-    pub fn lock(&mut self, moderator: ParticipantId, locked: bool) -> Result<(), ProtocolError> {
-        self.moderates(moderator)?;
-        if std::mem::replace(&mut self.locked, locked) != locked {
-            self.notify(Audience::All, Event::Locked { locked });
-        }
-        Ok(())
-    }
-
-    /// Media stops here and now: whoever carries this out can be late.
-    fn send_away(&mut self, participant: ParticipantId) {
-        if let Some(member) = self.members.get_mut(&participant) {
-            member.view.stop(&mut self.out);
-        }
-        self.out.effects.push_back(Effect::Remove { participant, reason: CloseReason::Removed });
-        self.leave(participant, LeaveReason::Removed);
-    }
-
     /// The slots negotiated with `participant` are these now, by index.
     pub fn slots_changed(&mut self, participant: ParticipantId, mids: Vec<SlotMids>) {
         if let Some(member) = self.members.get_mut(&participant) {
@@ -670,11 +568,6 @@ impl Room {
         }
     }
 
-    fn moderates(&self, participant: ParticipantId) -> Result<(), ProtocolError> {
-        let may = participant == ParticipantId::SERVER || self.member(participant)?.pass.grants.moderate;
-        if may { Ok(()) } else { Err(may_not("moderate")) }
-    }
-
     /// What others are told of a member; nothing of a viewer.
     fn describe(&self, id: ParticipantId, member: &Member) -> Option<Participant> {
         let name = member.name.clone()?;
@@ -722,7 +615,7 @@ fn place(source: Source) -> (Part, usize) {
 }
 
 /// Ids are never reused, so a room that has used up four billion of them takes no more.
-fn next(last: &mut u32) -> Result<u32, ProtocolError> {
+pub(crate) fn next(last: &mut u32) -> Result<u32, ProtocolError> {
     *last = last.checked_add(1).ok_or_else(|| ProtocolError::new(ErrorCode::LimitReached, "the room has used up its ids"))?;
     Ok(*last)
 }

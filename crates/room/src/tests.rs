@@ -2,6 +2,7 @@
 
 mod access;
 mod audience;
+mod door;
 mod requests;
 mod shell;
 mod slots;

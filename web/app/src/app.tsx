@@ -9,6 +9,7 @@ import { LiveRegion } from "./views/live.js";
 import { ElsewhereView, JoiningView, LeftView, RefusedView } from "./views/end.js";
 import { MeetingView } from "./views/meeting.js";
 import { LobbyView } from "./views/lobby.js";
+import { WaitingView } from "./views/waiting.js";
 
 /** The page: the landing, or a room. */
 export function App() {
@@ -60,6 +61,8 @@ function Stage({ meeting, go }: { meeting: Meeting; go(to: string): void }) {
       return <LobbyView meeting={meeting} go={go} />;
     case "joining":
       return meeting.again ? <JoiningView meeting={meeting} /> : <LobbyView meeting={meeting} go={go} />;
+    case "waiting":
+      return <WaitingView meeting={meeting} />;
     case "joined":
       return room && <MeetingView meeting={meeting} room={room} />;
     case "left":

@@ -117,6 +117,27 @@ export const PeopleIcon = () => (
   </Icon>
 );
 
+/** Sliders: how the room is set. */
+export const SettingsIcon = () => (
+  <Icon>
+    <path d="M4 7h8.5M17.5 7H20M4 17h2.5M11.5 17H20" />
+    <circle cx="15" cy="7" r="2.5" />
+    <circle cx="9" cy="17" r="2.5" />
+  </Icon>
+);
+
+export const MoreIcon = () => (
+  <Icon>
+    <path d="M12 5.5v.1M12 12v.1M12 18.5v.1" stroke-width="3.2" />
+  </Icon>
+);
+
+export const DoorIcon = () => (
+  <Icon>
+    <path d="M6 20V5.5A1.5 1.5 0 0 1 7.5 4h9A1.5 1.5 0 0 1 18 5.5V20M3.5 20h17M14.5 12v.1" />
+  </Icon>
+);
+
 export const WarningIcon = () => (
   <Icon>
     <path d="M10.6 4.6 2.9 17.9A1.6 1.6 0 0 0 4.3 20.3h15.4a1.6 1.6 0 0 0 1.4-2.4L13.4 4.6a1.6 1.6 0 0 0-2.8 0ZM12 9.5v4.3M12 17v.1" />

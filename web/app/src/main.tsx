@@ -5,6 +5,7 @@ import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/forms.css";
 import "./styles/pages.css";
+import "./styles/moderation.css";
 import "./styles/meeting.css";
 
 const root = document.getElementById("app");

@@ -2,7 +2,8 @@ import { Emitter, LocalTrack, openDevices, type ParticipantId, Room, SwitchyardE
 
 import { explain, explainDevice, type Explanation } from "./explain.js";
 import { explainInterruption, type Interruption, interruptionOf, UNNOTICED } from "./interruption.js";
-import { closingText } from "./text.js";
+import { Moderation } from "./moderation.js";
+import { closingText, guestsText, settingsText } from "./text.js";
 import { takeToken } from "./token.js";
 
 declare global {
@@ -13,10 +14,16 @@ declare global {
 }
 
 /**
- * Where a visit to a room is: choosing a name and devices, joining, in it (also while the connection is being repaired),
- * gone by one's own will, gone because it goes on somewhere else, or refused.
+ * Where a visit to a room is: choosing a name and devices, joining, waiting to be let in, in it (also while the connection
+ * is being repaired), gone by one's own will, gone because it goes on somewhere else, or refused.
  */
-export type Stage = "preparing" | "joining" | "joined" | "left" | "elsewhere" | "refused";
+export type Stage = "preparing" | "joining" | "waiting" | "joined" | "left" | "elsewhere" | "refused";
+
+/** Why the room's password has to be typed, or typed again. */
+export type PasswordError = "password_required" | "wrong_password" | "rate_limited";
+
+/** What stands beside the meeting. */
+export type Panel = "chat" | "room";
 
 /** A line of the chat. */
 export interface ChatEntry {
@@ -69,6 +76,12 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
   room: Room | null = null;
   /** Why the room was refused or lost. */
   error: SwitchyardError | null = null;
+  /** The room's password, as the user has typed it. */
+  password = "";
+  /** The room has a password, and what was typed is not it. */
+  passwordError: PasswordError | null = null;
+  /** What a moderator can do. */
+  moderation: Moderation | null = null;
   /** What of the meeting is interrupted, once that is worth a word. */
   interruption: Interruption | null = null;
   /** It was interrupted a moment ago, and is no longer. */
@@ -77,7 +90,7 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
   unsent: Unsent[] = [];
   unread = 0;
   notices: Notice[] = [];
-  #chatOpen = false;
+  #panel: Panel | null = null;
   #nextKey = 1;
   /** Until an interruption is worth a word. */
   #noticeTimer: ReturnType<typeof setTimeout> | undefined;
@@ -94,13 +107,13 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
     this.#followDevices();
   }
 
-  get chatOpen(): boolean {
-    return this.#chatOpen;
+  get panel(): Panel | null {
+    return this.#panel;
   }
 
-  set chatOpen(open: boolean) {
-    this.#chatOpen = open;
-    if (open) this.unread = 0;
+  set panel(panel: Panel | null) {
+    this.#panel = panel;
+    if (panel === "chat") this.unread = 0;
     this.emit("changed");
   }
 
@@ -175,11 +188,20 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
         room: this.roomId,
         name: this.name,
         tracks,
+        ...(this.password === "" ? {} : { password: this.password }),
         ...(token === undefined ? {} : { token: () => takeToken(this.roomId) ?? token }),
       });
     } catch (cause) {
       if (room === this.#entering) this.#ended(SwitchyardError.from(cause, "connection_failed"));
     }
+  }
+
+  /** Does not wait any longer to be let in. */
+  stopWaiting(): void {
+    const room = this.#entering;
+    this.#entering = null;
+    room?.leave();
+    this.prepareAgain();
   }
 
   /** Leaves and releases the devices. */
@@ -248,6 +270,8 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
       if (state !== "connected" || room !== this.#entering) return;
       this.#entering = null;
       this.room = room;
+      this.passwordError = null;
+      this.moderation = room.grants?.moderate ? new Moderation(room, (action) => this.#attempt(action)) : null;
       this.name = room.localParticipant.name;
       this.#releaseUngranted(room);
       window.switchyard = room;
@@ -269,8 +293,22 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
       const device = source === "camera" ? "camera" : source === "microphone" ? "microphone" : "screen";
       this.#notify("info", { what: `A moderator has muted your ${device}.`, todo: "You can turn it on again." });
     });
-    room.on("lockedChanged", (locked) => {
-      if (room === this.room) this.announce(locked ? "The room is locked" : "The room is unlocked");
+    room.on("waitingChanged", (waiting) => {
+      if (!waiting || room !== this.#entering) return;
+      this.stage = "waiting";
+      this.announce("Waiting for the host to let you in");
+      this.emit("changed");
+    });
+    let { settings } = room;
+    room.on("settingsChanged", (changed) => {
+      for (const text of settingsText(settings, changed)) this.announce(text);
+      settings = changed;
+    });
+    let known = new Set<number>();
+    room.on("guestsChanged", (guests) => {
+      const came = guests.filter(({ id }) => !known.has(id));
+      known = new Set(guests.map(({ id }) => id));
+      if (came.length > 0) this.announce(guestsText(came));
     });
     room.on("participantJoined", ({ name }) => this.announce(`${name} joined`));
     room.on("participantLeft", ({ name }) => this.announce(`${name} left`));
@@ -285,6 +323,19 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
 
   #ended(error: SwitchyardError): void {
     if (this.stage === "left") return;
+    const { code } = error;
+    if (
+      code === "password_required" ||
+      code === "wrong_password" ||
+      (code === "rate_limited" && this.password !== "")
+    ) {
+      // With what was typed, and the devices as they are.
+      this.passwordError = code;
+      this.stage = "preparing";
+      this.#renewDevices();
+      this.emit("changed");
+      return;
+    }
     this.error = error;
     this.stage = error.code === "resumed_elsewhere" ? "elsewhere" : "refused";
     this.#releaseDevices();
@@ -328,11 +379,23 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
     const mine = from === room.localParticipant.id;
     const name = mine ? this.name : (room.participants.get(from)?.name ?? "Somebody who left");
     this.chat = [...this.chat, { key: this.#nextKey++, name, mine, text, at: new Date(at) }].slice(-MAX_CHAT);
-    if (!this.#chatOpen && !mine) {
+    if (this.#panel !== "chat" && !mine) {
       this.unread += 1;
       this.announce(`${name} says: ${text}`);
     }
     this.emit("changed");
+  }
+
+  /** Whether it was done; if not, the user is told why. */
+  async #attempt(action: Promise<void>): Promise<boolean> {
+    try {
+      await action;
+      this.emit("changed");
+      return true;
+    } catch (cause) {
+      this.#notify("error", explain(SwitchyardError.from(cause, "not_connected")));
+      return false;
+    }
   }
 
   #notify(tone: Notice["tone"], { what, todo }: Explanation): void {

@@ -1,6 +1,16 @@
 import { expect, test } from "vitest";
 
-import { closingText, hue, initials, linkPieces, randomRoom, roomId, roomOfPath } from "./text.js";
+import {
+  closingText,
+  guestsText,
+  hue,
+  initials,
+  linkPieces,
+  randomRoom,
+  roomId,
+  roomOfPath,
+  settingsText,
+} from "./text.js";
 
 test.each([
   ["Ada Lovelace", "AL"],
@@ -53,4 +63,22 @@ test("that the server goes down is said in seconds or minutes", () => {
   expect(at(89)).toContain("89\u00a0seconds");
   expect(at(1)).toContain("1\u00a0second.");
   expect(at(-5)).toContain("0\u00a0seconds");
+});
+
+test("a change of the room is told in words, and only what has changed", () => {
+  const before = { locked: false, lobby: false, password: false, max_participants: 9 };
+  expect(settingsText(null, before)).toEqual([]);
+  expect(settingsText(before, { ...before, locked: true, password: true })).toEqual([
+    "The room is locked",
+    "The room has a password",
+  ]);
+  expect(settingsText({ ...before, lobby: true }, { ...before, max_participants: 1 })).toEqual([
+    "The waiting room is off",
+    "The room is for 1 person",
+  ]);
+});
+
+test("who waits is named if it is one", () => {
+  expect(guestsText([{ id: 1, name: "Ben" }])).toBe("Ben wants to come in");
+  expect(guestsText([1, 2].map((id) => ({ id, name: "Ben" })))).toBe("2 people want to come in");
 });

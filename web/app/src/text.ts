@@ -1,3 +1,5 @@
+import type { Guest, RoomSettings } from "@switchyard/sdk";
+
 /** One or two letters that stand for a name. */
 export function initials(name: string): string {
   const words = name.trim().split(/\s+/u).filter(Boolean);
@@ -106,4 +108,24 @@ export function closingText(closesAt: Date, now: number): string {
 
 function count(number: number, unit: string): string {
   return `${number}\u00a0${unit}${number === 1 ? "" : "s"}`;
+}
+
+/** What is said of a room that is set otherwise, to who does not look. */
+export function settingsText(before: RoomSettings | null, after: RoomSettings): string[] {
+  const says: [changed: boolean, text: string][] = [
+    [before?.locked !== after.locked, after.locked ? "The room is locked" : "The room is unlocked"],
+    [before?.lobby !== after.lobby, after.lobby ? "The waiting room is on" : "The waiting room is off"],
+    [before?.password !== after.password, after.password ? "The room has a password" : "The room has no password"],
+    [
+      before?.max_participants !== after.max_participants,
+      `The room is for ${after.max_participants} ${after.max_participants === 1 ? "person" : "people"}`,
+    ],
+  ];
+  return says.filter(([changed]) => before && changed).map(([, text]) => text);
+}
+
+/** Who wants to come in. */
+export function guestsText(guests: readonly Guest[]): string {
+  const [first] = guests;
+  return guests.length === 1 && first ? `${first.name} wants to come in` : `${guests.length} people want to come in`;
 }

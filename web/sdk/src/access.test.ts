@@ -4,7 +4,7 @@ import { LocalTrack } from "./local.js";
 import type { Grants, Participant } from "./protocol.js";
 import { type ConnectOptions, Room } from "./room.js";
 import { FakeConnection } from "./testing/connection.js";
-import { joinedAs } from "./testing/server.js";
+import { joinedAs, SETTINGS } from "./testing/server.js";
 import { FakeSocket } from "./testing/socket.js";
 
 const GRACE: Participant = {
@@ -194,7 +194,7 @@ describe("whoever runs the room", () => {
 });
 
 describe("a moderator", () => {
-  test("mutes, removes, bans and locks", async () => {
+  test("mutes, removes, bans and sets the room", async () => {
     await joined();
     await done(room.muteRemote(room.track(10)!));
     expect(socket.last("mute")).toMatchObject({ track: 10, muted: true });
@@ -202,12 +202,13 @@ describe("a moderator", () => {
     expect(socket.last("remove")).toMatchObject({ participant: 1 });
     await done(room.ban("eve"));
     expect(socket.last("ban")).toMatchObject({ identity: "eve", banned: true });
-    await done(room.setLocked(true));
-    expect(socket.last("lock")).toMatchObject({ locked: true });
+    await done(room.configure({ locked: true, password: "tea at four" }));
+    expect(socket.last("configure")).toMatchObject({ settings: { locked: true, password: "tea at four" } });
     const told: boolean[] = [];
-    room.on("lockedChanged", (locked) => told.push(locked));
-    for (const locked of [true, true, false]) socket.event({ kind: "locked", locked });
+    room.on("settingsChanged", ({ locked }) => told.push(locked));
+    for (const locked of [true, true, false]) socket.event({ kind: "settings", settings: { ...SETTINGS, locked } });
     expect(told).toEqual([true, false]);
+    expect(room.settings).toEqual(SETTINGS);
   });
 
   test("mutes this participant, who is told and stops sending, and may go on", async () => {

@@ -6,7 +6,7 @@ import { LocalTrack } from "./local.js";
 import type { Participant } from "./protocol.js";
 import { Room } from "./room.js";
 import { FakeConnection } from "./testing/connection.js";
-import { FakeServer } from "./testing/server.js";
+import { FakeServer, SETTINGS } from "./testing/server.js";
 
 const GRACE: Participant = {
   id: 1,
@@ -135,7 +135,7 @@ describe("signaling that is lost", () => {
         { id: 3, name: "Eve", tracks: [] },
       ],
       slots: [{ mid: "s1", track: 12 }],
-      locked: false,
+      settings: SETTINGS,
     };
     await pass(500);
     const kept = [

@@ -6,6 +6,8 @@ export type ParticipantId = number;
 
 export type TrackId = number;
 
+export type GuestId = number;
+
 export type Kind = "audio" | "video";
 
 export type Source = "camera" | "microphone" | "screen" | "screen_audio";
@@ -24,7 +26,7 @@ subscribe: boolean,
  */
 data: boolean, 
 /**
- * Whether it may mute, remove and ban others and lock the room, and come into a locked one.
+ * Whether it may mute, remove and ban others, say how the room is set and let in who waits; and come in without any of that in its way.
  */
 moderate: boolean, };
 
@@ -46,6 +48,42 @@ height: number,
  */
 pinned: boolean, };
 
+export type RoomSettings = { 
+/**
+ * Nobody new comes in but moderators.
+ */
+locked: boolean, 
+/**
+ * Who is no moderator waits until one lets them in.
+ */
+lobby: boolean, 
+/**
+ * Who is no moderator needs a password. Nobody is told which.
+ */
+password: boolean, 
+/**
+ * How many may be there at the same time; at most as many as the server permits.
+ */
+max_participants: number, };
+
+export type RoomSettingsChange = { 
+/**
+ * See [`RoomSettings::locked`].
+ */
+locked?: boolean, 
+/**
+ * See [`RoomSettings::lobby`]. Turned off, it lets in all who wait.
+ */
+lobby?: boolean, 
+/**
+ * Who comes from now on needs this one; an empty one: none.
+ */
+password?: string, 
+/**
+ * See [`RoomSettings::max_participants`]. Whoever is there stays, also if they are more.
+ */
+max_participants?: number, };
+
 export type ClientMessage = { 
 /**
  * Chosen by the client, unique among its unanswered requests.
@@ -62,7 +100,11 @@ name: string,
 /**
  * An access token (a JWT), where the server asks for one.
  */
-token?: string, } | { "type": "resume", 
+token?: string, 
+/**
+ * The room's password, if it has one; moderators need none.
+ */
+password?: string, } | { "type": "resume", 
 /**
  * From [`crate::Joined::session`].
  */
@@ -167,11 +209,19 @@ identity: string,
 /**
  * The new state.
  */
-banned: boolean, } | { "type": "lock", 
+banned: boolean, } | { "type": "configure", 
 /**
- * The new state.
+ * What is to be otherwise.
  */
-locked: boolean, } | { "type": "ice_servers" } | { "type": "ping", 
+settings: RoomSettingsChange, } | { "type": "admit", 
+/**
+ * Only this one.
+ */
+guest?: GuestId, } | { "type": "deny", 
+/**
+ * Only this one.
+ */
+guest?: GuestId, } | { "type": "ice_servers" } | { "type": "ping", 
 /**
  * As in [`Request::Resume`]: the server need not keep those messages any longer.
  */
@@ -189,7 +239,11 @@ name: string,
 /**
  * An access token (a JWT), where the server asks for one.
  */
-token?: string, } | { "type": "resume", 
+token?: string, 
+/**
+ * The room's password, if it has one; moderators need none.
+ */
+password?: string, } | { "type": "resume", 
 /**
  * From [`crate::Joined::session`].
  */
@@ -294,11 +348,19 @@ identity: string,
 /**
  * The new state.
  */
-banned: boolean, } | { "type": "lock", 
+banned: boolean, } | { "type": "configure", 
 /**
- * The new state.
+ * What is to be otherwise.
  */
-locked: boolean, } | { "type": "ice_servers" } | { "type": "ping", 
+settings: RoomSettingsChange, } | { "type": "admit", 
+/**
+ * Only this one.
+ */
+guest?: GuestId, } | { "type": "deny", 
+/**
+ * Only this one.
+ */
+guest?: GuestId, } | { "type": "ice_servers" } | { "type": "ping", 
 /**
  * As in [`Request::Resume`]: the server need not keep those messages any longer.
  */
@@ -354,9 +416,9 @@ identity?: string,
  */
 grants: Grants, 
 /**
- * Whether nobody new comes in but moderators.
+ * How the room is set.
  */
-locked: boolean, 
+settings: RoomSettings, 
 /**
  * Everybody else in the room with what they publish.
  */
@@ -409,9 +471,9 @@ participants: Array<Participant>,
  */
 slots: Array<SlotAssignment>, 
 /**
- * Whether nobody new comes in but moderators.
+ * How the room is set.
  */
-locked: boolean, };
+settings: RoomSettings, };
 
 export type IceServer = { 
 /**
@@ -486,6 +548,20 @@ source: Source,
  * Whether its publisher muted it.
  */
 muted: boolean, };
+
+export type Guest = { 
+/**
+ * Who.
+ */
+id: GuestId, 
+/**
+ * The display name they will have.
+ */
+name: string, 
+/**
+ * Who their access token says that they are; absent where there is no access control.
+ */
+identity?: string, };
 
 export type Renewed = { 
 /**
@@ -627,11 +703,15 @@ by?: ParticipantId, } | { "kind": "grants_changed",
 /**
  * All that it may do from now on.
  */
-grants: Grants, } | { "kind": "locked", 
+grants: Grants, } | { "kind": "settings", 
 /**
- * The new state.
+ * All of it.
  */
-locked: boolean, } | { "kind": "speakers", 
+settings: RoomSettings, } | { "kind": "waiting" } | { "kind": "guests", 
+/**
+ * In the order in which they came.
+ */
+guests: Array<Guest>, } | { "kind": "speakers", 
 /**
  * At most eight.
  */
@@ -705,7 +785,7 @@ reason: CloseReason,
  */
 message: string, };
 
-export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "unauthorized" | "forbidden" | "room_locked" | "no_such_session" | "invalid_room" | "invalid_name" | "invalid_identity" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "no_such_room" | "already_published" | "limit_reached" | "overloaded" | "rate_limited" | "timeout" | "shutting_down" | "internal";
+export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "unauthorized" | "forbidden" | "room_locked" | "password_required" | "wrong_password" | "not_admitted" | "no_such_session" | "invalid_room" | "invalid_name" | "invalid_identity" | "invalid_settings" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "no_such_room" | "already_published" | "limit_reached" | "overloaded" | "rate_limited" | "timeout" | "shutting_down" | "internal";
 
 export type ProtocolError = { 
 /**

@@ -12,11 +12,15 @@ import type {
   ChatMessage,
   Event,
   Grants,
+  Guest,
+  GuestId,
   IceServer,
   Joined,
   Limits,
   ParticipantId,
   Request,
+  RoomSettings,
+  RoomSettingsChange,
   Speaker,
   TrackId,
 } from "./protocol.js";
@@ -63,6 +67,11 @@ export interface ConnectOptions {
   token?: string | (() => string | Promise<string>);
   /** How messages are written; `json` unless told otherwise. */
   encoding?: Encoding;
+  /**
+   * The room's password, where it has one; moderators need none. Without it {@link Room.connect} rejects with
+   * `password_required`, with another one with `wrong_password`.
+   */
+  password?: string;
   /** Published from the beginning on, of those that may be: {@link Room.grants}. */
   tracks?: readonly LocalTrack[];
 }
@@ -90,8 +99,12 @@ export interface RoomEvents extends RosterEvents {
   draining: [closesAt: Date];
   /** The room is left: by {@link Room.leave} if there is no error. Comes once, last. */
   disconnected: [error: SwitchyardError | null];
-  /** Nobody new but moderators comes in any more, or does again: {@link Room.locked}. */
-  lockedChanged: [locked: boolean];
+  /** The room is set otherwise: {@link Room.settings}. */
+  settingsChanged: [settings: RoomSettings];
+  /** A moderator has to let this client in, or has: {@link Room.waiting}. */
+  waitingChanged: [waiting: boolean];
+  /** To moderators: others wait to be let in than before: {@link Room.guests}. */
+  guestsChanged: [guests: readonly Guest[]];
   /** A moderator has muted what this participant publishes. It can be unmuted. */
   mutedByModerator: [track: LocalTrack];
   /**
@@ -160,8 +173,11 @@ export class Room extends Emitter<RoomEvents> {
   #relayOnly = false;
   #joined: Joined | null = null;
   #grants: Grants | null = null;
-  #locked = false;
+  #settings: RoomSettings | null = null;
+  #guests: readonly Guest[] = [];
+  #waiting = false;
   #token: ConnectOptions["token"];
+  #password: string | undefined;
   #network: Network | null = null;
   #dialer: Dialer | null = null;
   /** The session's; null while the room is being joined, again or for the first time. */
@@ -243,9 +259,19 @@ export class Room extends Emitter<RoomEvents> {
     return this.#joined?.identity ?? null;
   }
 
-  /** Whether nobody new comes in but moderators. */
-  get locked(): boolean {
-    return this.#locked;
+  /** How the room is set, once joined: whether it is locked, has a lobby or a password, and for how many it is. */
+  get settings(): RoomSettings | null {
+    return this.#settings;
+  }
+
+  /** Whether this client waits for a moderator to let it in. {@link connect} goes on then, or rejects with `not_admitted`. */
+  get waiting(): boolean {
+    return this.#waiting;
+  }
+
+  /** For moderators: who waits to be let in, in the order in which they came. */
+  get guests(): readonly Guest[] {
+    return this.#guests;
   }
 
   /** What the server accepts, once joined. */
@@ -290,7 +316,7 @@ export class Room extends Emitter<RoomEvents> {
 
   /**
    * Joins. `url` is the server's WebSocket, `wss://host/v1/ws`. Resolves when the room is joined and the first
-   * negotiation is over. Rejects with a {@link SwitchyardError}; then the room is disconnected.
+   * negotiation is over; where there is a lobby, that is after a moderator has let this client in. Rejects with a {@link SwitchyardError}; then the room is disconnected.
    */
   async connect(url: string, options: ConnectOptions): Promise<void> {
     if (this.#state !== "new") {
@@ -302,8 +328,9 @@ export class Room extends Emitter<RoomEvents> {
     this.#dialer = dialer;
     this.localParticipant.name = options.name;
     this.#token = options.token;
+    this.#password = options.password;
     try {
-      const transport = await this.#begin(dialer, await dialer.first(), options.room);
+      const transport = await this.#enter(dialer, options.room);
       for (const track of options.tracks ?? []) {
         if (!this.grants?.publish.includes(track.source)) continue;
         this.localParticipant.publish(track).catch((cause: unknown) => {
@@ -364,9 +391,19 @@ export class Room extends Emitter<RoomEvents> {
     await this.#request({ type: "ban", identity, banned });
   }
 
-  /** For moderators: lets nobody new in but moderators, or does again. */
-  async setLocked(locked: boolean): Promise<void> {
-    await this.#request({ type: "lock", locked });
+  /** For moderators: sets the room otherwise; what is not named stays as it is. An empty password: none. */
+  async configure(settings: RoomSettingsChange): Promise<void> {
+    await this.#request({ type: "configure", settings });
+  }
+
+  /** For moderators: lets in who waits, or this one alone. */
+  async admit(guest?: GuestId): Promise<void> {
+    await this.#request(guest === undefined ? { type: "admit" } : { type: "admit", guest });
+  }
+
+  /** For moderators: sends away who waits, or this one alone. They may come again, unless they are banned. */
+  async deny(guest?: GuestId): Promise<void> {
+    await this.#request(guest === undefined ? { type: "deny" } : { type: "deny", guest });
   }
 
   /** Asks the server for a sign of life; resolves with the milliseconds it took. */
@@ -412,25 +449,42 @@ export class Room extends Emitter<RoomEvents> {
     return this.#signaling?.request<Type>(request) ?? Promise.reject(notJoined());
   }
 
+  /** Joins for the first time. Who loses the connection while they wait to be let in, goes on waiting over another. */
+  async #enter(dialer: Dialer, room: string): Promise<Transport> {
+    let link = await dialer.first();
+    for (;;) {
+      try {
+        return await this.#begin(dialer, link, room);
+      } catch (cause) {
+        if (!this.#waiting || this.#left || SwitchyardError.from(cause, "connection_failed").code !== "connection_lost")
+          throw cause;
+        link = await dialer.dial();
+      }
+    }
+  }
+
   /** Joins over an open connection. */
   async #begin(dialer: Dialer, link: Link, room: string): Promise<Transport> {
     const signaling = new Signaling(dialer, link);
     this.#entering = signaling;
+    signaling.on("waiting", () => this.#setWaiting(true));
     let joined: Joined;
     try {
-      joined = await signaling.join(room, this.localParticipant.name, await this.#fetchToken());
+      joined = await signaling.join(room, this.localParticipant.name, await this.#fetchSecrets());
     } catch (cause) {
       signaling.close();
       throw cause;
     } finally {
       this.#entering = null;
     }
+    this.#setWaiting(false);
     this.#joined = joined;
     this.#grants = joined.grants;
     this.#signaling = signaling;
     this.localParticipant.id = joined.participant;
     this.localParticipant.name = joined.name;
-    this.#setLocked(joined.locked);
+    this.#setSettings(joined.settings);
+    this.#setGuests([]);
     this.#follow(signaling);
     this.#channels = this.#openChannels(signaling);
     this.#relayOnly = joined.relay_only ?? false;
@@ -447,11 +501,12 @@ export class Room extends Emitter<RoomEvents> {
     return transport;
   }
 
-  /** An access token for the next join. That there is none now may be the network's doing. */
-  async #fetchToken(): Promise<string | undefined> {
-    if (typeof this.#token !== "function") return this.#token;
+  /** What opens the room to the next join. That there is no access token now may be the network's doing. */
+  async #fetchSecrets(): Promise<{ token?: string; password?: string }> {
     try {
-      return await this.#token();
+      const token = typeof this.#token === "function" ? await this.#token() : this.#token;
+      const password = this.#password;
+      return { ...(token === undefined ? {} : { token }), ...(password === undefined ? {} : { password }) };
     } catch (cause) {
       throw new SwitchyardError("connection_failed", "An access token could not be had.", { retryable: true, cause });
     }
@@ -468,7 +523,7 @@ export class Room extends Emitter<RoomEvents> {
       if (snapshot) {
         this.#roster.reconcile(snapshot.participants);
         this.#transport?.assign(snapshot.slots, true);
-        this.#setLocked(snapshot.locked);
+        this.#setSettings(snapshot.settings);
       }
       this.#transport?.setSignaling(true);
       this.#update();
@@ -679,8 +734,11 @@ export class Room extends Emitter<RoomEvents> {
           this.#roster.take(event);
         }
         break;
-      case "locked":
-        this.#setLocked(event.locked);
+      case "settings":
+        this.#setSettings(event.settings);
+        break;
+      case "guests":
+        this.#setGuests(event.guests);
         break;
       case "grants_changed":
         this.#regrant(event.grants);
@@ -756,6 +814,7 @@ export class Room extends Emitter<RoomEvents> {
     const ended = this.localParticipant.revoke(grants.publish);
     // While nothing could be received nothing was said of what is shown.
     if (grants.subscribe && !before?.subscribe) this.#view.restart();
+    if (!grants.moderate) this.#setGuests([]);
     this.emit("grantsChanged", grants, ended);
   }
 
@@ -764,10 +823,22 @@ export class Room extends Emitter<RoomEvents> {
     if (track) this.emit("mutedByModerator", track);
   }
 
-  #setLocked(locked: boolean): void {
-    if (locked === this.#locked) return;
-    this.#locked = locked;
-    this.emit("lockedChanged", locked);
+  #setSettings(settings: RoomSettings): void {
+    const before = this.#settings;
+    this.#settings = settings;
+    if (before && !same(settings, before)) this.emit("settingsChanged", settings);
+  }
+
+  #setGuests(guests: readonly Guest[]): void {
+    if (guests.length === 0 && this.#guests.length === 0) return;
+    this.#guests = guests;
+    this.emit("guestsChanged", guests);
+  }
+
+  #setWaiting(waiting: boolean): void {
+    if (waiting === this.#waiting) return;
+    this.#waiting = waiting;
+    this.emit("waitingChanged", waiting);
   }
 
   #setSpeakers(speakers: readonly Speaker[]): void {
@@ -793,6 +864,7 @@ export class Room extends Emitter<RoomEvents> {
     if (typeof window !== "undefined") window.removeEventListener("pagehide", this.#pageHidden);
     this.#state = "disconnected";
     this.#outage = null;
+    this.#setWaiting(false);
     this.#network?.close();
     this.#detour.close();
     this.#dialer?.close();
@@ -812,6 +884,9 @@ function notJoined(): SwitchyardError {
 }
 
 function sameOutage(one: Outage | null, other: Outage | null): boolean {
-  if (!one || !other) return one === other;
-  return (Object.keys(one) as (keyof Outage)[]).every((key) => one[key] === other[key]);
+  return one && other ? same(one, other) : one === other;
+}
+
+function same<Value extends object>(one: Value, other: Value): boolean {
+  return (Object.keys(one) as (keyof Value)[]).every((key) => one[key] === other[key]);
 }

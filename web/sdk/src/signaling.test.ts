@@ -14,7 +14,7 @@ import {
   URGENT_PONG_TIMEOUT,
 } from "./signaling.js";
 import { seeded } from "./testing/random.js";
-import { FakeServer, joinedAs } from "./testing/server.js";
+import { FakeServer, joinedAs, SETTINGS } from "./testing/server.js";
 import { FakeSocket } from "./testing/socket.js";
 
 let socket: FakeSocket;
@@ -265,7 +265,7 @@ describe("a lost connection", () => {
     server.wire.deliverUp();
     server.wire.cut();
     say("missed for good");
-    const snapshot: Snapshot = { participants: [{ id: 2, name: "Tim", tracks: [] }], slots: [], locked: false };
+    const snapshot: Snapshot = { participants: [{ id: 2, name: "Tim", tracks: [] }], slots: [], settings: SETTINGS };
     server.snapshot = snapshot;
     await resumed();
     expect(await chat).toEqual({ kind: "done" });

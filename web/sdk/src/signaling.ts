@@ -81,6 +81,8 @@ export interface SignalingEvents {
   event: [event: Event];
   /** Something went wrong that no request asked for. */
   error: [error: SwitchyardError];
+  /** A moderator has to let this client in: `join` is answered when one has, or has not. */
+  waiting: [];
   /** The connection is lost; another one is being made. */
   lost: [];
   /** The session goes on over another connection. With a snapshot, more was missed than the server kept: this is how the room is now. */
@@ -128,8 +130,11 @@ export class Signaling extends Emitter<SignalingEvents> {
     return this.#link !== null;
   }
 
-  /** Joins. Rejects with the server's error, `timeout`, or `connection_lost`; another request may follow on the same connection then. */
-  async join(room: string, name: string, token?: string): Promise<Joined> {
+  /**
+   * Joins, also if that takes a while because a moderator has to let one in. Rejects with the server's error, `timeout`, or
+   * `connection_lost`; another request may follow on the same connection then.
+   */
+  async join(room: string, name: string, secrets: { token?: string; password?: string } = {}): Promise<Joined> {
     const joined = await new Promise<Reply>((resolve, reject) => {
       const id = this.#expect(
         "join",
@@ -141,7 +146,7 @@ export class Signaling extends Emitter<SignalingEvents> {
         },
         reject,
       );
-      if (id !== null) this.#link?.send({ type: "join", id, room, name, ...(token === undefined ? {} : { token }) });
+      if (id !== null) this.#link?.send({ type: "join", id, room, name, ...secrets });
     });
     return joined as ReplyTo<"join">;
   }
@@ -215,6 +220,14 @@ export class Signaling extends Emitter<SignalingEvents> {
     this.#pingLater();
   }
 
+  /** However long a moderator takes, only the loss of the connection ends it. */
+  #wait(): void {
+    for (const { timeout } of this.#pending.values()) timeout.stop();
+    this.#dialer.established();
+    this.#pingLater();
+    this.emit("waiting");
+  }
+
   #adopt(link: Link): void {
     link.onMessage = (message) => this.#receive(message);
     link.onClose = (code) => this.#lose(code);
@@ -232,6 +245,7 @@ export class Signaling extends Emitter<SignalingEvents> {
         this.#refuse(message.id, message.error);
         break;
       case "event":
+        if (message.event.kind === "waiting") this.#wait();
         this.emit("event", message.event);
         if (message.event.kind === "closing") this.#end(closeError(message.event.reason, message.event.message));
         break;

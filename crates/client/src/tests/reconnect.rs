@@ -194,7 +194,7 @@ async fn a_session_that_is_gone_is_followed_by_another_with_all_that_was_publish
     assert!(matches!(answer.await, Err(ClientError::Rejoined)), "it is not known whether it was heard");
     unmuted.await.expect("it is so in the new session");
     let join = double.request(|request| matches!(request, Request::Join { name, .. } if name != "Alice")).await;
-    assert_eq!(join, Request::Join { room: "test".into(), name: "Alicia".into(), token: None });
+    assert_eq!(join, Request::Join { room: "test".into(), name: "Alicia".into(), token: None, password: None });
     let state = client.wait_until(LONG, |state| state.published.len() == 2).await.unwrap();
     assert_eq!((state.me, state.reconnecting), (AGAIN, false));
     let mut published: Vec<_> =

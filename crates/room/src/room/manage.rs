@@ -36,11 +36,6 @@ pub struct GrantChanges {
 }
 
 impl Room {
-    /// Whether nobody new comes in but moderators.
-    pub fn is_locked(&self) -> bool {
-        self.locked
-    }
-
     /// How many viewers are there.
     pub fn viewers(&self) -> usize {
         self.members.values().filter(|member| member.name.is_none()).count()
@@ -95,7 +90,7 @@ impl Room {
         let before = member.pass.grants.clone();
         let GrantChanges { publish, subscribe, data, moderate } = changes;
         let grants = Grants {
-            publish: publish.unwrap_or(before.publish),
+            publish: publish.unwrap_or_else(|| before.publish.clone()),
             subscribe: subscribe.unwrap_or(before.subscribe),
             data: data.unwrap_or(before.data),
             moderate: moderate.unwrap_or(before.moderate),
@@ -109,7 +104,11 @@ impl Room {
         member.view.settle(&self.contents, &mut self.out);
         let revoked = member.tracks.iter().copied().filter(|track| !grants.may_publish(self.tracks[track].track.source));
         let revoked: Vec<_> = revoked.collect();
+        let hears_guests = grants.moderate && !before.moderate && self.lobby.were_told();
         self.notify(Audience::One(participant), Event::GrantsChanged { grants });
+        if hears_guests {
+            self.tell_guests_to(participant);
+        }
         revoked.into_iter().for_each(|track| self.take_back(participant, track));
         Ok(())
     }
@@ -133,8 +132,9 @@ impl Room {
         self.ban(ParticipantId::SERVER, identity, true)
     }
 
-    /// Sends everybody away. They are told why; that the others have left as well is told to nobody who was in the room.
+    /// Sends everybody away, also who waits to be let in. They are told why; that the others have left as well is told to nobody who was in the room.
     pub fn close(&mut self) {
+        self.decide(false, |_| true);
         let mut members = std::mem::take(&mut self.members);
         for (&participant, member) in &mut members {
             member.view.stop(&mut self.out);

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use switchyard_protocol::{CloseReason, ErrorCode, Event, Grants, LeaveReason, ParticipantId, ProtocolError, Source, TrackId, TrackView};
+use switchyard_protocol::{
+    CloseReason, ErrorCode, Event, Grants, LeaveReason, ParticipantId, ProtocolError, RoomSettingsChange, Source, TrackId, TrackView,
+};
 
 use super::shell::Shell;
 use crate::{Audience, Effect, GrantChanges, Limits, Pass, Room, SlotMids};
@@ -21,6 +23,10 @@ fn host(identity: &str) -> Pass {
 
 fn speaker(identity: &str) -> Pass {
     pass(identity, Grants::without_access_control())
+}
+
+fn locked(locked: bool) -> RoomSettingsChange {
+    RoomSettingsChange { locked: Some(locked), ..RoomSettingsChange::default() }
 }
 
 #[test]
@@ -44,7 +50,7 @@ fn each_request_needs_its_grant_and_no_other() {
         ("remove", Grants { moderate: true, ..Grants::default() }, |room, me, _| room.remove(me, ParticipantId(1))),
         ("ban", Grants { moderate: true, ..Grants::default() }, |room, me, _| room.ban(me, "eve".into(), true)),
         ("unban", Grants { moderate: true, ..Grants::default() }, |room, me, _| room.ban(me, "eve".into(), false)),
-        ("lock", Grants { moderate: true, ..Grants::default() }, |room, me, _| room.lock(me, true)),
+        ("configure", Grants { moderate: true, ..Grants::default() }, |room, me, _| room.configure(me, locked(true))),
     ];
     let all = Grants { moderate: true, ..Grants::without_access_control() };
     let without = |taken: &Grants| Grants {
@@ -174,19 +180,19 @@ fn a_ban_reaches_players_and_those_who_never_came_but_not_oneself() {
 fn into_a_locked_room_come_only_moderators() {
     let mut room = Room::new(Limits::default());
     let ada = room.join("Ada".into(), host("ada")).unwrap().participant;
-    room.lock(ada, true).unwrap();
-    room.lock(ada, true).unwrap();
+    room.configure(ada, locked(true)).unwrap();
+    room.configure(ada, locked(true)).unwrap();
     let told = drain(&mut room)
         .into_iter()
-        .filter(|effect| *effect == Effect::Notify { to: Audience::All, event: Event::Locked { locked: true } });
+        .filter(|effect| matches!(effect, Effect::Notify { to: Audience::All, event: Event::Settings { settings } } if settings.locked));
     assert_eq!(told.count(), 1, "told once");
     let refused = room.join("Ben".into(), speaker("ben")).unwrap_err();
     assert_eq!((refused.code, refused.retryable), (ErrorCode::RoomLocked, true));
     assert_eq!(room.watch(None, speaker("ben")).unwrap_err().code, ErrorCode::RoomLocked);
-    assert!(room.join("Grace".into(), host("grace")).is_ok_and(|entry| entry.locked));
-    assert!(room.snapshot(ada).is_some_and(|snapshot| snapshot.locked));
-    room.lock(ada, false).unwrap();
-    assert!(room.join("Ben".into(), speaker("ben")).is_ok_and(|entry| !entry.locked));
+    assert!(room.join("Grace".into(), host("grace")).is_ok_and(|entry| entry.settings.locked));
+    assert!(room.snapshot(ada).is_some_and(|snapshot| snapshot.settings.locked));
+    room.configure(ada, locked(false)).unwrap();
+    assert!(room.join("Ben".into(), speaker("ben")).is_ok_and(|entry| !entry.settings.locked));
 }
 
 #[test]
@@ -212,7 +218,7 @@ fn grants_are_taken_at_once_and_given_again() {
     let stopped = |effect: &Effect| matches!(effect, Effect::Route { subscriber, track: None, .. } if *subscriber == ada);
     assert!(effects.iter().any(stopped), "nothing is routed to who may not receive");
     assert_eq!(shell.room.find(ada).unwrap().grants, grants);
-    assert_eq!(shell.room.lock(ada, true).unwrap_err().code, ErrorCode::Forbidden);
+    assert_eq!(shell.room.configure(ada, locked(true)).unwrap_err().code, ErrorCode::Forbidden);
     assert_eq!(shell.room.publish(ada, "9".into(), Source::Camera, false).unwrap_err().code, ErrorCode::Forbidden);
     // Who has missed it is told with the room as it is.
     shell.room.snapshot(ada).expect("in the room");
@@ -250,11 +256,11 @@ fn the_server_is_a_moderator_whom_nobody_can_be() {
     assert!(ben > server);
     room.mute(server, track, true).unwrap();
     assert_eq!(room.mute(server, track, false).unwrap_err().code, ErrorCode::Forbidden);
-    room.lock(server, true).unwrap();
-    assert!(room.is_locked());
+    room.configure(server, locked(true)).unwrap();
+    assert!(room.settings().locked);
     room.set_name(ben, "Benjamin".into()).unwrap();
     assert_eq!(room.find(ben).unwrap().name.as_deref(), Some("Benjamin"));
-    room.lock(server, false).unwrap();
+    room.configure(server, locked(false)).unwrap();
     room.expel(ben).unwrap();
     assert_eq!(room.expel(ben).unwrap_err().code, ErrorCode::NoSuchParticipant);
     let again = room.join("Ben".into(), speaker("ben")).unwrap().participant;

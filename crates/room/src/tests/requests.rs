@@ -152,7 +152,7 @@ fn whoever_does_not_fit_into_the_reply_to_join_or_a_snapshot_is_announced_after_
 
 #[test]
 fn the_estimate_of_a_roster_entry_is_above_what_it_takes() {
-    use switchyard_protocol::{Encoding, Joined, Kind, Participant, Reply, ServerMessage, Track};
+    use switchyard_protocol::{Encoding, Joined, Kind, Participant, Reply, RoomSettings, ServerMessage, Track};
     let track = Track { id: TrackId(u32::MAX), kind: Kind::Audio, source: Source::ScreenAudio, muted: false };
     let participant = Participant {
         id: ParticipantId(u32::MAX),
@@ -169,7 +169,7 @@ fn the_estimate_of_a_roster_entry_is_above_what_it_takes() {
             name: String::new(),
             identity: None,
             grants: switchyard_protocol::Grants::default(),
-            locked: false,
+            settings: RoomSettings { locked: false, lobby: false, password: false, max_participants: 1000 },
             participants,
             ice_servers: Vec::new(),
             relay_only: false,

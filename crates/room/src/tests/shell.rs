@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use switchyard_protocol::{Event, Kind, LeaveReason, ParticipantId, ProtocolError, Quality, Source, TrackId, TrackView};
 
-use crate::{Activity, Audience, Effect, Entry, Figures, Limits, Pass, Room, Size, SlotMids};
+use crate::{Activity, Answer, Audience, Effect, Entrant, Entry, Figures, Knock, Limits, Pass, Room, Size, SlotMids};
 
 /// What one participant's client and transport know.
 #[derive(Debug, Default)]
@@ -57,6 +57,25 @@ pub struct Shell {
     pub spotlight: Option<TrackId>,
     /// Viewers that are to leave.
     dismissed: Vec<ParticipantId>,
+}
+
+impl Room {
+    /// Somebody enters who brings nothing but their pass.
+    pub fn join(&mut self, name: String, pass: Pass) -> Result<Entry, ProtocolError> {
+        self.entered(Entrant::Participant(name, pass))
+    }
+
+    /// A viewer enters who brings nothing but their pass.
+    pub fn watch(&mut self, only: Option<ParticipantId>, pass: Pass) -> Result<Entry, ProtocolError> {
+        self.entered(Entrant::Viewer(only, pass))
+    }
+
+    fn entered(&mut self, entrant: Entrant) -> Result<Entry, ProtocolError> {
+        match self.enter(Instant::now(), entrant, &Knock::default())? {
+            Answer::Entered(entry) => Ok(entry),
+            Answer::Waits(guest) => panic!("{guest:?} can't wait"),
+        }
+    }
 }
 
 impl Shell {
@@ -281,7 +300,7 @@ impl Shell {
                     assert!(before.is_none_or(|before| !before.bound), "one at a time");
                 }
                 Effect::Spotlight { track, on: false } => assert_eq!(self.spotlight.take(), Some(track)),
-                Effect::Publish { .. } => {}
+                Effect::Publish { .. } | Effect::Decided { .. } => {}
             }
         }
         self.check();
@@ -387,7 +406,7 @@ impl Shell {
                 }
                 Effect::Notify {
                     to: Audience::One(one),
-                    event: Event::Wanted { .. } | Event::Speakers { .. } | Event::TrackMuted { by: Some(_), .. },
+                    event: Event::Wanted { .. } | Event::Speakers { .. } | Event::Guests { .. } | Event::TrackMuted { by: Some(_), .. },
                 } if one == id => {}
                 other => panic!("looking changes nothing: {other:?}"),
             }

@@ -32,7 +32,7 @@ export function ChatPanel({ meeting }: { meeting: Meeting }) {
       class="chat"
       aria-label="Chat"
       onKeyDown={(event) => {
-        if (event.key === "Escape") meeting.chatOpen = false;
+        if (event.key === "Escape") meeting.panel = null;
       }}
     >
       <header class="chat-header">
@@ -42,7 +42,7 @@ export function ChatPanel({ meeting }: { meeting: Meeting }) {
           class="icon-button"
           aria-label="Close"
           onClick={() => {
-            meeting.chatOpen = false;
+            meeting.panel = null;
           }}
         >
           <CloseIcon />

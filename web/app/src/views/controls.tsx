@@ -38,10 +38,10 @@ export function ControlBar(props: { meeting: Meeting; room: Room; chatButton: Re
       )}
       <Control
         label="Chat"
-        tone={meeting.chatOpen ? "on" : "plain"}
-        expanded={meeting.chatOpen}
+        tone={meeting.panel === "chat" ? "on" : "plain"}
+        expanded={meeting.panel === "chat"}
         buttonRef={chatButton}
-        onClick={() => (meeting.chatOpen = !meeting.chatOpen)}
+        onClick={() => (meeting.panel = meeting.panel === "chat" ? null : "chat")}
       >
         <ChatIcon />
         {meeting.unread > 0 && <span class="badge">{meeting.unread > 9 ? "9+" : meeting.unread}</span>}

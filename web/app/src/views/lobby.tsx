@@ -1,8 +1,9 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import type { Ref } from "preact";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { explainDevice } from "../explain.js";
 import { Logo, WarningIcon } from "../icons.js";
-import type { Meeting } from "../meeting.js";
+import type { Meeting, PasswordError } from "../meeting.js";
 import { Avatar, VideoSurface } from "./tile.js";
 import { CameraButton, CopyLinkButton, MicrophoneButton } from "./controls.js";
 
@@ -11,8 +12,12 @@ export function LobbyView({ meeting, go }: { meeting: Meeting; go(to: string): v
   const nameInput = useRef<HTMLInputElement>(null);
   const [nameMissing, setNameMissing] = useState(false);
   const joining = meeting.stage === "joining";
-  const { camera } = meeting;
-  useEffect(() => nameInput.current?.focus(), []);
+  const passwordInput = useRef<HTMLInputElement>(null);
+  const { passwordError } = meeting;
+  // Once for each answer of the server.
+  useLayoutEffect(() => {
+    if (!joining) (passwordError ? passwordInput : nameInput).current?.focus();
+  }, [joining, passwordError]);
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
     if (joining) return;
@@ -36,19 +41,7 @@ export function LobbyView({ meeting, go }: { meeting: Meeting; go(to: string): v
         </a>
       </header>
       <div class="lobby-body">
-        <section class="preview" aria-label="Preview">
-          <div class="preview-picture">
-            <VideoSurface track={camera} mirrored fit="cover" />
-            {camera.muted && meeting.name.trim() !== "" && <Avatar name={meeting.name} />}
-            {camera.muted && (
-              <p class="preview-note">{meeting.asking ? "Waiting for your camera…" : "Camera is off"}</p>
-            )}
-          </div>
-          <div class="preview-controls">
-            <MicrophoneButton meeting={meeting} />
-            <CameraButton meeting={meeting} />
-          </div>
-        </section>
+        <Preview meeting={meeting} />
         <section class="lobby-form" aria-labelledby="lobby-title">
           <p class="eyebrow">Ready to go in?</p>
           <h1 id="lobby-title" class="room-title">
@@ -76,6 +69,7 @@ export function LobbyView({ meeting, go }: { meeting: Meeting; go(to: string): v
                 Enter a name, so that the others know who you are.
               </p>
             )}
+            {passwordError && <PasswordField meeting={meeting} input={passwordInput} />}
             <DeviceChoice meeting={meeting} />
             <button class="button button-primary button-large button-wide" type="submit" aria-disabled={joining}>
               {joining ? "Joining…" : "Join"}
@@ -88,6 +82,64 @@ export function LobbyView({ meeting, go }: { meeting: Meeting; go(to: string): v
         </section>
       </div>
     </main>
+  );
+}
+
+/** A look at oneself, and the devices. */
+export function Preview({ meeting }: { meeting: Meeting }) {
+  const { camera } = meeting;
+  return (
+    <section class="preview" aria-label="Preview">
+      <div class="preview-picture">
+        <VideoSurface track={camera} mirrored fit="cover" />
+        {camera.muted && meeting.name.trim() !== "" && <Avatar name={meeting.name} />}
+        {camera.muted && <p class="preview-note">{meeting.asking ? "Waiting for your camera…" : "Camera is off"}</p>}
+      </div>
+      <div class="preview-controls">
+        <MicrophoneButton meeting={meeting} />
+        <CameraButton meeting={meeting} />
+      </div>
+    </section>
+  );
+}
+
+const WRONG: Partial<Record<PasswordError, string>> = {
+  wrong_password: "That is not the password. Check it, then try again.",
+  rate_limited: "Too many wrong passwords were tried. Wait a minute, then try again.",
+};
+
+/** The room's password, with what is wrong with the one that was tried. */
+function PasswordField({ meeting, input }: { meeting: Meeting; input: Ref<HTMLInputElement> }) {
+  const wrong = meeting.stage === "joining" ? undefined : WRONG[meeting.passwordError ?? "password_required"];
+  return (
+    <>
+      <label class="field">
+        <span class="field-label">Password of the room</span>
+        <input
+          ref={input}
+          class="input"
+          type="password"
+          value={meeting.password}
+          maxLength={128}
+          autocomplete="off"
+          required
+          aria-invalid={wrong !== undefined}
+          aria-describedby="password-note"
+          onInput={(event) => {
+            meeting.password = event.currentTarget.value;
+          }}
+        />
+      </label>
+      {wrong ? (
+        <p id="password-note" class="field-error" role="alert">
+          {wrong}
+        </p>
+      ) : (
+        <p id="password-note" class="hint field-hint">
+          This room has a password: whoever invited you knows it.
+        </p>
+      )}
+    </>
   );
 }
 

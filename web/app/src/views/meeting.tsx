@@ -2,14 +2,16 @@ import type { RemoteTrack, Room } from "@switchyard/sdk";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { useSize } from "../hooks.js";
-import { BackIcon, CloseIcon, ForwardIcon, Logo, PeopleIcon, SoundIcon } from "../icons.js";
+import { BackIcon, CloseIcon, ForwardIcon, Logo, PeopleIcon, SettingsIcon, SoundIcon } from "../icons.js";
 import { bestGrid } from "../layout.js";
-import type { Meeting } from "../meeting.js";
+import type { Meeting, Panel } from "../meeting.js";
 import { Order, pageSize } from "../order.js";
 import { ChatPanel } from "./chat.js";
 import { ControlBar, CopyLinkButton } from "./controls.js";
 import { ClosingBanner } from "./closing.js";
 import { InterruptionBanner } from "./interruption.js";
+import { ModerateMenu } from "./moderate.js";
+import { GuestsBanner, RoomPanel } from "./room.js";
 import { Sound, Tile, type TileProps } from "./tile.js";
 
 /** Pixels between tiles; the same as in the style sheet. */
@@ -18,15 +20,17 @@ const GAP = 10;
 /** In the meeting. */
 export function MeetingView({ meeting, room }: { meeting: Meeting; room: Room }) {
   const chatButton = useRef<HTMLButtonElement>(null);
-  const wasOpen = useRef(false);
+  const roomButton = useRef<HTMLButtonElement>(null);
+  const before = useRef<Panel | null>(null);
+  const { panel, moderation } = meeting;
   useEffect(() => {
-    if (wasOpen.current && !meeting.chatOpen) chatButton.current?.focus();
-    wasOpen.current = meeting.chatOpen;
-  }, [meeting.chatOpen]);
+    if (!panel && before.current) (before.current === "chat" ? chatButton : roomButton).current?.focus();
+    before.current = panel;
+  }, [panel]);
   useWakeLock();
   const { screens, people, sounds } = contents(meeting, room);
   return (
-    <div class={meeting.chatOpen ? "meeting meeting-with-chat" : "meeting"}>
+    <div class={panel ? "meeting meeting-with-chat" : "meeting"}>
       <header class="meeting-header">
         <Logo />
         <h1 class="meeting-title">{meeting.roomId}</h1>
@@ -36,12 +40,28 @@ export function MeetingView({ meeting, room }: { meeting: Meeting; room: Room })
           <span class="visually-hidden">{people.length === 1 ? "person" : "people"} in the room</span>
         </p>
         <CopyLinkButton meeting={meeting} />
+        {moderation && (
+          <button
+            ref={roomButton}
+            type="button"
+            class="icon-button room-button"
+            aria-label={room.guests.length > 0 ? `Room settings, ${room.guests.length} waiting` : "Room settings"}
+            aria-expanded={panel === "room"}
+            onClick={() => {
+              meeting.panel = panel === "room" ? null : "room";
+            }}
+          >
+            <SettingsIcon />
+            {room.guests.length > 0 && <span class="badge">{room.guests.length > 9 ? "9+" : room.guests.length}</span>}
+          </button>
+        )}
       </header>
       <Banners meeting={meeting} room={room} />
       <main class="meeting-main">
         {screens.length > 0 ? <Stage screens={screens} people={people} /> : <Grid tiles={people} />}
       </main>
-      {meeting.chatOpen && <ChatPanel meeting={meeting} />}
+      {panel === "chat" && <ChatPanel meeting={meeting} />}
+      {panel === "room" && moderation && <RoomPanel meeting={meeting} room={room} moderation={moderation} />}
       <ControlBar meeting={meeting} room={room} chatButton={chatButton} />
       <div hidden>
         {sounds.map((track) => (
@@ -84,6 +104,7 @@ function contents(meeting: Meeting, room: Room) {
       held,
       quality: participant.connection.quality,
       speaking: speaking.has(participant.id),
+      menu: meeting.moderation && <ModerateMenu participant={participant} moderation={meeting.moderation} />,
     });
     const screen = participant.track("screen");
     if (screen) {
@@ -207,6 +228,7 @@ function Banners({ meeting, room }: { meeting: Meeting; room: Room }) {
     <div class="banners">
       <InterruptionBanner meeting={meeting} room={room} />
       <ClosingBanner room={room} />
+      {meeting.moderation && <GuestsBanner meeting={meeting} room={room} moderation={meeting.moderation} />}
       {room.playbackBlocked && (
         <div class="banner">
           <SoundIcon />

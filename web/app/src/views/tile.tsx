@@ -1,4 +1,5 @@
 import { type LocalTrack, type Quality, RemoteTrack, type Track } from "@switchyard/sdk";
+import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { useSpeaking } from "../hooks.js";
@@ -24,6 +25,8 @@ export interface TileProps {
   held?: boolean;
   /** How good their connection is; for people alone. */
   quality?: Quality;
+  /** What can be done about them. */
+  menu?: ComponentChildren;
 }
 
 /** What is said of a connection that is not good, and how many of three bars it has. */
@@ -72,6 +75,7 @@ export function Tile(props: TileProps) {
         )}
         {off && <span class="visually-hidden">camera off</span>}
       </div>
+      {props.menu}
     </div>
   );
 }

@@ -6,10 +6,14 @@ import type {
   Participant,
   ProtocolError,
   Reply,
+  RoomSettings,
   ServerMessage,
   Snapshot,
 } from "../protocol.js";
 import { FakeSocket } from "./socket.js";
+
+/** How a room is set that nobody has set. */
+export const SETTINGS: RoomSettings = { locked: false, lobby: false, password: false, max_participants: 1_000 };
 
 /** The reply to `join`. */
 export function joinedAs(participant: number, participants: Participant[] = [], more: Partial<Joined> = {}): Joined {
@@ -24,7 +28,7 @@ export function joinedAs(participant: number, participants: Participant[] = [], 
       data: true,
       moderate: false,
     },
-    locked: false,
+    settings: SETTINGS,
     participants,
     ice_servers: [],
     limits: { message_bytes: 524_288, chat_bytes: 4_096, tracks: 4, slots: 56 },
