@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use switchyard_access::Scope;
-use switchyard_protocol::{ErrorCode, ProtocolError, RoomSettings as Settings, RoomSettingsChange, Token, validate_identity};
+use switchyard_protocol::{ErrorCode, ProtocolError, RoomSettings, RoomSettingsChange, Token, validate_identity};
 use utoipa::ToSchema;
 
 use super::openapi::Refused;
@@ -52,7 +52,7 @@ pub struct RoomBody {
 
 impl From<About> for RoomBody {
     fn from(about: About) -> Self {
-        let Settings { locked, lobby, password, max_participants } = about.settings;
+        let RoomSettings { locked, lobby, password, max_participants } = about.settings;
         let About { id, participants, viewers, opened, empty_timeout, .. } = about;
         Self {
             room: id,
@@ -86,7 +86,7 @@ pub struct Rooms {
 /// What a room is to be like; what isn't said stays as it is.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RoomSettings {
+pub struct RoomChanges {
     /// Whether nobody new comes in but moderators.
     locked: Option<bool>,
     /// Whether moderators let in everybody else one by one. Turned off, it lets in all who wait.
@@ -102,7 +102,7 @@ pub struct RoomSettings {
     empty_timeout: Option<u32>,
 }
 
-impl RoomSettings {
+impl RoomChanges {
     fn changes(self) -> Outcome<Changes> {
         if self.empty_timeout.is_some_and(|seconds| seconds > MAX_EMPTY_TIMEOUT) {
             return Err(malformed(format!("empty_timeout is at most {MAX_EMPTY_TIMEOUT} seconds")));
@@ -152,18 +152,18 @@ pub async fn get(State(server): State<Arc<Server>>, Path(room): Path<String>) ->
 }
 
 /// Makes a room that nobody is in yet, or changes the one that there is.
-#[utoipa::path(put, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)), request_body = Option<RoomSettings>,
+#[utoipa::path(put, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)), request_body = Option<RoomChanges>,
     responses((status = 200, description = "There was one.", body = RoomBody), (status = 201, description = "It was made.", body = RoomBody), Refused))]
-pub async fn make(State(server): State<Arc<Server>>, Path(room): Path<String>, Json(settings): Json<RoomSettings>) -> Outcome<Response> {
-    let settings = RoomSettings { empty_timeout: settings.empty_timeout.or(Some(EMPTY_TIMEOUT)), ..settings };
+pub async fn make(State(server): State<Arc<Server>>, Path(room): Path<String>, Json(settings): Json<RoomChanges>) -> Outcome<Response> {
+    let settings = RoomChanges { empty_timeout: settings.empty_timeout.or(Some(EMPTY_TIMEOUT)), ..settings };
     let (about, made) = server.rooms.make(&room, settings.changes()?).await?;
     Ok(json(if made { StatusCode::CREATED } else { StatusCode::OK }, &RoomBody::from(about)))
 }
 
 /// Changes a room.
-#[utoipa::path(patch, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)), request_body = RoomSettings,
+#[utoipa::path(patch, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)), request_body = RoomChanges,
     responses((status = 200, description = "As it is now.", body = RoomBody), Refused))]
-pub async fn change(State(server): State<Arc<Server>>, Path(room): Path<String>, Json(settings): Json<RoomSettings>) -> Outcome<Response> {
+pub async fn change(State(server): State<Arc<Server>>, Path(room): Path<String>, Json(settings): Json<RoomChanges>) -> Outcome<Response> {
     let about = server.rooms.change(&room, settings.changes()?).await?;
     Ok(json(StatusCode::OK, &RoomBody::from(about)))
 }
