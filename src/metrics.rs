@@ -173,7 +173,7 @@ impl Collector for Live {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(server) = self.0.upgrade() else { return Ok(()) };
         let gauges = [
-            ("server_rooms", "Rooms that somebody is in", server.rooms.count()),
+            ("server_rooms", "Rooms that somebody is in or waits at, or that were made to be there", server.rooms.count()),
             ("signaling_sessions", "Sessions over WebSockets, those included whose client is away", server.resumable.count()),
             ("signaling_http_sessions", "Sessions of WHIP and WHEP", server.resources.count()),
             ("turn_clients", "Clients of the server's own TURN server", server.relay.as_ref().map_or(0, |relay| relay.clients())),

@@ -159,7 +159,7 @@ async fn no_operation_is_open_to_who_may_not_manage_the_room() {
     let api = Api::start().await;
     let (_ada, _) = api.enter("demo", "ada", "host").await;
     let operations = api.description.operations();
-    assert_eq!(operations.len(), 17, "{operations:?}");
+    assert_eq!(operations.len(), 20, "{operations:?}");
     let signed = |claims: Value| KEY.1.token(KEY.0, &claims);
     let good = json!({ "sub": "x", "room": "demo", "role": "server", "exp": now() + 600 });
     let with = |key: &str, value: Value| {
@@ -169,7 +169,12 @@ async fn no_operation_is_open_to_who_may_not_manage_the_room() {
     };
     let forged = Signer::Hmac(9).token(KEY.0, &good);
     for (method, template) in operations {
-        let path = template.replace("{room}", "demo").replace("{participant}", "1").replace("{track}", "1").replace("{identity}", "eve");
+        let path = template
+            .replace("{room}", "demo")
+            .replace("{participant}", "1")
+            .replace("{track}", "1")
+            .replace("{identity}", "eve")
+            .replace("{guest}", "1");
         let in_a_room = template.contains("{room}");
         for (what, token, status) in [
             ("nothing", None, 401),
@@ -256,6 +261,7 @@ async fn rooms_are_made_ahead_changed_listed_and_closed() {
     assert_eq!(ben.request(knock(None)).await.unwrap_err().code, ErrorCode::PasswordRequired);
     ben.ask(knock(Some("tea at four"))).await;
     ben.event(|event| matches!(event, Event::Waiting).then_some(())).await;
+    assert_eq!(api.get("/v1/rooms/demo").await["waiting"], 1);
     let set = api.ask("PATCH", "/v1/rooms/demo", json!({ "password": "", "lobby": false, "max_participants": 1000 })).await;
     assert_eq!((&set["lobby"], &set["password"]), (&json!(false), &json!(false)));
     let admitted = matches!(ben.answer().await, ServerMessage::Reply { result: Reply::Joined(_), .. });
@@ -625,11 +631,71 @@ async fn events_come_in_order_and_go_on_after_the_last_that_was_heard() {
 }
 
 #[tokio::test]
+async fn who_waits_is_seen_and_let_in_or_not() {
+    let api = Api::start().await;
+    api.ask("PUT", "/v1/rooms/demo", json!({ "lobby": true })).await;
+    let mut events = api.listen("/v1/rooms/demo/events", None).await;
+    let knock = async |name: &str| {
+        let mut socket = api.server.connect(Encoding::Json).await;
+        let token = Some(Token(token("demo", name, "speaker")));
+        socket.ask(Request::Join { room: "demo".into(), name: name.into(), token, password: None }).await;
+        socket.event(|event| matches!(event, Event::Waiting).then_some(())).await;
+        socket
+    };
+    let (mut ben, mut eve) = (knock("ben").await, knock("eve").await);
+    let guests = api.get("/v1/rooms/demo/guests").await["guests"].clone();
+    let names: Vec<&str> = guests.as_array().unwrap().iter().map(|guest| guest["identity"].as_str().unwrap()).collect();
+    assert_eq!(names, ["ben", "eve"]);
+    let at = |guest: usize, what: &str| format!("/v1/rooms/demo/guests/{}/{what}", guests[guest]["id"]);
+    assert_eq!(api.send(Some(&api.token), "POST", &at(0, "admit"), None).await.status, 204);
+    assert!(matches!(ben.answer().await, ServerMessage::Reply { result: Reply::Joined(_), .. }));
+    assert_eq!(api.refused("POST", &at(0, "admit"), "").await, (404, "no_such_participant".into()));
+    assert_eq!(api.send(Some(&api.token), "POST", &at(1, "deny"), None).await.status, 204);
+    assert!(matches!(eve.answer().await, ServerMessage::Error { error, .. } if error.code == ErrorCode::NotAdmitted));
+    assert_eq!(api.refused("POST", "/v1/rooms/demo/guests/ben/deny", "").await, (404, "no_such_participant".into()));
+
+    // Who waits at a room that is closed waits for nothing, and hears why.
+    let mut kim = knock("kim").await;
+    assert_eq!(api.send(Some(&api.token), "DELETE", "/v1/rooms/demo", None).await.status, 204);
+    assert!(matches!(kim.answer().await, ServerMessage::Error { error, .. } if error.code == ErrorCode::NoSuchRoom));
+    assert_eq!(api.refused("GET", "/v1/rooms/demo", "").await, (404, "no_such_room".into()));
+    let mut waited = 0;
+    loop {
+        let (kind, data) = events.next().await;
+        waited += usize::from(kind == "guests" && data["guests"].as_array().is_some_and(|guests| !guests.is_empty()));
+        if kind == "room_closed" {
+            break;
+        }
+    }
+    assert!(waited > 0, "listeners hear who waits");
+}
+
+#[tokio::test]
+async fn a_room_that_is_made_again_stays_as_it_was_made() {
+    let api = Api::start().await;
+    let made = api.ask("PUT", "/v1/rooms/demo", json!({ "lobby": true, "empty_timeout": 3600 })).await;
+    assert_eq!(made["empty_timeout"], 3600);
+    let again = api.ask("PUT", "/v1/rooms/demo", json!({ "max_participants": 50 })).await;
+    assert_eq!((&again["empty_timeout"], &again["lobby"], &again["max_participants"]), (&json!(3600), &json!(true), &json!(50)));
+    // For a second from then, however long it was empty before.
+    api.ask("PUT", "/v1/rooms/demo", json!({ "empty_timeout": 2 })).await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    api.ask("PUT", "/v1/rooms/demo", Value::Null).await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(api.get("/v1/rooms/demo").await["lobby"], true, "it was made again meanwhile");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(api.refused("GET", "/v1/rooms/demo", "").await, (404, "no_such_room".into()));
+}
+
+#[tokio::test]
 async fn listeners_end_with_the_server() {
     let mut api = Api::start().await;
     let mut listener = api.listen("/v1/events", None).await;
+    let asked = Instant::now();
     assert!(api.server.terminate().await.success());
+    assert!(asked.elapsed() < Duration::from_secs(2), "nobody waits for a listener: {:?}", asked.elapsed());
     let mut rest = String::new();
     let read = listener.lines.get_mut().read_to_string(&mut rest);
-    let _ = tokio::time::timeout(SOON, read).await.expect("the stream ends");
+    tokio::time::timeout(SOON, read).await.expect("the stream ends").unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "as a whole: {rest:?}");
 }

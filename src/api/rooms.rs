@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use switchyard_access::Scope;
-use switchyard_protocol::{ErrorCode, ProtocolError, RoomSettings, RoomSettingsChange, Token, validate_identity};
+use switchyard_protocol::{ErrorCode, Guest, GuestId, ProtocolError, RoomSettings, RoomSettingsChange, Token, validate_identity};
 use utoipa::ToSchema;
 
 use super::openapi::Refused;
@@ -21,9 +21,7 @@ use crate::server::Server;
 const USUAL: usize = 100;
 /// Rooms in a list: each is asked.
 const MOST: usize = 1000;
-/// How long a room that was made stays when nobody is in it, unless it is said.
-const EMPTY_TIMEOUT: u32 = 300;
-/// And at most: a day.
+/// How long a room stays at most when nobody is in it: a day.
 const MAX_EMPTY_TIMEOUT: u32 = 86_400;
 
 /// A room.
@@ -34,6 +32,8 @@ pub struct RoomBody {
     room: String,
     /// How many take part.
     participants: usize,
+    /// How many wait to be let in.
+    waiting: usize,
     /// How many players by WHEP there are beside them.
     viewers: usize,
     /// Whether nobody new comes in but moderators.
@@ -53,10 +53,11 @@ pub struct RoomBody {
 impl From<About> for RoomBody {
     fn from(about: About) -> Self {
         let RoomSettings { locked, lobby, password, max_participants } = about.settings;
-        let About { id, participants, viewers, opened, empty_timeout, .. } = about;
+        let About { id, waiting, participants, viewers, opened, empty_timeout, .. } = about;
         Self {
             room: id,
             participants,
+            waiting,
             viewers,
             locked,
             lobby,
@@ -155,7 +156,6 @@ pub async fn get(State(server): State<Arc<Server>>, Path(room): Path<String>) ->
 #[utoipa::path(put, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)), request_body = Option<RoomChanges>,
     responses((status = 200, description = "There was one.", body = RoomBody), (status = 201, description = "It was made.", body = RoomBody), Refused))]
 pub async fn make(State(server): State<Arc<Server>>, Path(room): Path<String>, Json(settings): Json<RoomChanges>) -> Outcome<Response> {
-    let settings = RoomChanges { empty_timeout: settings.empty_timeout.or(Some(EMPTY_TIMEOUT)), ..settings };
     let (about, made) = server.rooms.make(&room, settings.changes()?).await?;
     Ok(json(if made { StatusCode::CREATED } else { StatusCode::OK }, &RoomBody::from(about)))
 }
@@ -207,5 +207,39 @@ pub async fn pardon(State(server): State<Arc<Server>>, Path((room, identity)): P
 async fn set_banned(server: &Server, room: String, identity: String, banned: bool) -> Outcome<StatusCode> {
     validate_identity(&identity).map_err(|error| ProtocolError::new(ErrorCode::InvalidIdentity, error.message))?;
     server.rooms.ban(&room, identity, banned).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who waits to be let into a room.
+#[derive(Serialize, ToSchema)]
+pub struct Guests {
+    /// In the order in which they came.
+    guests: Vec<Guest>,
+}
+
+/// Who waits to be let into a room.
+#[utoipa::path(get, path = "/v1/rooms/{room}/guests", tag = "guests", params(("room" = String, Path)),
+    responses((status = 200, description = "In the order in which they came.", body = Guests), Refused))]
+pub async fn guests(State(server): State<Arc<Server>>, Path(room): Path<String>) -> Outcome<Response> {
+    Ok(json(StatusCode::OK, &Guests { guests: server.rooms.guests(&room).await? }))
+}
+
+/// Lets in somebody who waits.
+#[utoipa::path(post, path = "/v1/rooms/{room}/guests/{guest}/admit", tag = "guests", params(("room" = String, Path), ("guest" = u32, Path)),
+    responses((status = 204, description = "They come in."), Refused))]
+pub async fn admit(State(server): State<Arc<Server>>, Path((room, guest)): Path<(String, String)>) -> Outcome<StatusCode> {
+    decide(&server, &room, &guest, true).await
+}
+
+/// Sends away somebody who waits.
+#[utoipa::path(post, path = "/v1/rooms/{room}/guests/{guest}/deny", tag = "guests", params(("room" = String, Path), ("guest" = u32, Path)),
+    responses((status = 204, description = "They are told so."), Refused))]
+pub async fn deny(State(server): State<Arc<Server>>, Path((room, guest)): Path<(String, String)>) -> Outcome<StatusCode> {
+    decide(&server, &room, &guest, false).await
+}
+
+async fn decide(server: &Server, room: &str, guest: &str, admitted: bool) -> Outcome<StatusCode> {
+    let nobody = |_| ProtocolError::new(ErrorCode::NoSuchParticipant, "a guest's id is a number");
+    server.rooms.decide(room, GuestId(guest.parse().map_err(nobody)?), admitted).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use switchyard_access::Scope;
-use switchyard_protocol::{ErrorCode, Event, Grants, LeaveReason, ParticipantId, ProtocolError, RoomSettings, Track, TrackId};
+use switchyard_protocol::{ErrorCode, Event, Grants, Guest, LeaveReason, ParticipantId, ProtocolError, RoomSettings, Track, TrackId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa::ToSchema;
 
@@ -64,6 +64,8 @@ pub enum Happened {
         #[schema(nullable = false)]
         by: Option<ParticipantId>,
     },
+    /// Others wait to be let in than before.
+    Guests { guests: Vec<Guest> },
     /// The room is set otherwise.
     Settings { settings: RoomSettings },
 }
@@ -103,6 +105,7 @@ impl Happened {
             Happened::TrackPublished { .. } => "track_published",
             Happened::TrackUnpublished { .. } => "track_unpublished",
             Happened::TrackMuted { .. } => "track_muted",
+            Happened::Guests { .. } => "guests",
             Happened::Settings { .. } => "settings",
         }
     }

@@ -33,12 +33,12 @@ impl Outside {
 pub struct Waiting {
     guest: GuestId,
     /// Whether they are let in.
-    decision: oneshot::Receiver<bool>,
+    decision: oneshot::Receiver<Result<(), ProtocolError>>,
     room: mpsc::Sender<Message>,
 }
 
 impl Waiting {
-    pub(super) fn new(guest: GuestId, decision: oneshot::Receiver<bool>, room: mpsc::Sender<Message>) -> Self {
+    pub(super) fn new(guest: GuestId, decision: oneshot::Receiver<Result<(), ProtocolError>>, room: mpsc::Sender<Message>) -> Self {
         Self { guest, decision, room }
     }
 
@@ -49,11 +49,8 @@ impl Waiting {
 
     /// Returns once they are let in; fails if they are not. Nothing is lost if the future is dropped.
     pub async fn admitted(&mut self) -> Result<(), ProtocolError> {
-        match (&mut self.decision).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(not_admitted()),
-            Err(_) => Err(ProtocolError::new(ErrorCode::Internal, "the room is gone")),
-        }
+        let gone = |_| Err(ProtocolError::new(ErrorCode::Internal, "the room is gone"));
+        (&mut self.decision).await.unwrap_or_else(gone)
     }
 }
 
@@ -65,6 +62,6 @@ impl Drop for Waiting {
     }
 }
 
-fn not_admitted() -> ProtocolError {
+pub(super) fn not_admitted() -> ProtocolError {
     ProtocolError::new(ErrorCode::NotAdmitted, "a moderator has not let you in")
 }

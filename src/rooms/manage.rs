@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dashmap::Entry;
-use switchyard_protocol::{ErrorCode, ParticipantId, ProtocolError, RoomSettings, RoomSettingsChange};
+use switchyard_protocol::{ErrorCode, Guest, GuestId, ParticipantId, ProtocolError, RoomSettings, RoomSettingsChange};
 use switchyard_room::{GrantChanges, Present, Room};
 use tokio::sync::oneshot;
 
@@ -13,11 +13,15 @@ use super::room_task::{Kept, RoomTask, unix_milliseconds};
 use super::{Handle, MAX_ATTEMPTS, Message, Rooms};
 use crate::peers::Channel;
 
+/// How long a room that was made stays when nobody is in it, unless it is said.
+const EMPTY_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// A room as it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct About {
     pub id: String,
     pub settings: RoomSettings,
+    pub waiting: usize,
     pub participants: usize,
     pub viewers: usize,
     pub opened: SystemTime,
@@ -104,7 +108,7 @@ impl Rooms {
                 Entry::Vacant(entry) => (entry.insert(self.open(id)).clone(), true),
             };
             let changes = changes.clone();
-            if let Some(result) = ask(&handle, move |task| task.change(changes)).await {
+            if let Some(result) = ask(&handle, move |task| task.make(changes)).await {
                 return result.map(|about| (about, made));
             }
             // It has closed; see `join`.
@@ -179,6 +183,17 @@ impl Rooms {
         .await
     }
 
+    /// Who waits to be let in.
+    pub async fn guests(&self, id: &str) -> Result<Vec<Guest>, ProtocolError> {
+        self.ask_room(id, |room| Ok(room.guests())).await
+    }
+
+    /// Lets in somebody who waits, or sends them away.
+    pub async fn decide(&self, id: &str, guest: GuestId, admitted: bool) -> Result<(), ProtocolError> {
+        let decide = if admitted { Room::admit } else { Room::deny };
+        self.ask_room(id, move |room| decide(room, ParticipantId::SERVER, Some(guest))).await
+    }
+
     /// The identities that a room keeps out.
     pub async fn banned(&self, id: &str) -> Result<Vec<String>, ProtocolError> {
         self.ask_room(id, |room| Ok(room.banned().map(str::to_owned).collect())).await
@@ -219,6 +234,7 @@ impl RoomTask {
         About {
             id: self.id.clone(),
             settings: self.room.settings(),
+            waiting: self.room.guests().len(),
             participants: self.room.len() - viewers,
             viewers,
             opened: self.opened,
@@ -226,14 +242,22 @@ impl RoomTask {
         }
     }
 
+    /// As [`RoomTask::change`]; the room is there for them from now on, for as long as nobody comes.
+    fn make(&mut self, changes: Changes) -> Result<About, ProtocolError> {
+        let usual = self.kept.is_none().then_some(EMPTY_TIMEOUT);
+        let about = self.change(Changes { empty_timeout: changes.empty_timeout.or(usual), ..changes })?;
+        self.empty_since = None;
+        Ok(about)
+    }
+
     fn change(&mut self, Changes { settings, empty_timeout }: Changes) -> Result<About, ProtocolError> {
+        // Nothing is changed if anything is refused.
+        let is_new = self.kept.is_none() && empty_timeout.is_some_and(|timeout| !timeout.is_zero());
+        let place = is_new.then(|| self.rooms.place_for_kept()).transpose()?;
         self.room.configure(ParticipantId::SERVER, settings)?;
         if let Some(empty_timeout) = empty_timeout {
-            self.kept = match self.kept.take() {
-                _ if empty_timeout.is_zero() => None,
-                Some(kept) => Some(Kept { empty_timeout, ..kept }),
-                None => Some(Kept { empty_timeout, _place: self.rooms.place_for_kept()? }),
-            };
+            let place = self.kept.take().map(|kept| kept.place).or(place);
+            self.kept = place.filter(|_| !empty_timeout.is_zero()).map(|place| Kept { empty_timeout, place });
         }
         Ok(self.about())
     }

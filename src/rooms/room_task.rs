@@ -10,12 +10,13 @@ use switchyard_protocol::{
     CloseReason, ErrorCode, Event, GuestId, Kind, LeaveReason, ParticipantId, ProtocolError, Published, Quality, Reception, Reply, Request,
     Source, TrackId,
 };
-use switchyard_room::{Activity, Answer, Audience, Effect, Entrant, Figures, Knock, Room, Size};
+use switchyard_room::{Activity, Answer, Audience, Decision, Effect, Entrant, Figures, Knock, Room, Size};
 use switchyard_rtp::MediaKind;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::announcements::Announcements;
 use super::feed::{Happened, RoomEvent};
+use super::lobby::not_admitted;
 use super::trunks::{Crossing, Trunks};
 use super::{Message, Outside, Rooms, Seat, Sensed, Waiting};
 use crate::outbox::Broadcast;
@@ -43,7 +44,7 @@ pub struct RoomTask {
     joins: usize,
     pub(super) members: BTreeMap<ParticipantId, Member>,
     /// Those who wait to be let in, and are to hear whether they are.
-    guests: BTreeMap<GuestId, oneshot::Sender<bool>>,
+    guests: BTreeMap<GuestId, oneshot::Sender<Result<(), ProtocolError>>>,
     tracks: BTreeMap<TrackId, Track>,
     track_ids: BTreeMap<TrackKey, TrackId>,
     trunks: Trunks,
@@ -56,13 +57,13 @@ pub struct RoomTask {
     /// That it is there was told.
     announced: bool,
     pub(super) kept: Option<Kept>,
-    empty_since: Option<Instant>,
+    pub(super) empty_since: Option<Instant>,
 }
 
 /// A room stays while nobody is in it.
 pub(super) struct Kept {
     pub empty_timeout: Duration,
-    pub _place: OwnedSemaphorePermit,
+    pub place: OwnedSemaphorePermit,
 }
 
 pub(super) struct Member {
@@ -123,7 +124,11 @@ impl RoomTask {
                     None => break,
                 },
                 Some(sensed) = self.senses.recv() => self.sense(sensed).await,
-                () = self.rooms.drain.begun(), if self.room.is_empty() => {}
+                () = self.rooms.drain.begun(), if self.members.is_empty() => {
+                    // Nobody is here to let anybody in, and nobody will come.
+                    self.room.close();
+                    self.settle().await;
+                }
                 () = sleep_until(due) => {
                     if self.announcements.due().is_some_and(|due| due <= Instant::now()) {
                         self.tell_all();
@@ -132,10 +137,11 @@ impl RoomTask {
                 }
             }
         }
-        self.rooms.close(&self.id, self.generation);
+        // Before anybody can open another of this name.
         if self.announced {
             self.tell(Happened::RoomClosed);
         }
+        self.rooms.close(&self.id, self.generation);
         tracing::debug!(generation = self.generation, "a room closed");
     }
 
@@ -393,12 +399,21 @@ impl RoomTask {
                 }
             }
             Effect::Remove { participant, reason } => self.remove(participant, reason).await,
-            Effect::Decided { guest, admitted } => {
+            Effect::Decided { guest, decision } => {
                 if let Some(decided) = self.guests.remove(&guest) {
+                    let answer = match decision {
+                        Decision::Admitted => Ok(()),
+                        Decision::Denied => Err(not_admitted()),
+                        Decision::Closed if self.rooms.drain.is_on() => {
+                            Err(ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down"))
+                        }
+                        Decision::Closed => Err(ProtocolError::new(ErrorCode::NoSuchRoom, "the room was closed")),
+                    };
                     // Who has gone meanwhile withdraws.
-                    let _ = decided.send(admitted);
+                    let _ = decided.send(answer);
                 }
             }
+            Effect::Guests { guests } => self.tell(Happened::Guests { guests }),
             Effect::Dismiss { viewer } => {
                 if let Some(member) = self.members.get(&viewer) {
                     member.mailbox.notify(Notice::Dismissed);

@@ -76,7 +76,7 @@ impl ParticipantId {
 pub struct TrackId(pub u32);
 
 /// Somebody who waits to be let into a room; unique in the room for as long as the room lives, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS, ToSchema)]
 #[serde(transparent)]
 pub struct GuestId(pub u32);
 

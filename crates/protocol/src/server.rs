@@ -181,7 +181,7 @@ pub struct Participant {
 }
 
 /// Somebody who waits to be let in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS, ToSchema)]
 pub struct Guest {
     /// Who.
     pub id: GuestId,
@@ -190,6 +190,7 @@ pub struct Guest {
     /// Who their access token says that they are; absent where there is no access control.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
+    #[schema(nullable = false)]
     pub identity: Option<String>,
 }
 

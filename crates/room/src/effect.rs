@@ -1,8 +1,19 @@
 //! What a room wants done.
 
-use switchyard_protocol::{CloseReason, Event, GuestId, ParticipantId, Source, TrackId};
+use switchyard_protocol::{CloseReason, Event, Guest, GuestId, ParticipantId, Source, TrackId};
 
 use crate::Size;
+
+/// What becomes of somebody who waits to be let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// They come in.
+    Admitted,
+    /// They don't: a moderator has said so.
+    Denied,
+    /// There is nothing to come into any more.
+    Closed,
+}
 
 /// One thing to do, by the shell around the room.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,8 +73,13 @@ pub enum Effect {
     Decided {
         /// Who.
         guest: GuestId,
-        /// Whether they are let in.
-        admitted: bool,
+        /// What becomes of them.
+        decision: Decision,
+    },
+    /// Others wait to be let in than before; moderators are told as well.
+    Guests {
+        /// In the order in which they came.
+        guests: Vec<Guest>,
     },
     /// What a participant's receiving m-line carries from now on.
     Route {

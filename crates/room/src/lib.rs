@@ -49,7 +49,7 @@ mod tests;
 mod view;
 
 pub use demand::Size;
-pub use effect::{Activity, Audience, Effect};
+pub use effect::{Activity, Audience, Decision, Effect};
 pub use rate::{Bucket, Rate};
 pub use room::{Answer, Entrant, Entry, Figures, GrantChanges, Knock, Limits, Pass, Present, Room};
 pub use view::SlotMids;

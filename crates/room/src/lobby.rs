@@ -9,6 +9,8 @@ use switchyard_protocol::{ErrorCode, Guest, GuestId, ProtocolError};
 const TOLD_APART: Duration = Duration::from_millis(200);
 /// Who waits at the same time: more than anybody looks through, and a list that fits into a message several times.
 const MAX_GUESTS: usize = 100;
+/// Of one identity: a person's devices. Who has none is anybody.
+const MAX_OF_ONE: usize = 5;
 /// Identities that need not wait again; those of more come to wait. As many as a full room has.
 const MAX_KNOWN: usize = 1000;
 
@@ -37,6 +39,9 @@ impl Lobby {
         if self.waiting.len() + self.admitted.len() >= MAX_GUESTS {
             return Err(ProtocolError::new(ErrorCode::LimitReached, "too many wait to be let in"));
         }
+        if identity.is_some() && self.waiting.values().filter(|guest| guest.identity == identity).count() >= MAX_OF_ONE {
+            return Err(ProtocolError::new(ErrorCode::LimitReached, "you wait to be let in already"));
+        }
         let id = GuestId(crate::room::next(&mut self.last)?);
         self.waiting.insert(id, Guest { id, name, identity });
         self.changed = true;
@@ -48,6 +53,11 @@ impl Lobby {
         let waited = self.waiting.remove(&guest).is_some();
         self.changed |= waited;
         self.admitted.remove(&guest) || waited
+    }
+
+    /// Whoever has been let in and isn't in yet has waited for nothing.
+    pub fn forget_admitted(&mut self) {
+        self.admitted.clear();
     }
 
     /// Some of those who wait are let in, or sent away; who it was.

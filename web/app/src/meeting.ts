@@ -1,9 +1,17 @@
-import { Emitter, LocalTrack, openDevices, type ParticipantId, Room, SwitchyardError } from "@switchyard/sdk";
+import {
+  Emitter,
+  type Grants,
+  LocalTrack,
+  openDevices,
+  type ParticipantId,
+  Room,
+  SwitchyardError,
+} from "@switchyard/sdk";
 
 import { explain, explainDevice, type Explanation } from "./explain.js";
 import { explainInterruption, type Interruption, interruptionOf, UNNOTICED } from "./interruption.js";
 import { Moderation } from "./moderation.js";
-import { closingText, guestsText, settingsText } from "./text.js";
+import { closingText, guestsText, revokedText, settingsText, speakerText } from "./text.js";
 import { takeToken } from "./token.js";
 
 declare global {
@@ -98,6 +106,8 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
   #backTimer: ReturnType<typeof setTimeout> | undefined;
   /** The room that is being joined. */
   #entering: Room | null = null;
+  /** The devices whose changes are shown. */
+  readonly #followed = new WeakSet<LocalTrack>();
   /** Which devices were on when they were released. */
   #wasOn = { camera: false, microphone: false };
 
@@ -271,7 +281,7 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
       this.#entering = null;
       this.room = room;
       this.passwordError = null;
-      this.moderation = room.grants?.moderate ? new Moderation(room, (action) => this.#attempt(action)) : null;
+      this.#moderate(room, room.grants?.moderate ?? false);
       this.name = room.localParticipant.name;
       this.#releaseUngranted(room);
       window.switchyard = room;
@@ -287,6 +297,12 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
       if (error) this.#ended(error);
       // Left by the room itself: the page was put aside, and may be shown again.
       else if (this.stage === "joined") this.leave();
+    });
+    room.on("grantsChanged", (grants, ended) => {
+      if (room === this.room) this.#regranted(room, grants, ended);
+    });
+    room.on("rejoined", () => {
+      if (room === this.room && room.grants) this.#regranted(room, room.grants, []);
     });
     room.on("draining", (closesAt) => this.announce(closingText(closesAt, Date.now())));
     room.on("mutedByModerator", ({ source }) => {
@@ -319,6 +335,30 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
     room.on("error", (error) => {
       if (room === this.room) this.#notify("error", explain(error));
     });
+  }
+
+  #moderate(room: Room, moderates: boolean): void {
+    if (!moderates) {
+      this.moderation = null;
+      if (this.#panel === "room") this.#panel = null;
+    } else {
+      this.moderation ??= new Moderation(room, (action) => this.#attempt(action));
+    }
+  }
+
+  /** The user may do something else from now on. What they may publish again, or for the first time, is off until they turn it on. */
+  #regranted(room: Room, grants: Grants, ended: readonly LocalTrack[]): void {
+    this.#moderate(room, grants.moderate);
+    for (const track of ended) this.#notify("info", revokedText(track.source));
+    if (this.camera.stopped) this.camera = LocalTrack.camera();
+    if (this.microphone.stopped) this.microphone = LocalTrack.microphone();
+    for (const track of [this.camera, this.microphone]) {
+      if (!grants.publish.includes(track.source) || room.localParticipant.track(track.source) === track) continue;
+      this.#followDevice(track);
+      // What fails says so by itself, and is published again once the connection is back.
+      room.localParticipant.publish(track).catch(() => {});
+    }
+    this.emit("changed");
   }
 
   #ended(error: SwitchyardError): void {
@@ -377,7 +417,7 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
 
   #heard(room: Room, from: ParticipantId, text: string, at: number): void {
     const mine = from === room.localParticipant.id;
-    const name = mine ? this.name : (room.participants.get(from)?.name ?? "Somebody who left");
+    const name = mine ? this.name : speakerText(from, room.participants.get(from)?.name);
     this.chat = [...this.chat, { key: this.#nextKey++, name, mine, text, at: new Date(at) }].slice(-MAX_CHAT);
     if (this.#panel !== "chat" && !mine) {
       this.unread += 1;
@@ -413,13 +453,17 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
   }
 
   #followDevices(): void {
-    for (const track of [this.camera, this.microphone]) {
-      track.onAny(() => this.emit("changed"));
-      track.on("ended", () => {
-        const device = track === this.camera ? "camera" : "microphone";
-        this.#notify("error", { what: `Your ${device} was disconnected.`, todo: "Plug it in, then turn it on again." });
-      });
-    }
+    for (const track of [this.camera, this.microphone]) this.#followDevice(track);
+  }
+
+  #followDevice(track: LocalTrack): void {
+    if (this.#followed.has(track)) return;
+    this.#followed.add(track);
+    track.onAny(() => this.emit("changed"));
+    track.on("ended", () => {
+      const device = track.source === "camera" ? "camera" : "microphone";
+      this.#notify("error", { what: `Your ${device} was disconnected.`, todo: "Plug it in, then turn it on again." });
+    });
   }
 
   #releaseDevices(): void {

@@ -7,9 +7,11 @@ import {
   initials,
   linkPieces,
   randomRoom,
+  revokedText,
   roomId,
   roomOfPath,
   settingsText,
+  speakerText,
 } from "./text.js";
 
 test.each([
@@ -81,4 +83,15 @@ test("a change of the room is told in words, and only what has changed", () => {
 test("who waits is named if it is one", () => {
   expect(guestsText([{ id: 1, name: "Ben" }])).toBe("Ben wants to come in");
   expect(guestsText([1, 2].map((id) => ({ id, name: "Ben" })))).toBe("2 people want to come in");
+});
+
+test("what the server says is nobody's who left", () => {
+  expect(speakerText(0, undefined)).toBe("The organizer");
+  expect(speakerText(7, "Ben")).toBe("Ben");
+  expect(speakerText(7, undefined)).toBe("Somebody who left");
+});
+
+test("who may not share any more is told what was turned off", () => {
+  expect(revokedText("camera").what).toContain("Your camera");
+  expect(revokedText("screen_audio").what).toContain("screen's sound");
 });

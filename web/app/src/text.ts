@@ -1,4 +1,4 @@
-import type { Guest, RoomSettings } from "@switchyard/sdk";
+import type { Guest, RoomSettings, Source } from "@switchyard/sdk";
 
 /** One or two letters that stand for a name. */
 export function initials(name: string): string {
@@ -128,4 +128,16 @@ export function settingsText(before: RoomSettings | null, after: RoomSettings): 
 export function guestsText(guests: readonly Guest[]): string {
   const [first] = guests;
   return guests.length === 1 && first ? `${first.name} wants to come in` : `${guests.length} people want to come in`;
+}
+
+/** Who says something in the chat: the server's API is 0. */
+export function speakerText(id: number, name: string | undefined): string {
+  if (id === 0) return "The organizer";
+  return name ?? "Somebody who left";
+}
+
+/** That something of the user's was ended because they may not publish it any more. */
+export function revokedText(source: Source): { what: string; todo: string } {
+  const what = { camera: "camera", microphone: "microphone", screen: "screen", screen_audio: "screen's sound" }[source];
+  return { what: `Your ${what} was turned off: you may not share it any more.`, todo: "Ask the host if you need it." };
 }

@@ -1,9 +1,11 @@
 //! What is done with a room from outside of it: looking who is there, changing what they may do, closing it.
 
-use switchyard_protocol::{CloseReason, ErrorCode, Event, Grants, LeaveReason, ParticipantId, ProtocolError, Quality, Source, Track};
+use switchyard_protocol::{
+    CloseReason, ErrorCode, Event, Grants, Guest, LeaveReason, ParticipantId, ProtocolError, Quality, Source, Track,
+};
 
 use super::{Member, Room, nobody};
-use crate::{Audience, Effect};
+use crate::{Audience, Decision, Effect};
 
 /// Somebody who is in a room, as they are now.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,11 @@ pub struct GrantChanges {
 }
 
 impl Room {
+    /// Who waits to be let in, in the order in which they came.
+    pub fn guests(&self) -> Vec<Guest> {
+        self.lobby.list()
+    }
+
     /// How many viewers are there.
     pub fn viewers(&self) -> usize {
         self.members.values().filter(|member| member.name.is_none()).count()
@@ -134,7 +141,8 @@ impl Room {
 
     /// Sends everybody away, also who waits to be let in. They are told why; that the others have left as well is told to nobody who was in the room.
     pub fn close(&mut self) {
-        self.decide(false, |_| true);
+        self.decide(Decision::Closed, |_| true);
+        self.lobby.forget_admitted();
         let mut members = std::mem::take(&mut self.members);
         for (&participant, member) in &mut members {
             member.view.stop(&mut self.out);

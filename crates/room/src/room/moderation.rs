@@ -7,7 +7,7 @@ use switchyard_protocol::{
 };
 
 use super::{Room, may_not, nobody};
-use crate::{Audience, Effect};
+use crate::{Audience, Decision, Effect};
 
 impl Room {
     /// How the room is set.
@@ -30,7 +30,7 @@ impl Room {
             (false, true) => self.members.values().filter_map(|member| member.pass.identity.as_deref()).for_each(|identity| {
                 self.lobby.remember(identity);
             }),
-            (true, false) => self.decide(true, |_| true),
+            (true, false) => self.decide(Decision::Admitted, |_| true),
             _ => {}
         }
         Ok(())
@@ -38,26 +38,26 @@ impl Room {
 
     /// Lets in who waits, or `guest` alone. Fails with [`ErrorCode::NoSuchParticipant`] if the guest doesn't wait.
     pub fn admit(&mut self, moderator: ParticipantId, guest: Option<GuestId>) -> Result<(), ProtocolError> {
-        self.decide_for(moderator, guest, true)
+        self.decide_for(moderator, guest, Decision::Admitted)
     }
 
     /// Sends away who waits, or `guest` alone; as [`Room::admit`].
     pub fn deny(&mut self, moderator: ParticipantId, guest: Option<GuestId>) -> Result<(), ProtocolError> {
-        self.decide_for(moderator, guest, false)
+        self.decide_for(moderator, guest, Decision::Denied)
     }
 
-    fn decide_for(&mut self, moderator: ParticipantId, guest: Option<GuestId>, admitted: bool) -> Result<(), ProtocolError> {
+    fn decide_for(&mut self, moderator: ParticipantId, guest: Option<GuestId>, decision: Decision) -> Result<(), ProtocolError> {
         self.may_moderate(moderator)?;
         if guest.is_some_and(|guest| !self.lobby.list().iter().any(|other| other.id == guest)) {
             return Err(ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody of this id waits to be let in"));
         }
-        self.decide(admitted, |other| guest.is_none_or(|guest| guest == other.id));
+        self.decide(decision, |other| guest.is_none_or(|guest| guest == other.id));
         Ok(())
     }
 
-    pub(super) fn decide(&mut self, admitted: bool, which: impl Fn(&Guest) -> bool) {
-        let decided = self.lobby.decide(admitted, which);
-        self.out.effects.extend(decided.into_iter().map(|guest| Effect::Decided { guest, admitted }));
+    pub(super) fn decide(&mut self, decision: Decision, which: impl Fn(&Guest) -> bool) {
+        let decided = self.lobby.decide(decision == Decision::Admitted, which);
+        self.out.effects.extend(decided.into_iter().map(|guest| Effect::Decided { guest, decision }));
     }
 
     /// `moderator` sends `participant` away, and everybody else with the same identity, which does not come in again. Nothing of theirs is forwarded, and nothing
@@ -90,7 +90,7 @@ impl Room {
         let members = self.members.iter().filter(|(_, member)| member.pass.identity.as_ref() == Some(&identity));
         let members: Vec<ParticipantId> = members.map(|(&id, _)| id).collect();
         self.lobby.forget(&identity);
-        self.decide(false, |guest| guest.identity.as_ref() == Some(&identity));
+        self.decide(Decision::Denied, |guest| guest.identity.as_ref() == Some(&identity));
         self.banned.insert(identity);
         members.into_iter().for_each(|member| self.send_away(member));
         Ok(())
@@ -112,6 +112,7 @@ impl Room {
             let moderators = self.members.iter().filter(|(_, member)| member.name.is_some() && member.pass.grants.moderate);
             let moderators: Vec<ParticipantId> = moderators.map(|(&id, _)| id).collect();
             moderators.into_iter().for_each(|id| self.notify(Audience::One(id), Event::Guests { guests: guests.clone() }));
+            self.out.effects.push_back(Effect::Guests { guests });
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use switchyard_protocol::{ErrorCode, Event, Grants, GuestId, ParticipantId, ProtocolError, RoomSettingsChange, Token};
 
-use crate::{Answer, Audience, Effect, Entrant, Entry, Knock, Limits, Pass, Room};
+use crate::{Answer, Audience, Decision, Effect, Entrant, Entry, Knock, Limits, Pass, Room};
 
 fn pass(identity: &str, moderate: bool) -> Pass {
     Pass { identity: Some(identity.into()), grants: Grants { moderate, ..Grants::without_access_control() }, renames: true }
@@ -92,13 +92,13 @@ fn who_waits_is_nobody_to_the_room_until_a_moderator_lets_them_in() {
     let third = waits(come(&mut room, "ben", &again(ben)));
     assert!(room.withdraw_guest(third));
     room.admit(host, Some(ben)).unwrap();
-    assert!(effects(&mut room).contains(&Effect::Decided { guest: ben, admitted: true }));
+    assert!(effects(&mut room).contains(&Effect::Decided { guest: ben, decision: Decision::Admitted }));
     let as_ben = entered(come(&mut room, "ben", &again(ben))).participant;
     assert!(!room.withdraw_guest(ben), "a place is good once");
     room.leave(as_ben, switchyard_protocol::LeaveReason::ConnectionLost);
     entered(come(&mut room, "ben", &Knock::default()));
     room.deny(host, None).unwrap();
-    assert!(effects(&mut room).contains(&Effect::Decided { guest: eve, admitted: false }));
+    assert!(effects(&mut room).contains(&Effect::Decided { guest: eve, decision: Decision::Denied }));
     waits(come(&mut room, "eve", &again(eve)));
     assert_eq!(room.admit(host, Some(eve)).unwrap_err().code, ErrorCode::NoSuchParticipant);
 }
@@ -124,7 +124,7 @@ fn who_has_been_in_or_moderates_does_not_wait_and_who_cannot_wait_is_refused() {
     let eve = waits(come(&mut room, "eve", &waiting()));
     effects(&mut room);
     room.ban(host, "eve".into(), true).unwrap();
-    assert!(effects(&mut room).contains(&Effect::Decided { guest: eve, admitted: false }));
+    assert!(effects(&mut room).contains(&Effect::Decided { guest: eve, decision: Decision::Denied }));
     room.ban(host, "ada".into(), true).unwrap();
     room.ban(host, "ada".into(), false).unwrap();
     waits(come(&mut room, "ada", &waiting()));
@@ -138,7 +138,7 @@ fn a_lobby_that_is_turned_off_lets_in_all_who_wait_also_past_lock_and_password()
     room.configure(host, closed).unwrap();
     let decided = effects(&mut room);
     for (name, guest) in guests {
-        assert!(decided.contains(&Effect::Decided { guest, admitted: true }));
+        assert!(decided.contains(&Effect::Decided { guest, decision: Decision::Admitted }));
         entered(come(&mut room, name, &Knock { guest: Some(guest), ..waiting() }));
     }
     assert_eq!(refused(come(&mut room, "ben", &waiting())), ErrorCode::RoomLocked);
@@ -235,8 +235,34 @@ fn everybody_is_told_how_the_room_is_set_once() {
     assert!(settings.lobby && settings.password && !settings.locked && settings.max_participants == 5);
     assert_eq!(room.snapshot(ben).map(|snapshot| snapshot.settings), Some(settings));
     for request in [Room::admit, Room::deny] {
-        assert_eq!(request(&mut room, Some(ben), None).unwrap_err().code, ErrorCode::Forbidden);
+        assert_eq!(request(&mut room, ben, None).unwrap_err().code, ErrorCode::Forbidden);
     }
+}
+
+#[test]
+fn a_room_that_is_closed_has_nobody_at_its_door() {
+    let (mut room, host) = room(change(|it| it.lobby = Some(true)));
+    let (ben, eve) = (waits(come(&mut room, "ben", &waiting())), waits(come(&mut room, "eve", &waiting())));
+    room.admit(host, Some(ben)).unwrap();
+    effects(&mut room);
+    room.close();
+    assert!(room.is_empty(), "also of who has been let in and is on the way");
+    assert!(effects(&mut room).contains(&Effect::Decided { guest: eve, decision: Decision::Closed }));
+    let knock = Knock { guest: Some(ben), ..waiting() };
+    waits(come(&mut room, "ben", &knock));
+}
+
+#[test]
+fn nobody_fills_a_lobby_alone() {
+    let (mut room, _) = room(change(|it| it.lobby = Some(true)));
+    let first = waits(come(&mut room, "ben", &waiting()));
+    for _ in 1..5 {
+        waits(come(&mut room, "ben", &waiting()));
+    }
+    assert_eq!(refused(come(&mut room, "ben", &waiting())), ErrorCode::LimitReached);
+    waits(come(&mut room, "eve", &waiting()));
+    room.withdraw_guest(first);
+    waits(come(&mut room, "ben", &waiting()));
 }
 
 proptest! {
@@ -277,8 +303,8 @@ proptest! {
             room.advance(now);
             for effect in effects(&mut room) {
                 match effect {
-                    Effect::Decided { guest, admitted: true } => drop(let_in.insert(guest)),
-                    Effect::Decided { guest, admitted: false } => outside.retain(|other| *other != guest),
+                    Effect::Decided { guest, decision: Decision::Admitted } => drop(let_in.insert(guest)),
+                    Effect::Decided { guest, .. } => outside.retain(|other| *other != guest),
                     Effect::Notify { event: Event::Guests { guests }, .. } => seen = guests.iter().map(|guest| guest.id).collect(),
                     _ => {}
                 }

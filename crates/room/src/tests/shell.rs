@@ -300,7 +300,7 @@ impl Shell {
                     assert!(before.is_none_or(|before| !before.bound), "one at a time");
                 }
                 Effect::Spotlight { track, on: false } => assert_eq!(self.spotlight.take(), Some(track)),
-                Effect::Publish { .. } | Effect::Decided { .. } => {}
+                Effect::Publish { .. } | Effect::Decided { .. } | Effect::Guests { .. } => {}
             }
         }
         self.check();
