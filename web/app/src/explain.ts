@@ -48,7 +48,7 @@ const EXPLANATIONS: Record<SwitchyardErrorCode, Explanation> = {
   wrong_state: { what: "Your browser and the server got out of step.", todo: RELOAD },
   negotiation_failed: { what: "Your browser and the server could not agree on a connection.", todo: RELOAD },
   no_such_track: { what: "That video is gone.", todo: "There is nothing to do about it." },
-  no_such_room: { what: "There is no such room.", todo: "Rejoin the room." },
+  no_such_room: { what: "The room was closed before you came in.", todo: "Ask whoever invited you, then try again." },
   no_such_participant: { what: "That person has left.", todo: "There is nothing to do about it." },
   already_published: { what: "You are sharing this already.", todo: "Stop sharing first, then share again." },
   limit_reached: { what: "The room or the server is full.", todo: "Try again when somebody has left." },

@@ -264,7 +264,7 @@ export class Room extends Emitter<RoomEvents> {
     return this.#settings;
   }
 
-  /** Whether this client waits for a moderator to let it in. {@link connect} goes on then, or rejects with `not_admitted`. */
+  /** Whether this client waits for a moderator to let it in. {@link connect} goes on then, or rejects: with `not_admitted`, or with `no_such_room` if the room was closed meanwhile. */
   get waiting(): boolean {
     return this.#waiting;
   }

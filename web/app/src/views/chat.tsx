@@ -1,8 +1,9 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
-import { CloseIcon, SendIcon } from "../icons.js";
+import { SendIcon } from "../icons.js";
 import type { ChatEntry, Meeting } from "../meeting.js";
 import { linkPieces } from "../text.js";
+import { SidePanel } from "./panel.js";
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 /** Pixels from its end at which a list still counts as being read at the end. */
@@ -28,26 +29,7 @@ export function ChatPanel({ meeting }: { meeting: Meeting }) {
     await meeting.say(said).catch(() => setText((typed) => typed || said));
   };
   return (
-    <aside
-      class="chat"
-      aria-label="Chat"
-      onKeyDown={(event) => {
-        if (event.key === "Escape") meeting.panel = null;
-      }}
-    >
-      <header class="chat-header">
-        <h2>Chat</h2>
-        <button
-          type="button"
-          class="icon-button"
-          aria-label="Close"
-          onClick={() => {
-            meeting.panel = null;
-          }}
-        >
-          <CloseIcon />
-        </button>
-      </header>
+    <SidePanel meeting={meeting} title="Chat">
       <div
         ref={list}
         class="chat-log"
@@ -98,7 +80,7 @@ export function ChatPanel({ meeting }: { meeting: Meeting }) {
           </button>
         </form>
       )}
-    </aside>
+    </SidePanel>
   );
 }
 

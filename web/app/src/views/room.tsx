@@ -1,10 +1,11 @@
 import type { Guest, Room } from "@switchyard/sdk";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 
-import { CloseIcon, DoorIcon } from "../icons.js";
+import { DoorIcon } from "../icons.js";
 import type { Meeting } from "../meeting.js";
 import type { Moderation } from "../moderation.js";
 import { guestsText, hue, initials } from "../text.js";
+import { SidePanel } from "./panel.js";
 
 interface RoomProps {
   meeting: Meeting;
@@ -17,27 +18,7 @@ export function RoomPanel({ meeting, room, moderation }: RoomProps) {
   const close = useRef<HTMLButtonElement>(null);
   useEffect(() => close.current?.focus(), []);
   return (
-    <aside
-      class="chat room-panel"
-      aria-label="Room"
-      onKeyDown={(event) => {
-        if (event.key === "Escape") meeting.panel = null;
-      }}
-    >
-      <header class="chat-header">
-        <h2>Room</h2>
-        <button
-          ref={close}
-          type="button"
-          class="icon-button"
-          aria-label="Close"
-          onClick={() => {
-            meeting.panel = null;
-          }}
-        >
-          <CloseIcon />
-        </button>
-      </header>
+    <SidePanel meeting={meeting} title="Room" kind="room-panel" closeButton={close}>
       <div class="room-panel-body">
         <WaitingList guests={room.guests} moderation={moderation} />
         <Settings room={room} moderation={moderation} />
@@ -61,7 +42,7 @@ export function RoomPanel({ meeting, room, moderation }: RoomProps) {
           </section>
         )}
       </div>
-    </aside>
+    </SidePanel>
   );
 }
 
