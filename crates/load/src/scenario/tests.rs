@@ -186,6 +186,7 @@ fn every_scenario_of_the_bench_can_be_played() {
         "broadcast",
         "churn",
         "everyone-at-once",
+        "idle",
         "large-room",
         "layers",
         "meeting",
