@@ -5,13 +5,24 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use rtc_crypto::RTCCryptoProvider;
 use rtc_crypto::providers::AwsLcRsProvider;
+use rtc_dtls::cipher_suite::CipherSuiteId;
+use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc_dtls::crypto::Certificate as DtlsCertificate;
+use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use rtc_shared::error::Error;
+use switchyard_rtp::srtp::Profile;
+
+/// Bytes of handshake message in a fragment the server sends: with the headers (25) below 1200, also where
+/// `rtc-dtls` fills a datagram with one record more than it means to.
+const FRAGMENT_BYTES: usize = 1100;
 
 /// The server's DTLS identity: a self-signed ECDSA P-256 certificate and its key, shared by all sessions.
 pub struct Certificate {
     provider: Arc<dyn RTCCryptoProvider>,
-    certificate: DtlsCertificate,
     fingerprint: String,
+    /// What handshakes run with that agree on AES-GCM, or on AES-CM: a copy for each session would cost it kilobytes and time.
+    gcm: Arc<HandshakeConfig>,
+    cm: Arc<HandshakeConfig>,
 }
 
 impl Certificate {
@@ -22,7 +33,12 @@ impl Certificate {
             .map_err(|error| CertificateError(error.to_string()))?;
         let der = certificate.certificate.first().ok_or_else(|| CertificateError("it is empty".to_owned()))?;
         let fingerprint = Fingerprint::of(der).to_string();
-        Ok(Arc::new(Self { provider, certificate, fingerprint }))
+        let config = |profile| config(&provider, &certificate, profile).map_err(|error| CertificateError(error.to_string()));
+        let (gcm, cm) = (
+            config(SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm)?,
+            config(SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80)?,
+        );
+        Ok(Arc::new(Self { provider, fingerprint, gcm, cm }))
     }
 
     /// The certificate's SHA-256 as SDP writes it (`a=fingerprint:sha-256 …`): upper-case hex pairs joined by colons.
@@ -34,9 +50,37 @@ impl Certificate {
         Arc::clone(&self.provider)
     }
 
-    pub(crate) fn for_dtls(&self) -> DtlsCertificate {
-        self.certificate.clone()
+    /// What a handshake runs with that agrees on `profile`.
+    pub(crate) fn config(&self, profile: Profile) -> Arc<HandshakeConfig> {
+        Arc::clone(match profile {
+            Profile::AeadAes128Gcm => &self.gcm,
+            Profile::Aes128CmHmacSha1_80 => &self.cm,
+        })
     }
+}
+
+fn config(
+    provider: &Arc<dyn RTCCryptoProvider>,
+    certificate: &DtlsCertificate,
+    profile: SrtpProtectionProfile,
+) -> Result<Arc<HandshakeConfig>, Error> {
+    let config = ConfigBuilder::default()
+        .with_crypto_provider(Arc::clone(provider))
+        .with_certificates(vec![certificate.clone()])
+        // What WebRTC requires (RFC 8827 §6.5) and its usual companion; both add 37 bytes at most to a record.
+        .with_cipher_suites(vec![
+            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
+            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
+        ])
+        .with_srtp_protection_profiles(vec![profile])
+        .with_client_auth(ClientAuthType::RequireAnyClientCert)
+        // Certificates are self-signed: the fingerprint decides, not a chain. Sessions compare it before the certificate is handed on, and
+        // again before the keys are used.
+        .with_insecure_skip_verify(true)
+        .with_extended_master_secret(ExtendedMasterSecretType::Require)
+        .with_mtu(FRAGMENT_BYTES)
+        .build(false, None)?;
+    Ok(Arc::new(config))
 }
 
 impl std::fmt::Debug for Certificate {

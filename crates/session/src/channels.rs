@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -38,12 +38,30 @@ const RECEIVE_WINDOW: u32 = 512 * 1024;
 /// Bytes of an SCTP packet: a DTLS record adds at most 37 (header 13, nonce 8, tag 16), together 1200.
 const MAX_PACKET: u32 = 1163;
 
+/// What every association runs with.
+static CONFIGS: LazyLock<(Arc<EndpointConfig>, Arc<ServerConfig>)> = LazyLock::new(|| {
+    let transport = TransportConfig::default()
+        .with_max_message_size(MAX_MESSAGE as u32)
+        .with_max_receive_buffer_size(RECEIVE_WINDOW)
+        // With a limit its timers stop for good after a silence of half a minute. ICE decides when a path is dead.
+        .with_timer_config(TimerConfig {
+            max_t3_rtx_retrans: usize::MAX,
+            max_reconfig_retrans: usize::MAX,
+            max_ack_retrans: usize::MAX,
+            ..TimerConfig::default()
+        });
+    let mut endpoint = EndpointConfig::new();
+    endpoint.max_payload_size(max_payload_size_for_mtu(MAX_PACKET));
+    (Arc::new(endpoint), Arc::new(ServerConfig::new(transport)))
+});
+
 /// One session's channels and the association under them.
 pub(crate) struct Channels {
     endpoint: Endpoint,
     association: Link,
     screen: Screen,
-    channels: BTreeMap<ChannelId, Channel>,
+    /// Boxed: the map keeps places for eleven, and most sessions have two.
+    channels: BTreeMap<ChannelId, Box<Channel>>,
     intake: Intake,
     /// Streams that may have messages to be taken.
     readable: BTreeSet<ChannelId>,
@@ -90,20 +108,9 @@ enum ChannelStage {
 
 impl Channels {
     pub(crate) fn new() -> Self {
-        let transport = TransportConfig::default()
-            .with_max_message_size(MAX_MESSAGE as u32)
-            .with_max_receive_buffer_size(RECEIVE_WINDOW)
-            // With a limit its timers stop for good after a silence of half a minute. ICE decides when a path is dead.
-            .with_timer_config(TimerConfig {
-                max_t3_rtx_retrans: usize::MAX,
-                max_reconfig_retrans: usize::MAX,
-                max_ack_retrans: usize::MAX,
-                ..TimerConfig::default()
-            });
-        let mut config = EndpointConfig::new();
-        config.max_payload_size(max_payload_size_for_mtu(MAX_PACKET));
+        let (endpoint, server) = &*CONFIGS;
         Self {
-            endpoint: Endpoint::new(PEER, TransportProtocol::UDP, Arc::new(config), Some(Arc::new(ServerConfig::new(transport)))),
+            endpoint: Endpoint::new(PEER, TransportProtocol::UDP, Arc::clone(endpoint), Some(Arc::clone(server))),
             association: Link::Waiting,
             screen: Screen::new(RECEIVE_WINDOW, MAX_PACKET as usize),
             channels: BTreeMap::new(),
@@ -240,8 +247,8 @@ impl Channels {
         }
         let id = (1..).step_by(2).find(|&id| !self.channels.contains_key(&id) && !self.screen.is_closing(id)).ok_or(OpenError::TooMany)?;
         let (label, protocol) = (label.to_owned(), protocol.to_owned());
-        self.channels
-            .insert(id, Channel { stage: ChannelStage::Wanted, label, protocol, ordered, reliability, waiting: Waiting::default() });
+        let channel = Channel { stage: ChannelStage::Wanted, label, protocol, ordered, reliability, waiting: Waiting::default() };
+        self.channels.insert(id, Box::new(channel));
         if matches!(self.association, Link::Up { connected: true, .. }) {
             self.dial(now, id);
         }
@@ -385,7 +392,7 @@ impl Channels {
         match (Message::unmarshal(&mut payload), self.channels.get(&id).map(|channel| channel.stage)) {
             (Ok(Message::DataChannelOpen(open)), None) if id != SINK => match accept(id, open, self.channels.len()) {
                 Some(channel) => {
-                    self.channels.insert(id, channel);
+                    self.channels.insert(id, Box::new(channel));
                     self.configure(id);
                     if let Ok(ack) = Message::DataChannelAck(DataChannelAck {}).marshal() {
                         let _ = self.write(now, id, &ack.freeze(), PayloadProtocolIdentifier::Dcep);

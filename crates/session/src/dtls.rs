@@ -11,10 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use rtc_dtls::cipher_suite::CipherSuiteId;
-use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType};
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
-use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use rtc_dtls::state::State;
 use rtc_shared::TransportProtocol;
 use rtc_shared::error::Error;
 use switchyard_rtp::srtp::{MasterKey, Profile, SrtpKeys};
@@ -30,9 +28,6 @@ use crate::record::{self, ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE
 /// change address at any time, so it is always this one, which is nobody's (RFC 5737).
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 255)), 9);
 
-/// Bytes of handshake message in a fragment the server sends: with the headers (25) below 1200, also where
-/// `rtc-dtls` fills a datagram with one record more than it means to.
-const FRAGMENT_BYTES: usize = 1100;
 /// Clear-text handshake messages a client sends when it is asked for a certificate: ClientHello, ClientHello with the
 /// cookie, Certificate, ClientKeyExchange, CertificateVerify (RFC 5246 §7.3, RFC 6347 §4.2.1).
 const CLIENT_MESSAGES: [u8; 5] = [CLIENT_HELLO, CLIENT_HELLO, CERTIFICATE, CLIENT_KEY_EXCHANGE, CERTIFICATE_VERIFY];
@@ -206,6 +201,13 @@ impl Dtls {
         self.early.iter().chain(&self.held_handshake).chain(&self.held_data).map(Vec::len).sum()
     }
 
+    /// Whether what is left of the handshake are the keys.
+    #[cfg(test)]
+    pub(crate) fn has_forgotten_handshake(&self) -> bool {
+        let state = self.endpoint.as_ref().and_then(|endpoint| endpoint.get_connection_state(PEER));
+        state.is_some_and(|state| state.peer_certificates.is_empty()) && self.is_established()
+    }
+
     fn keep_early(&mut self, now: Instant, datagram: &[u8]) {
         let is_hello = record::records(datagram).any(|record| record.content_type == HANDSHAKE && record.epoch == 0);
         if self.stage == Stage::Ended || !is_hello || datagram.len() > MAX_KEPT_DATAGRAM {
@@ -298,7 +300,7 @@ impl Dtls {
                 }
                 let profile = hello.profile.ok_or((HANDSHAKE_FAILURE, FailReason::NoSrtpProfile))?;
                 if self.endpoint.is_none() {
-                    self.start(now, profile).map_err(|_| (HANDSHAKE_FAILURE, FailReason::Handshake))?;
+                    self.start(now, profile);
                 }
             }
             CERTIFICATE => {
@@ -313,34 +315,11 @@ impl Dtls {
         Ok(())
     }
 
-    fn start(&mut self, now: Instant, profile: Profile) -> Result<(), Error> {
-        let expected = self.expected;
-        let config = ConfigBuilder::default()
-            .with_crypto_provider(self.certificate.provider())
-            .with_certificates(vec![self.certificate.for_dtls()])
-            // What WebRTC requires (RFC 8827 §6.5) and its usual companion; both add 37 bytes at most to a record.
-            .with_cipher_suites(vec![
-                CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
-                CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
-            ])
-            .with_srtp_protection_profiles(vec![match profile {
-                Profile::AeadAes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
-                Profile::Aes128CmHmacSha1_80 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
-            }])
-            .with_client_auth(ClientAuthType::RequireAnyClientCert)
-            // Certificates are self-signed: the fingerprint decides, not a chain.
-            .with_insecure_skip_verify(true)
-            .with_verify_peer_certificate(Some(Arc::new(move |chain: &[Vec<u8>], _: &[_]| {
-                if chain.first().map(|der| Fingerprint::of(der)) == expected { Ok(()) } else { Err(Error::ErrInvalidCertificate) }
-            })))
-            .with_extended_master_secret(ExtendedMasterSecretType::Require)
-            .with_mtu(FRAGMENT_BYTES)
-            .build(false, None)?;
-        self.endpoint = Some(Endpoint::new(PEER, TransportProtocol::UDP, Some(Arc::new(config))));
+    fn start(&mut self, now: Instant, profile: Profile) {
+        self.endpoint = Some(Endpoint::new(PEER, TransportProtocol::UDP, Some(self.certificate.config(profile))));
         self.profile = profile;
         self.stage = Stage::Handshaking;
         self.deadline = Some(now + HANDSHAKE_TIMEOUT);
-        Ok(())
     }
 
     fn handle_plain_alert(&mut self, record: &Record<'_>) {
@@ -398,6 +377,7 @@ impl Dtls {
                 Some(keys) => {
                     self.stage = Stage::Established;
                     self.deadline = None;
+                    self.forget_handshake(now);
                     self.outputs.push_back(Output::Keys(Box::new(keys)));
                     for record in std::mem::take(&mut self.held_data) {
                         self.feed(now, &record);
@@ -408,6 +388,25 @@ impl Dtls {
             EndpointEvent::ApplicationData(data) => self.outputs.push_back(Output::Data(data.freeze())),
             EndpointEvent::PeerClosed => self.end(Output::Closed),
             _ => {}
+        }
+    }
+
+    /// Goes on with a connection that has the keys and nothing else: `rtc-dtls` keeps every message, flight and certificate of a handshake for as long as its
+    /// connection lasts, and this session repeats the last flight itself. It has opened no record under the keys yet but the client's Finished, which
+    /// isn't handed on again, so that its window against replays may begin anew.
+    fn forget_handshake(&mut self, now: Instant) {
+        let slim = || {
+            let state = self.endpoint.as_ref()?.get_connection_state(PEER)?;
+            let mut kept = State::new(self.certificate.provider(), false);
+            kept.unmarshal_binary(&state.marshal_binary().ok()?).ok()?;
+            kept.peer_certificates = Vec::new();
+            let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
+            // With a state it has nothing to say; which end it is, the state knows.
+            endpoint.connect(now, PEER, self.certificate.config(self.profile), Some(kept)).ok()?;
+            Some(endpoint)
+        };
+        if let Some(endpoint) = slim() {
+            self.endpoint = Some(endpoint);
         }
     }
 

@@ -71,6 +71,10 @@ impl Reassembly {
         }
         let (sequence, partial) = first.remove_entry();
         self.next += 1;
+        if self.partial.is_empty() {
+            // An emptied map keeps places for eleven.
+            self.partial = BTreeMap::new();
+        }
         Some(Message { kind: partial.kind, sequence, body: partial.body })
     }
 }

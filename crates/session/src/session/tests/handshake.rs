@@ -1,5 +1,7 @@
 //! The handshake as it should go, on lines good and bad.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rtc_dtls::config::ExtendedMasterSecretType;
@@ -7,7 +9,8 @@ use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use switchyard_rtp::srtp::{Profile, SrtpKeys};
 
 use super::client::Offer;
-use super::line::{Line, Weather};
+use super::line::{Line, To, Weather};
+use crate::record::{APPLICATION_DATA, records};
 use crate::{Event, FailReason};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -111,6 +114,30 @@ fn close_notify_ends_either_side() {
     line.client.close(line.now);
     assert!(line.run_until(MINUTE, |line| matches!(line.events.back(), Some(Event::Closed))));
     assert_eq!(line.session.poll_timeout(), None);
+}
+
+#[test]
+fn a_session_keeps_the_keys_and_nothing_else_of_the_handshake_and_opens_no_record_twice() {
+    let mut line = Line::new(1, Weather::default(), Offer::default());
+    let sealed = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&sealed);
+    line.filter = Box::new(move |to, datagram| {
+        let is_data = |datagram| records(datagram).any(|record| record.epoch == 1 && record.content_type == APPLICATION_DATA);
+        if to == To::Server && is_data(datagram) {
+            seen.borrow_mut().push(datagram.to_vec());
+        }
+        true
+    });
+    assert!(line.run_until(MINUTE, |line| line.has_keys() && line.client.established));
+    assert!(line.session.dtls.has_forgotten_handshake());
+    line.client.write_raw(line.now, b"a packet");
+    line.run(MINUTE);
+    let sealed = sealed.borrow();
+    assert!(!sealed.is_empty());
+    for datagram in sealed.iter() {
+        line.session.dtls.handle_datagram(line.now, datagram);
+        assert!(line.session.dtls.poll_output().is_none(), "it was opened before");
+    }
 }
 
 #[test]
