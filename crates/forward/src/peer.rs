@@ -186,12 +186,14 @@ impl Peer {
 
     /// Replaces the sending m-lines; those that stay keep their state.
     pub(crate) fn set_receivers(&mut self, configs: Vec<ReceiverConfig>) {
-        let mut before = std::mem::take(&mut self.receivers);
+        // With room for these and no more, here and below: a vector that grows begins with four.
+        let mut before = std::mem::replace(&mut self.receivers, Vec::with_capacity(configs.len()));
         self.bindings.clear();
         for config in configs {
             let kept = before.iter().position(|receiver| receiver.config.mid == config.mid).map(|place| before.swap_remove(place));
             let track = self.published.iter().find(|(mid, _)| *mid == config.mid).map(|(_, track)| *track);
             let mut receiver = kept.unwrap_or_else(|| Receiver { config: config.clone(), track, encodings: Vec::new() });
+            receiver.encodings.reserve_exact(config.encodings().saturating_sub(receiver.encodings.len()));
             receiver.encodings.resize_with(config.encodings(), || Incoming::new(config.kind, config.nack));
             let place = self.receivers.len();
             for (encoding, media, rtx) in config.announced() {
@@ -236,7 +238,7 @@ impl Peer {
             self.waiting_senders = Some(configs);
             return;
         }
-        let mut before = std::mem::take(&mut self.senders);
+        let mut before = std::mem::replace(&mut self.senders, Vec::with_capacity(configs.len()));
         for (place, config) in configs.into_iter().enumerate() {
             let kept = before
                 .get_mut(place)
