@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use axum::Router;
 use axum::http::{HeaderMap, header};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use switchyard_negotiation::Candidate;
+use switchyard_negotiation::{Candidate, Shared};
 use switchyard_protocol::{ErrorCode, Limits, MAX_CHAT_BYTES, MAX_MESSAGE_BYTES, ProtocolError};
 use switchyard_room::Room;
 use switchyard_session::Certificate;
@@ -60,6 +60,8 @@ pub struct Server {
     pub relay_only: bool,
     pub certificate: Arc<Certificate>,
     pub candidates: Vec<Candidate>,
+    /// What the session descriptions of all have in common.
+    pub descriptions: Arc<Shared>,
     pub request_timeout: Duration,
     pub silence_timeout: Duration,
     /// How long a session outlives its connection.
@@ -201,6 +203,7 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
         relay_only: options.relay_only,
         certificate: Certificate::generate().context("can't make a certificate")?,
         candidates,
+        descriptions: Arc::default(),
         request_timeout: options.request_timeout_ms,
         silence_timeout: options.silence_timeout_ms,
         resume_within: options.resume_within_ms,

@@ -376,6 +376,7 @@ fn negotiator(server: &Server, mode: Mode, ice: switchyard_negotiation::IceCrede
         candidates: server.candidates.clone(),
         fingerprint: server.certificate.fingerprint().to_owned(),
         limits: Limits::default(),
+        shared: Arc::clone(&server.descriptions),
     }))
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rtc_sdp::SessionDescription;
 
-use crate::{IceCredentials, Limits, NegotiationError, candidate, digest};
+use crate::{IceCredentials, Limits, NegotiationError, Shared, candidate, digest};
 pub(crate) use section::{Direction, MediaType, Mid, Section, Setup, Streams, Transport};
 
 /// Longest line. The longest that are needed are a BUNDLE group of 128 mids of 16 bytes (2.2 KB) and H.264 parameter sets.
@@ -94,6 +94,13 @@ impl Description {
         description.check_mids()?;
         description.check_identifiers()?;
         Ok(description)
+    }
+
+    /// Has the sections that are new say what others say as well in the same copy.
+    pub(crate) fn share(&mut self, shared: &Shared) {
+        for section in self.sections.iter_mut().filter_map(Arc::get_mut) {
+            section.streams = shared.streams(&section.streams);
+        }
     }
 
     /// Every mid once; every section in use has one.

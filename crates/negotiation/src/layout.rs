@@ -7,7 +7,7 @@ use switchyard_rtp::codec::MediaKind;
 
 use crate::description::{Direction, MediaType, Mid, Section};
 use crate::profile::{Body, Known, Profile};
-use crate::{Candidate, Config, IceCredentials, Mode, Receiver, Remote, Sender, Simulcast, Slot, SsrcPair};
+use crate::{Candidate, Config, IceCredentials, Mode, Receiver, Remote, Sender, Shared, Simulcast, Slot, SsrcPair};
 
 /// What an m-line is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +142,17 @@ impl Layout {
             Body::new(profile)
         });
         Arc::clone(body)
+    }
+
+    /// Takes as little room as it can: it stays like this for a while, commonly until the session ends.
+    pub(crate) fn settle(&mut self, shared: &Shared) {
+        let bodies = self.lines.iter_mut().map(|line| &mut line.body).chain(&mut self.to_send);
+        for body in bodies.flatten() {
+            *body = shared.body(body);
+        }
+        self.lines.shrink_to_fit();
+        self.slots.shrink_to_fit();
+        self.receivers.shrink_to_fit();
     }
 
     /// The sender of a slot's line.

@@ -7,7 +7,8 @@
 //! Sessions over plain HTTP ([`Mode::Ingress`], [`Mode::Egress`]) have one offer, the client's, and no other: it is taken up as a whole or
 //! refused (RFC 9725 §4.4.3), and ICE is restarted by fragments (RFC 8840).
 //!
-//! Pure: no clock, socket, thread or environment; randomness is a seed in [`Config`].
+//! Pure: no clock, socket, thread or environment; randomness is a seed in [`Config`]. What sessions have in common they share ([`Shared`]), which changes
+//! nothing but the memory that they take.
 
 mod candidate;
 mod description;
@@ -18,11 +19,13 @@ mod fragment;
 mod layout;
 mod negotiator;
 mod profile;
+mod shared;
 mod ssrc;
 mod types;
 
 pub use error::NegotiationError;
 pub use negotiator::Negotiator;
+pub use shared::Shared;
 pub use types::{
     Candidate, Config, Event, Feedback, IceCredentials, Limits, MAX_ENCODINGS, Mode, Offer, Receiver, Remote, Sender, Simulcast, Slot,
     SsrcPair,

@@ -22,10 +22,10 @@ pub struct Negotiator {
     config: Config,
     agreed: Layout,
     /// The offer in flight.
-    pending: Option<Pending>,
+    pending: Option<Box<Pending>>,
     /// The last offer that was given up. The client may have applied it all the same, so what it proposed stays proposed until a
     /// description of the client's shows otherwise; else the m-lines of the two ends would part for good.
-    abandoned: Option<Layout>,
+    abandoned: Option<Box<Layout>>,
     wanted: usize,
     ssrcs: Ssrcs,
     /// Of mids; never goes back.
@@ -78,7 +78,8 @@ impl Negotiator {
             return Ok(None);
         }
         let lines = &self.agreed.lines;
-        let offer = Description::parse(sdp, &self.config.limits, |index| lines.get(index)?.seen.as_ref())?;
+        let mut offer = Description::parse(sdp, &self.config.limits, |index| lines.get(index)?.seen.as_ref())?;
+        offer.share(&self.config.shared);
         let reconciled = self.abandoned.as_ref().map(|abandoned| agree::reconcile(&offer, &self.agreed, abandoned));
         let base = reconciled.as_ref().unwrap_or(&self.agreed);
         let mut ssrcs = self.ssrcs.clone();
@@ -102,7 +103,8 @@ impl Negotiator {
             return Err(NegotiationError::Revision { offered: pending.revision, answered: revision });
         }
         let lines = &pending.layout.lines;
-        let answer = Description::parse(sdp, &self.config.limits, |index| lines.get(index)?.seen.as_ref())?;
+        let mut answer = Description::parse(sdp, &self.config.limits, |index| lines.get(index)?.seen.as_ref())?;
+        answer.share(&self.config.shared);
         let layout = agree::conclude(&pending.layout, &answer, &mut Bodies::default())?;
         self.pending = None;
         self.commit(layout);
@@ -145,7 +147,7 @@ impl Negotiator {
             return None;
         }
         let mut layout = match &self.abandoned {
-            Some(abandoned) => abandoned.clone(),
+            Some(abandoned) => (**abandoned).clone(),
             None if self.wanted == self.agreed.slots.len() => return None,
             None => self.agreed.clone(),
         };
@@ -169,14 +171,14 @@ impl Negotiator {
         self.version += 1;
         self.revision += 1;
         let sdp = layout.write(&self.config, self.version, "actpass");
-        self.pending = Some(Pending { revision: self.revision, layout });
+        self.pending = Some(Box::new(Pending { revision: self.revision, layout }));
         Some(Offer { revision: self.revision, sdp })
     }
 
     /// Gives up the offer in flight (it was not answered in time); [`poll_offer`](Self::poll_offer) makes another with a new revision.
     pub fn rollback(&mut self) {
         if let Some(pending) = self.pending.take() {
-            self.abandoned = Some(pending.layout);
+            self.abandoned = Some(Box::new(pending.layout));
         }
     }
 
@@ -275,7 +277,8 @@ impl Negotiator {
         }
     }
 
-    fn commit(&mut self, layout: Layout) {
+    fn commit(&mut self, mut layout: Layout) {
+        layout.settle(&self.config.shared);
         let old = std::mem::replace(&mut self.agreed, layout);
         let new = &self.agreed;
         if let (Some(before), Some(now)) = (&old.remote, &new.remote) {

@@ -1,9 +1,12 @@
 //! What callers put in and get out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use switchyard_rtp::codec::{CodecTable, MediaKind, PayloadTypes};
 use switchyard_rtp::extension::ExtensionMap;
+
+use crate::Shared;
 
 /// One end's ICE credentials (RFC 8839 §5.4).
 #[derive(Clone, PartialEq, Eq)]
@@ -89,6 +92,8 @@ pub struct Config {
     pub fingerprint: String,
     /// Caps.
     pub limits: Limits,
+    /// What the server's sessions have in common.
+    pub shared: Arc<Shared>,
 }
 
 /// A session description the server offers.

@@ -8,6 +8,8 @@ mod random;
 mod rooms;
 mod story;
 
+use std::sync::Arc;
+
 use crate::*;
 
 const CHROMIUM: &str = include_str!("../fixtures/chromium-plain.sdp");
@@ -28,6 +30,7 @@ fn config(limits: Limits) -> Config {
         ],
         fingerprint: vec!["0A"; 32].join(":"),
         limits,
+        shared: Arc::default(),
     }
 }
 
