@@ -27,6 +27,7 @@ mod outbox;
 mod participant;
 mod peers;
 mod problem;
+mod queue;
 mod reload;
 mod rooms;
 mod server;

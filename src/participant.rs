@@ -335,7 +335,7 @@ impl Participant {
             return Err(ProtocolError::new(ErrorCode::RateLimited, "the transport begins anew too often; wait a moment"));
         }
         let received = self.transport.renew(&self.server, &mut self.seat, received).await?;
-        while self.inbox.datagrams.try_recv().is_ok() {}
+        while self.inbox.datagrams.try_recv().is_some() {}
         (self.expiry, self.restart) = (None, None);
         Ok(Reply::Renewed(Renewed { received, ice_servers: self.ice_servers() }))
     }
@@ -348,7 +348,7 @@ impl Participant {
     fn notices(&mut self, notice: Notice, link: &mut impl Link) -> Result<(), Close> {
         self.notice(notice, link)?;
         for _ in 0..NOTICES_IN_A_TURN {
-            let Ok(notice) = self.inbox.notices.try_recv() else { break };
+            let Some(notice) = self.inbox.notices.try_recv() else { break };
             self.notice(notice, link)?;
         }
         Ok(())
@@ -356,7 +356,7 @@ impl Participant {
 
     /// The room is no more: because it was closed, if it has said so.
     fn without_room(&mut self) -> Close {
-        let mut notices = std::iter::from_fn(|| self.inbox.notices.try_recv().ok());
+        let mut notices = std::iter::from_fn(|| self.inbox.notices.try_recv());
         let reason = notices.find_map(|notice| if let Notice::Removed(reason) = notice { Some(reason) } else { None });
         reason.map_or(Close::Gone, Close::Because)
     }

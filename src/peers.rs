@@ -10,6 +10,7 @@ use switchyard_protocol::{CloseReason, Snapshot};
 use tokio::sync::{Notify, mpsc};
 
 use crate::outbox::Broadcast;
+use crate::queue::{self, Refused};
 use crate::rooms::Sensed;
 
 /// Room and transport notices waiting for one participant: as many as the outgoing queue behind it takes.
@@ -88,9 +89,9 @@ struct Backlog {
 pub struct Mailbox {
     /// Whether there is anybody to be told of events.
     events: bool,
-    notices: mpsc::Sender<Notice>,
-    datagrams: mpsc::Sender<Vec<u8>>,
-    relayed: mpsc::Sender<Arc<Relayed>>,
+    notices: queue::Sender<Notice>,
+    datagrams: queue::Sender<Vec<u8>>,
+    relayed: queue::Sender<Arc<Relayed>>,
     missed: Arc<Notify>,
     backlog: Arc<Backlog>,
     overrun: Arc<Notify>,
@@ -99,8 +100,8 @@ pub struct Mailbox {
 /// A participant's end of its [`Mailbox`].
 #[derive(Debug)]
 pub struct Inbox {
-    pub notices: mpsc::Receiver<Notice>,
-    pub datagrams: mpsc::Receiver<Vec<u8>>,
+    pub notices: queue::Receiver<Notice>,
+    pub datagrams: queue::Receiver<Vec<u8>>,
     pub relayed: RelayedInbox,
     /// Notified once events were lost.
     pub missed: Arc<Notify>,
@@ -111,7 +112,7 @@ pub struct Inbox {
 /// The relayed messages of an [`Inbox`].
 #[derive(Debug)]
 pub struct RelayedInbox {
-    messages: mpsc::Receiver<Arc<Relayed>>,
+    messages: queue::Receiver<Arc<Relayed>>,
     backlog: Arc<Backlog>,
 }
 
@@ -131,9 +132,9 @@ impl RelayedInbox {
 
 /// A mailbox and its inbox. `events`: whether [`Notice::Event`]s are wanted.
 pub fn mailbox(events: bool) -> (Mailbox, Inbox) {
-    let (notices, notices_in) = mpsc::channel(MAX_NOTICES);
-    let (datagrams, datagrams_in) = mpsc::channel(MAX_DATAGRAMS);
-    let (relayed, relayed_in) = mpsc::channel(MAX_RELAYED);
+    let (notices, notices_in) = queue::queue(MAX_NOTICES);
+    let (datagrams, datagrams_in) = queue::queue(MAX_DATAGRAMS);
+    let (relayed, relayed_in) = queue::queue(MAX_RELAYED);
     let (missed, overrun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let backlog = Arc::<Backlog>::default();
     let inbox = Inbox {
@@ -161,7 +162,7 @@ impl Mailbox {
                 return self.missed.notify_one();
             }
         }
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.notices.try_send(notice) {
+        if let Err(Refused::Full(_)) = self.notices.try_send(notice) {
             self.overrun.notify_one();
         }
     }
@@ -280,12 +281,12 @@ mod tests {
         assert!(!notified(&inbox.overrun));
         mailbox.notify(connected());
         assert!(notified(&inbox.overrun) && !notified(&inbox.missed));
-        let taken = std::iter::from_fn(|| inbox.notices.try_recv().ok());
+        let taken = std::iter::from_fn(|| inbox.notices.try_recv());
         assert_eq!(taken.filter(|notice| matches!(notice, Notice::Path(..))).count(), RESERVED);
         // Where there is nobody to be told, nothing can be missed.
         let (mailbox, mut inbox) = super::mailbox(false);
         (0..=MAX_NOTICES).for_each(|_| mailbox.notify(event()));
-        assert!(inbox.notices.try_recv().is_err() && !notified(&inbox.missed));
+        assert!(inbox.notices.try_recv().is_none() && !notified(&inbox.missed));
     }
 
     fn message(channel: Channel, len: usize) -> Arc<Relayed> {

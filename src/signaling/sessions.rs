@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use switchyard_protocol::{Encoding, ErrorCode, ProtocolError, Token};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::socket::Socket;
+use crate::queue;
 use crate::server::secret;
 
 /// Connections waiting for one session to take them: one for a client that resumes, and some that a client gave up just before. Who brings another waits.
@@ -18,7 +19,7 @@ pub struct Sessions(DashMap<String, Entry>);
 
 struct Entry {
     encoding: Encoding,
-    arrivals: mpsc::Sender<Arrival>,
+    arrivals: queue::Sender<Arrival>,
 }
 
 /// A connection that wants to be a session's. Given back where it is dropped without having been taken.
@@ -27,7 +28,6 @@ pub struct Arrival {
     pub id: u32,
     /// How many of the session's messages the client has got.
     pub received: u32,
-    /// Boxed: a channel keeps places for some thirty arrivals, and most sessions never see one.
     connection: Option<Box<(Socket, oneshot::Sender<Socket>)>>,
 }
 
@@ -35,7 +35,7 @@ pub struct Arrival {
 pub struct Registration {
     token: String,
     sessions: Arc<Sessions>,
-    arrivals: mpsc::Receiver<Arrival>,
+    arrivals: queue::Receiver<Arrival>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -43,7 +43,7 @@ impl Sessions {
     /// A new session whose messages are written in `encoding`. It keeps one of [`Server::places`](crate::server::Server::places).
     pub fn register(self: &Arc<Self>, encoding: Encoding, place: OwnedSemaphorePermit) -> Result<Registration, ProtocolError> {
         let token = secret()?;
-        let (sender, arrivals) = mpsc::channel(MAX_ARRIVALS);
+        let (sender, arrivals) = queue::queue(MAX_ARRIVALS);
         self.0.insert(token.clone(), Entry { encoding, arrivals: sender });
         Ok(Registration { token, sessions: Arc::clone(self), arrivals, _place: place })
     }
