@@ -240,7 +240,7 @@ impl Participant {
         Ok(())
     }
 
-    async fn end(mut self, close: Close) {
+    async fn end(mut self: Box<Self>, close: Close) {
         self.transport.close(Instant::now(), &self.seat).await;
         self.seat.reason = match close {
             Close::Left => LeaveReason::Left,

@@ -21,7 +21,7 @@ use switchyard_protocol::{
     Session, Token,
 };
 use switchyard_room::{Entrant, Knock, Pass};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::access;
 use crate::http::ClientAddress;
@@ -57,10 +57,14 @@ pub async fn upgrade(State(server): State<Arc<Server>>, request: HttpRequest) ->
         return (StatusCode::SERVICE_UNAVAILABLE, "too many connections\n").into_response();
     };
     let (response, socket) = upgrade.accept(subprotocol, MAX_READ_BYTES);
+    // A task is as large as the largest that it ever does: what comes before and after the session, which is most of its life, has a place of its own.
+    let seated = Box::pin(async move {
+        let socket = Socket::new(socket.await.ok()?, encoding, server.silence_timeout, permit);
+        be_seated(server, socket, Caller { host, from }).await
+    });
     tokio::spawn(async move {
-        if let Ok(socket) = socket.await {
-            let socket = Socket::new(socket, encoding, server.silence_timeout, permit);
-            run(server, socket, Caller { host, from }).await;
+        if let Some(session) = seated.await {
+            run(session).await;
         }
     });
     response
@@ -87,27 +91,37 @@ struct Caller {
     from: Option<IpAddr>,
 }
 
-/// A connection's life until it is a session's, and the session's if it is the first.
-async fn run(server: Arc<Server>, socket: Socket, caller: Caller) {
-    let _guard = server.sessions.clone();
+/// A session that its first connection has begun, and what keeps the server waiting for its end.
+struct Begun {
+    participant: Box<Participant>,
+    link: Box<Resumable>,
+    guard: mpsc::Sender<()>,
+    stop: watch::Receiver<bool>,
+}
+
+/// A connection's life until it is a session's, or its end if it becomes none.
+async fn be_seated(server: Arc<Server>, socket: Socket, caller: Caller) -> Option<Begun> {
+    let guard = server.sessions.clone();
     let stop = server.stop.clone();
     let mut newcomer = Some(socket);
     let entered = tokio::select! {
-        entered = Box::pin(enter(&server, &mut newcomer, caller)) => entered,
+        entered = enter(&server, &mut newcomer, caller) => entered,
         () = stopped(stop.clone()) => Err(Unseated::Close(Close::Because(CloseReason::ShuttingDown))),
     };
-    match entered {
-        Ok(Some((participant, mut link))) => {
-            let close = participant.run(&mut *link, stop).await;
-            link.close(close).await;
-        }
-        Ok(None) => {}
-        Err(unseated) => match (newcomer, unseated) {
-            (Some(socket), Unseated::Close(close)) => socket.close(close).await,
-            (Some(socket), Unseated::Refused(error)) => socket.refuse(&error).await,
-            (None, _) => {}
-        },
+    match (entered, newcomer) {
+        (Ok(entered), _) => return entered.map(|(participant, link)| Begun { participant, link, guard, stop }),
+        (Err(Unseated::Close(close)), Some(socket)) => socket.close(close).await,
+        (Err(Unseated::Refused(error)), Some(socket)) => socket.refuse(&error).await,
+        (Err(_), None) => {}
     }
+    None
+}
+
+/// A session's life.
+async fn run(Begun { participant, mut link, guard, stop }: Begun) {
+    let close = participant.run(&mut *link, stop).await;
+    Box::pin(link.close(close)).await;
+    drop(guard);
 }
 
 /// Returns when the server stops.

@@ -149,7 +149,7 @@ impl Profile {
             }));
         }
         let mut extensions = ExtensionMap::default();
-        let mut free = (1..=14u8).chain(16..=255).filter(|id| !known.ids[usize::from(*id)]);
+        let mut free = (1..=14u8).chain(16..=255).filter(|id| !known.ids.has(*id));
         // In one order for both kinds, so that an extension of both gets one id.
         for extension in Extension::ALL {
             let id = match known.extensions.id(extension) {
@@ -221,18 +221,29 @@ const DEFAULTS: [(Codec, u8, Option<u8>, u32); 6] = [
 ];
 
 /// What a session's payload types and extension ids already stand for: they mean the same on every m-line of a BUNDLE group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     /// By kind: the codecs a client named, in the server's order.
     codecs: [Vec<Agreed>; 2],
     extensions: ExtensionMap,
-    payload_types: [bool; 128],
-    ids: [bool; 256],
+    payload_types: Numbers,
+    ids: Numbers,
 }
 
-impl Default for Known {
-    fn default() -> Self {
-        Self { codecs: [Vec::new(), Vec::new()], extensions: ExtensionMap::default(), payload_types: [false; 128], ids: [false; 256] }
+/// A set of payload types or extension ids.
+#[derive(Clone, Copy, Debug, Default)]
+struct Numbers([u128; 2]);
+
+impl Numbers {
+    fn has(&self, number: u8) -> bool {
+        self.0[usize::from(number >> 7)] >> (number & 127) & 1 == 1
+    }
+
+    /// Whether `number` was not in it.
+    fn insert(&mut self, number: u8) -> bool {
+        let is_new = !self.has(number);
+        self.0[usize::from(number >> 7)] |= 1 << (number & 127);
+        is_new
     }
 }
 
@@ -240,10 +251,10 @@ impl Known {
     /// Adds what an m-line names. What is known already stays.
     pub(crate) fn learn(&mut self, kind: MediaKind, streams: &Streams) {
         for format in &streams.formats {
-            self.payload_types[usize::from(format.payload_type)] = true;
+            self.payload_types.insert(format.payload_type);
         }
         for offered in &streams.extensions {
-            self.ids[usize::from(offered.id)] = true;
+            self.ids.insert(offered.id);
             if let Some(extension) = offered.extension.filter(|extension| self.extensions.id(*extension).is_none()) {
                 self.extensions.set(extension, offered.id);
             }
@@ -261,12 +272,12 @@ impl Known {
     pub(crate) fn take(&mut self, profile: &Profile) {
         for agreed in &profile.codecs {
             for payload_type in [Some(agreed.payload_type), agreed.rtx].into_iter().flatten() {
-                self.payload_types[usize::from(payload_type)] = true;
+                self.payload_types.insert(payload_type);
             }
         }
         for extension in Extension::ALL {
             if let Some(id) = profile.extensions.id(extension) {
-                self.ids[usize::from(id)] = true;
+                self.ids.insert(id);
                 self.extensions.set(extension, id);
             }
         }
@@ -278,12 +289,12 @@ impl Known {
 }
 
 /// The dynamic payload types (RFC 3551 §6; 64–95 would look like RTCP, RFC 5761 §4) that nothing uses.
-struct FreePayloadTypes([bool; 128]);
+struct FreePayloadTypes(Numbers);
 
 impl FreePayloadTypes {
     /// Whether `payload_type` was still free.
     fn take(&mut self, payload_type: u8) -> bool {
-        !std::mem::replace(&mut self.0[usize::from(payload_type)], true)
+        self.0.insert(payload_type)
     }
 
     fn next(&mut self) -> Option<u8> {
