@@ -34,10 +34,8 @@ impl Certificate {
         let der = certificate.certificate.first().ok_or_else(|| CertificateError("it is empty".to_owned()))?;
         let fingerprint = Fingerprint::of(der).to_string();
         let config = |profile| config(&provider, &certificate, profile).map_err(|error| CertificateError(error.to_string()));
-        let (gcm, cm) = (
-            config(SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm)?,
-            config(SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80)?,
-        );
+        let (gcm, cm) =
+            (config(SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm)?, config(SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80)?);
         Ok(Arc::new(Self { provider, fingerprint, gcm, cm }))
     }
 

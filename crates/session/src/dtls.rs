@@ -1,9 +1,10 @@
 //! The server's end of one DTLS association (RFC 6347, RFC 5764).
 //!
-//! `rtc-dtls` does the cryptography and the messages. What reaches it has been put in order here: whole handshake
-//! messages, each once, of the kind that is due, then sealed records. So lost, repeated, reordered and hostile
+//! `rtc-dtls` does the handshake's cryptography and messages. What reaches it has been put in order here: whole
+//! handshake messages, each once, of the kind that is due, then its sealed end. So lost, repeated, reordered and hostile
 //! datagrams end in [`Reassembly`], retransmission is this module's own, and what an unauthenticated client can make
-//! the server store, compute or send is bounded by the constants below.
+//! the server store, compute or send is bounded by the constants below. After the handshake it is gone, and the
+//! records are [`Sealed`]'s.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
-use rtc_dtls::state::State;
 use rtc_shared::TransportProtocol;
 use rtc_shared::error::Error;
 use switchyard_rtp::srtp::{MasterKey, Profile, SrtpKeys};
@@ -23,6 +23,7 @@ use crate::flight::Flight;
 use crate::hello::{ClientHello, first_certificate};
 use crate::reassembly::{Message, Pushed, Reassembly};
 use crate::record::{self, ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, Record};
+use crate::sealed::Sealed;
 
 /// The address `rtc-dtls` knows the client by. It keys its connections by address, and a session's only client may
 /// change address at any time, so it is always this one, which is nobody's (RFC 5737).
@@ -37,6 +38,7 @@ const CERTIFICATE_VERIFY: u8 = 15;
 const CLIENT_KEY_EXCHANGE: u8 = 16;
 
 /// Alert levels and descriptions (RFC 5246 §7.2).
+const WARNING: u8 = 1;
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
 const UNEXPECTED_MESSAGE: u8 = 10;
@@ -78,7 +80,9 @@ pub(crate) struct Dtls {
     certificate: Arc<Certificate>,
     expected: Option<Fingerprint>,
     stage: Stage,
-    endpoint: Option<Endpoint>,
+    /// The handshake's, until it is complete; then its keys.
+    endpoint: Option<Box<Endpoint>>,
+    sealed: Option<Sealed>,
     profile: Profile,
     reassembly: Reassembly,
     /// Datagrams that came before the fingerprint, and when the first did.
@@ -107,6 +111,7 @@ impl Dtls {
             expected: None,
             stage: Stage::Listening,
             endpoint: None,
+            sealed: None,
             profile: Profile::AeadAes128Gcm,
             reassembly: Reassembly::default(),
             early: VecDeque::new(),
@@ -169,29 +174,21 @@ impl Dtls {
     }
 
     /// Seals `data` as one record, which becomes one datagram.
-    pub(crate) fn write(&mut self, now: Instant, data: &[u8]) {
-        if let (Stage::Established, Some(endpoint)) = (self.stage, &mut self.endpoint) {
-            // It fails only if the connection is gone or its 2^48 record numbers are used up: the data is lost then.
-            let _ = endpoint.write(now, PEER, data);
-            while let Some(transmit) = endpoint.poll_transmit() {
-                self.transmits.push_back(transmit.message.into());
-            }
-        }
+    pub(crate) fn write(&mut self, data: &[u8]) {
+        self.seal(APPLICATION_DATA, data);
     }
 
-    pub(crate) fn close(&mut self, now: Instant) {
+    fn seal(&mut self, content_type: u8, body: &[u8]) {
+        // It fails only if the association's 2^48 record numbers are used up: the data is lost then.
+        self.transmits.extend(self.sealed.as_mut().and_then(|sealed| sealed.seal(content_type, body)));
+    }
+
+    pub(crate) fn close(&mut self) {
         match self.stage {
             Stage::Ended => return,
             Stage::Listening => {}
-            Stage::Handshaking => self.send_alert(1, CLOSE_NOTIFY),
-            Stage::Established => {
-                if let Some(endpoint) = &mut self.endpoint {
-                    endpoint.stop(now, PEER);
-                    while let Some(transmit) = endpoint.poll_transmit() {
-                        self.transmits.push_back(transmit.message.into());
-                    }
-                }
-            }
+            Stage::Handshaking => self.send_alert(WARNING, CLOSE_NOTIFY),
+            Stage::Established => self.seal(ALERT, &[WARNING, CLOSE_NOTIFY]),
         }
         self.end(Output::Closed);
     }
@@ -204,8 +201,7 @@ impl Dtls {
     /// Whether what is left of the handshake are the keys.
     #[cfg(test)]
     pub(crate) fn has_forgotten_handshake(&self) -> bool {
-        let state = self.endpoint.as_ref().and_then(|endpoint| endpoint.get_connection_state(PEER));
-        state.is_some_and(|state| state.peer_certificates.is_empty()) && self.is_established()
+        self.is_established() && self.endpoint.is_none() && self.sealed.is_some()
     }
 
     fn keep_early(&mut self, now: Instant, datagram: &[u8]) {
@@ -237,7 +233,7 @@ impl Dtls {
                 (Stage::Handshaking, 1, HANDSHAKE | ALERT) => hold(&mut self.held_handshake, &record),
                 (Stage::Handshaking, 1, APPLICATION_DATA) => hold(&mut self.held_data, &record),
                 (Stage::Established, 1, HANDSHAKE) => self.repeat(now),
-                (Stage::Established, 1, ALERT | APPLICATION_DATA) => self.feed(now, record.whole),
+                (Stage::Established, 1, ALERT | APPLICATION_DATA) => self.open(&record),
                 // The rest is stale, forged, or a ChangeCipherSpec, which the first sealed record stands for as well.
                 _ => {}
             }
@@ -316,7 +312,7 @@ impl Dtls {
     }
 
     fn start(&mut self, now: Instant, profile: Profile) {
-        self.endpoint = Some(Endpoint::new(PEER, TransportProtocol::UDP, Some(self.certificate.config(profile))));
+        self.endpoint = Some(Box::new(Endpoint::new(PEER, TransportProtocol::UDP, Some(self.certificate.config(profile)))));
         self.profile = profile;
         self.stage = Stage::Handshaking;
         self.deadline = Some(now + HANDSHAKE_TIMEOUT);
@@ -361,57 +357,51 @@ impl Dtls {
                     self.flight = Flight::sent(now, datagrams);
                 }
                 for event in events {
-                    self.handle_event(now, event);
+                    self.handle_event(event);
                 }
             }
-            // Alerts below fatal end in this error, and mean nothing.
-            Err(Error::Other(_)) if self.stage == Stage::Established => {}
             Err(Error::ErrAlertFatalOrClose) => self.end(Output::Failed(FailReason::Alert(None))),
             Err(_) => self.end(Output::Failed(FailReason::Handshake)),
         }
     }
 
-    fn handle_event(&mut self, now: Instant, event: EndpointEvent) {
+    fn handle_event(&mut self, event: EndpointEvent) {
         match event {
             EndpointEvent::HandshakeComplete => match self.export_keys() {
-                Some(keys) => {
+                Some((keys, sealed)) => {
                     self.stage = Stage::Established;
                     self.deadline = None;
-                    self.forget_handshake(now);
+                    self.endpoint = None;
+                    self.sealed = Some(sealed);
                     self.outputs.push_back(Output::Keys(Box::new(keys)));
-                    for record in std::mem::take(&mut self.held_data) {
-                        self.feed(now, &record);
+                    for datagram in std::mem::take(&mut self.held_data) {
+                        record::records(&datagram).for_each(|record| self.open(&record));
                     }
                 }
                 None => self.end(Output::Failed(FailReason::Handshake)),
             },
-            EndpointEvent::ApplicationData(data) => self.outputs.push_back(Output::Data(data.freeze())),
             EndpointEvent::PeerClosed => self.end(Output::Closed),
             _ => {}
         }
     }
 
-    /// Goes on with a connection that has the keys and nothing else: `rtc-dtls` keeps every message, flight and certificate of a handshake for as long as its
-    /// connection lasts, and this session repeats the last flight itself. It has opened no record under the keys yet but the client's Finished, which
-    /// isn't handed on again, so that its window against replays may begin anew.
-    fn forget_handshake(&mut self, now: Instant) {
-        let slim = || {
-            let state = self.endpoint.as_ref()?.get_connection_state(PEER)?;
-            let mut kept = State::new(self.certificate.provider(), false);
-            kept.unmarshal_binary(&state.marshal_binary().ok()?).ok()?;
-            kept.peer_certificates = Vec::new();
-            let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
-            // With a state it has nothing to say; which end it is, the state knows.
-            endpoint.connect(now, PEER, self.certificate.config(self.profile), Some(kept)).ok()?;
-            Some(endpoint)
-        };
-        if let Some(endpoint) = slim() {
-            self.endpoint = Some(endpoint);
+    /// Takes a sealed record of an established association.
+    fn open(&mut self, record: &Record<'_>) {
+        let Some(body) = self.sealed.as_mut().and_then(|sealed| sealed.open(record.whole)) else { return };
+        match (record.content_type, &body[..]) {
+            (APPLICATION_DATA, _) => self.outputs.push_back(Output::Data(body.into())),
+            (ALERT, &[_, CLOSE_NOTIFY]) => {
+                self.seal(ALERT, &[WARNING, CLOSE_NOTIFY]);
+                self.end(Output::Closed);
+            }
+            (ALERT, &[FATAL, description]) => self.end(Output::Failed(FailReason::Alert(Some(description)))),
+            // Alerts below fatal mean nothing.
+            _ => {}
         }
     }
 
-    /// The SRTP keys (RFC 5764 §4.2), if the association is what was asked for.
-    fn export_keys(&self) -> Option<SrtpKeys> {
+    /// The SRTP keys (RFC 5764 §4.2) and the association's own, if it is what was asked for.
+    fn export_keys(&self) -> Option<(SrtpKeys, Sealed)> {
         let state = self.endpoint.as_ref()?.get_connection_state(PEER)?;
         let certificate = state.peer_certificates.first().map(|der| Fingerprint::of(der));
         if certificate.is_none() || certificate != self.expected || state.srtp_protection_profile() as u16 != self.profile.id() {
@@ -426,7 +416,8 @@ impl Dtls {
             master.salt[..salt].copy_from_slice(&salts[index * salt..][..salt]);
             master
         };
-        Some(SrtpKeys { profile: self.profile, local: master(1), remote: master(0) })
+        let keys = SrtpKeys { profile: self.profile, local: master(1), remote: master(0) };
+        Some((keys, Sealed::take_over(state, self.certificate.provider())?))
     }
 
     fn repeat(&mut self, now: Instant) {
@@ -454,6 +445,7 @@ impl Dtls {
         }
         self.stage = Stage::Ended;
         self.endpoint = None;
+        self.sealed = None;
         self.reassembly = Reassembly::default();
         self.early.clear();
         self.early_since = None;

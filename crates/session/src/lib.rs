@@ -18,6 +18,7 @@ mod patience;
 mod reassembly;
 mod record;
 mod screen;
+mod sealed;
 mod session;
 mod waiting;
 

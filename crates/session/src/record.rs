@@ -75,8 +75,14 @@ pub(crate) fn u24(bytes: &[u8]) -> usize {
 
 /// A DTLS 1.2 record in clear text (epoch 0). `body` is shorter than 64 KiB.
 pub(crate) fn plain_record(content_type: u8, sequence: u64, body: &[u8]) -> Vec<u8> {
+    record(content_type, 0, sequence, body)
+}
+
+/// A DTLS 1.2 record, not sealed. `body` is shorter than 64 KiB.
+pub(crate) fn record(content_type: u8, epoch: u16, sequence: u64, body: &[u8]) -> Vec<u8> {
     let mut record = Vec::with_capacity(RECORD_HEADER + body.len());
-    record.extend_from_slice(&[content_type, 0xfe, 0xfd, 0, 0]);
+    record.extend_from_slice(&[content_type, 0xfe, 0xfd]);
+    record.extend_from_slice(&epoch.to_be_bytes());
     record.extend_from_slice(&sequence.to_be_bytes()[2..]);
     record.extend_from_slice(&(body.len() as u16).to_be_bytes());
     record.extend_from_slice(body);

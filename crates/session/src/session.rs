@@ -69,7 +69,7 @@ impl Session {
                 return None;
             }
             let packet = self.channels.poll_packet(now)?;
-            self.dtls.write(now, &packet);
+            self.dtls.write(&packet);
         }
     }
 
@@ -113,7 +113,7 @@ impl Session {
 
     /// Ends the session with a close_notify, to be fetched with [`Session::poll_transmit`].
     pub fn close(&mut self, now: Instant) {
-        self.dtls.close(now);
+        self.dtls.close();
         self.take_outputs(now);
     }
 

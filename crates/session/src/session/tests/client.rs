@@ -12,6 +12,7 @@ use rtc_datachannel::data_channel::DataChannel;
 use rtc_datachannel::message::Message;
 use rtc_datachannel::message::message_channel_ack::DataChannelAck;
 use rtc_datachannel::message::message_channel_open::{ChannelType, DataChannelOpen};
+use rtc_dtls::cipher_suite::CipherSuiteId;
 use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType};
 use rtc_dtls::crypto::Certificate;
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
@@ -34,6 +35,7 @@ pub(super) struct Offer {
     pub(super) extended_master_secret: ExtendedMasterSecretType,
     pub(super) certificate: bool,
     pub(super) mtu: usize,
+    pub(super) suites: Vec<CipherSuiteId>,
 }
 
 impl Default for Offer {
@@ -43,6 +45,7 @@ impl Default for Offer {
             extended_master_secret: ExtendedMasterSecretType::Require,
             certificate: true,
             mtu: 1200,
+            suites: vec![CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256],
         }
     }
 }
@@ -91,6 +94,7 @@ impl Client {
             .with_insecure_skip_verify(true)
             .with_flight_interval(Duration::from_secs(3600))
             .with_mtu(offer.mtu)
+            .with_cipher_suites(offer.suites)
             .build(true, Some(SERVER))
             .expect("a client's configuration");
         let mut endpoint = Endpoint::new(SERVER, TransportProtocol::UDP, None);

@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rtc_dtls::cipher_suite::CipherSuiteId;
 use rtc_dtls::config::ExtendedMasterSecretType;
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use switchyard_rtp::srtp::{Profile, SrtpKeys};
 
-use super::client::Offer;
+use super::client::{Offer, Seen};
 use super::line::{Line, To, Weather};
 use crate::record::{APPLICATION_DATA, records};
-use crate::{Event, FailReason};
+use crate::{Event, FailReason, Reliability};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -137,6 +138,21 @@ fn a_session_keeps_the_keys_and_nothing_else_of_the_handshake_and_opens_no_recor
     for datagram in sealed.iter() {
         line.session.dtls.handle_datagram(line.now, datagram);
         assert!(line.session.dtls.poll_output().is_none(), "it was opened before");
+    }
+}
+
+#[test]
+fn data_goes_both_ways_under_either_cipher_suite() {
+    for suite in [CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256, CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256] {
+        let mut line = Line::new(1, Weather::default(), Offer { suites: vec![suite], ..Offer::default() });
+        assert!(line.run_until(MINUTE, |line| line.has_keys() && line.client.seen.contains(&Seen::Connected)), "{suite}");
+        let channel = line.session.open_channel(line.now, "chat", "", true, Reliability::Reliable).expect("a channel");
+        assert!(line.run_until(MINUTE, |line| line.events.iter().any(|event| matches!(event, Event::ChannelOpened { .. }))));
+        line.send(channel, true, b"hello").expect("an open channel");
+        line.client.send(line.now, channel, false, b"and back");
+        let heard = Seen::Message(channel, true, b"hello".to_vec());
+        assert!(line.run_until(MINUTE, |line| line.client.seen.contains(&heard) && !line.messages().is_empty()), "{suite}");
+        assert_eq!(line.messages(), [(channel, false, b"and back".to_vec())]);
     }
 }
 
