@@ -37,7 +37,7 @@ use crate::turn::{Own, Relay, Turn};
 use crate::whip::Resources;
 use crate::{addresses, admin, http};
 
-/// Sessions at the same time, by WebSocket or HTTP. Each takes some 100 KB, more while much waits to be sent.
+/// Sessions at the same time, by WebSocket or HTTP. Each takes some 50 KB, more the more it publishes and receives, and while much waits to be sent.
 const MAX_SESSIONS: usize = 10_000;
 /// WebSockets at the same time: those of the sessions, and as many again of clients that come or come back while all places are taken as one listens to
 /// in the time they have for it.
