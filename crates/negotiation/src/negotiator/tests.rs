@@ -69,3 +69,18 @@ fn attribute<'a>(block: &[&'a str], name: &str) -> Option<&'a str> {
 fn attributes<'a>(block: &[&'a str], name: &str) -> impl Iterator<Item = &'a str> {
     block.iter().filter_map(move |line| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':'))
 }
+
+#[test]
+fn sessions_of_clients_that_say_the_same_share_it() {
+    let config = config(Limits::default());
+    let mut sessions = [Negotiator::new(config.clone()), Negotiator::new(Config { seed: 43, ..config })];
+    for session in &mut sessions {
+        assert!(session.handle_offer(CHROMIUM, no_restart).expect("an offer").is_some());
+    }
+    let [one, other] = &sessions;
+    for (line, like) in one.agreed.lines.iter().zip(&other.agreed.lines) {
+        assert!(line.body.iter().zip(&like.body).all(|(body, like)| Arc::ptr_eq(body, like)), "{:?}", line.mid);
+        assert!(line.seen.iter().zip(&like.seen).all(|(seen, like)| Arc::ptr_eq(&seen.streams, &like.streams)), "{:?}", line.mid);
+    }
+    assert!(one.agreed.lines.iter().any(|line| line.body.is_some() && line.seen.is_some()));
+}
