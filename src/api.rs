@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use switchyard_access::{Refusal, Scope};
+use switchyard_access::{Managed, Refusal, Scope};
 use switchyard_protocol::{ErrorCode, MAX_DATA_BYTES, ParticipantId, ProtocolError, TrackId, validate_room};
 use switchyard_room::{Bucket, Rate};
 
@@ -70,12 +70,12 @@ type Outcome<T> = Result<T, Problem>;
 /// Lets a request through that may manage the room it is about; which ones those are goes along.
 async fn admit(State(server): State<Arc<Server>>, params: RawPathParams, mut request: Request, next: Next) -> Response {
     let judged = match judge(&server, &request) {
-        Ok(scope) => scope,
+        Ok(managed) => managed,
         Err(problem) => return problem.into_response(),
     };
     let room = params.iter().find(|(name, _)| *name == "room").map(|(_, room)| room);
     let may = room.map_or(Ok(()), |room| {
-        if !judged.covers(room) {
+        if !judged.scope.covers(room) {
             return Err(Problem::from(Refusal::WrongRoom));
         }
         Ok(validate_room(room)?)
@@ -89,20 +89,20 @@ async fn admit(State(server): State<Arc<Server>>, params: RawPathParams, mut req
         .unwrap_or_else(|_| Problem::from(ProtocolError::new(ErrorCode::Timeout, "the server did not get to it in time")).into_response())
 }
 
-/// Which rooms a request may be about.
+/// Which rooms a request may be about, and until when.
 ///
 /// With access control that is the token's to say, and only the token's: it is in no cookie, so no page can use one that it doesn't have; and as there is no CORS
 /// here, browsers keep pages of other origins from bringing one. Without access control it is open to programs of the same machine alone: not to pages in
 /// its browsers, and not to what a proxy there hands on.
-fn judge(server: &Server, request: &Request) -> Result<Scope, Problem> {
+fn judge(server: &Server, request: &Request) -> Result<Managed, Problem> {
     let headers = request.headers();
     match server.access.manager(bearer(headers).as_ref()) {
-        Ok(Some(scope)) => Ok(scope),
+        Ok(Some(managed)) => Ok(managed),
         Ok(None) => {
             let is_near = request.extensions().get::<Connection>().is_some_and(|connection| connection.peer.is_loopback());
             let is_handed_on = ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name));
             if is_near && !is_handed_on && !is_of_a_page(headers) {
-                return Ok(Scope::Every);
+                return Ok(Managed { scope: Scope::Every, until: i64::MAX });
             }
             let message = "without access control only programs on the server's own machine may manage rooms";
             Err(ProtocolError::new(ErrorCode::Forbidden, message).into())

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
-use switchyard_protocol::{CloseReason, Encoding, Event, ServerMessage};
+use switchyard_protocol::{CloseReason, Destination, Encoding, Event, ServerMessage};
 
 use crate::websocket::code;
 
@@ -34,19 +34,21 @@ impl Broadcast {
 }
 
 /// Why a session ends, as the client is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Close {
     /// The client asked for it.
     Left,
     /// The server says why.
     Because(CloseReason),
+    /// The participant goes on in another room.
+    Moved(Arc<Destination>),
     /// The client is gone, or doesn't take what is sent to it: nothing to say.
     Gone,
 }
 
 impl Close {
     /// The code and the reason that a WebSocket is closed with; `None`: it is broken off.
-    pub fn frame(self) -> Option<(u16, &'static str)> {
+    pub fn frame(&self) -> Option<(u16, &'static str)> {
         Some(match self {
             Close::Left => (code::NORMAL, "left"),
             Close::Because(CloseReason::ShuttingDown) => (code::AWAY, "shutting_down"),
@@ -56,14 +58,30 @@ impl Close {
             Close::Because(CloseReason::TransportTimeout) => (code::ERROR, "transport_timeout"),
             Close::Because(CloseReason::Removed) => (code::POLICY, "removed"),
             Close::Because(CloseReason::RoomClosed) => (code::POLICY, "room_closed"),
+            Close::Because(CloseReason::Moved) | Close::Moved(_) => (code::POLICY, "moved"),
             Close::Because(CloseReason::ResumedElsewhere) => (RESUMED_ELSEWHERE, "resumed_elsewhere"),
             Close::Gone => return None,
         })
     }
+
+    /// What the client is told before; `None`: nothing.
+    pub fn event(&self) -> Option<Event> {
+        let (reason, to) = match self {
+            Close::Because(reason) => (*reason, None),
+            Close::Moved(destination) => (CloseReason::Moved, Some(Destination::clone(destination))),
+            Close::Left | Close::Gone => return None,
+        };
+        Some(Event::Closing { reason, message: explanation(reason).to_owned(), to })
+    }
+
+    /// Whether a client that has lost its connection has to be told when it comes back: it would join again otherwise.
+    pub fn is_news(&self) -> bool {
+        matches!(self, Close::Because(CloseReason::Removed | CloseReason::RoomClosed) | Close::Moved(_))
+    }
 }
 
 /// Why, in words.
-pub fn explanation(reason: CloseReason) -> &'static str {
+fn explanation(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::ShuttingDown => "the server is going down",
         CloseReason::ProtocolViolation => "the client broke the protocol",
@@ -72,6 +90,7 @@ pub fn explanation(reason: CloseReason) -> &'static str {
         CloseReason::TransportTimeout => "nothing was heard on the media connection for too long",
         CloseReason::Removed => "a moderator has removed you from the room",
         CloseReason::RoomClosed => "the room was closed",
+        CloseReason::Moved => "you were moved to another room",
         CloseReason::ResumedElsewhere => "the session goes on over another connection",
     }
 }

@@ -218,7 +218,7 @@ impl Participant {
             }
             link.flush();
         };
-        self.end(close).await;
+        self.end(&close).await;
         close
     }
 
@@ -240,7 +240,7 @@ impl Participant {
         Ok(())
     }
 
-    async fn end(mut self: Box<Self>, close: Close) {
+    async fn end(mut self: Box<Self>, close: &Close) {
         self.transport.close(Instant::now(), &self.seat).await;
         self.seat.reason = match close {
             Close::Left => LeaveReason::Left,
@@ -253,6 +253,7 @@ impl Participant {
                 | CloseReason::Removed,
             ) => LeaveReason::Removed,
             Close::Because(CloseReason::RoomClosed) => LeaveReason::RoomClosed,
+            Close::Because(CloseReason::Moved) | Close::Moved(_) => LeaveReason::Moved,
         };
         tracing::debug!(peer = self.seat.peer.0, ?close, "a session ended");
     }
@@ -354,11 +355,15 @@ impl Participant {
         Ok(())
     }
 
-    /// The room is no more: because it was closed, if it has said so.
+    /// The room is no more: because it was closed, or its last participant moved, if it has said so.
     fn without_room(&mut self) -> Close {
         let mut notices = std::iter::from_fn(|| self.inbox.notices.try_recv());
-        let reason = notices.find_map(|notice| if let Notice::Removed(reason) = notice { Some(reason) } else { None });
-        reason.map_or(Close::Gone, Close::Because)
+        let told = notices.find_map(|notice| match notice {
+            Notice::Removed(reason) => Some(Close::Because(reason)),
+            Notice::Moved(destination) => Some(Close::Moved(destination)),
+            _ => None,
+        });
+        told.unwrap_or(Close::Gone)
     }
 
     fn notice(&mut self, notice: Notice, link: &mut impl Link) -> Result<(), Close> {
@@ -373,6 +378,7 @@ impl Participant {
             Notice::SetSlots(count) => self.transport.set_slots(count),
             Notice::Dismissed => return Err(Close::Left),
             Notice::Removed(reason) => return Err(Close::Because(reason)),
+            Notice::Moved(destination) => return Err(Close::Moved(destination)),
             Notice::Path(peer, notice) if peer == self.seat.peer => self.path(notice),
             Notice::Path(..) => {}
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use axum::body::Bytes;
 use dashmap::DashMap;
 use switchyard_forward::{Event, PeerKey, WorkerIndex};
-use switchyard_protocol::{CloseReason, Snapshot};
+use switchyard_protocol::{CloseReason, Destination, Snapshot};
 use tokio::sync::{Notify, mpsc};
 
 use crate::outbox::Broadcast;
@@ -37,6 +37,8 @@ pub enum Notice {
     Dismissed,
     /// The participant was sent away; what its client is told.
     Removed(CloseReason),
+    /// The participant was moved; what its client is told.
+    Moved(Arc<Destination>),
     /// Of a transport's path.
     Path(PeerKey, PathNotice),
 }
@@ -217,6 +219,7 @@ impl Peers {
             | Event::Quality { peer, .. }
             | Event::Wanted { peer, .. }
             | Event::Allocated { peer, .. }
+            | Event::Decodable { peer, .. }
             | Event::Expired { peer }) = event;
             let Some(entry) = self.mailboxes.get(&peer) else { continue };
             let (mailbox, room) = &*entry;
@@ -236,6 +239,10 @@ impl Peers {
                 }
                 Event::Allocated { track, outcome, size, .. } => {
                     let _ = room.try_send(Sensed::Allocated { peer, track, outcome, size });
+                    continue;
+                }
+                Event::Decodable { track, decodable, .. } => {
+                    let _ = room.try_send(Sensed::Decodable { peer, track, decodable });
                     continue;
                 }
                 // Publishers hear from their room how large they are shown.

@@ -134,6 +134,7 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
 type Entered = (Box<Participant>, Box<Resumable>);
 
 /// Why nothing becomes of a connection.
+#[derive(Debug)]
 enum Unseated {
     Close(Close),
     /// The client may not come in, and was told so.
@@ -157,7 +158,7 @@ async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>, caller: Call
             Err(refused) => (refused.id, Err(refused.error)),
             Ok(ClientMessage { id, request: Request::Ping { .. } }) => (Some(id), Ok(Reply::Pong)),
             Ok(ClientMessage { id, request: Request::Join { room, name, token, password } }) => {
-                let knock = Knock { password, from: caller.from, waits: true, guest: None };
+                let knock = Knock { password, from: caller.from, waits: true, ..Knock::default() };
                 let asked = Asked { room, name, token, knock, host: caller.host.clone() };
                 match join(server, socket, asked).await? {
                     Ok(Seated { mut participant, registration, room, name, pass, heard }) => {
@@ -178,9 +179,13 @@ async fn enter(server: &Arc<Server>, newcomer: &mut Option<Socket>, caller: Call
                 let Some(socket) = newcomer.take() else { break };
                 match server.resumable.hand_over(&token, socket, id, received).await {
                     Ok(()) => break,
-                    Err((socket, error)) => {
+                    Err((socket, Unseated::Refused(error))) => {
                         *newcomer = Some(socket);
                         (Some(id), Err(error))
+                    }
+                    Err((socket, over)) => {
+                        *newcomer = Some(socket);
+                        return Err(over);
                     }
                 }
             }
@@ -244,6 +249,7 @@ async fn take_seat(server: &Arc<Server>, socket: &mut Socket, asked: Asked) -> R
         Err(refusal) => return Ok(Err(access::refused(refusal))),
     };
     let (name, pass) = (admitted.name.unwrap_or(name), admitted.pass);
+    knock.moved = admitted.moved;
     let enter = async |knock: &Knock, encoding| {
         let full = |_| ProtocolError::new(ErrorCode::LimitReached, "too many sessions");
         let place = Arc::clone(&server.places).try_acquire_owned().map_err(full)?;

@@ -102,7 +102,7 @@ async fn start_publishing(
     let name = query.as_deref().unwrap_or_default().as_bytes();
     let name = form_urlencoded::parse(name).find(|(key, _)| key == "name").map_or_else(|| NAME.into(), |(_, name)| name.into_owned());
     Request::Join { room: room.clone(), name: name.clone(), token: None, password: None }.validate()?;
-    let Admitted { name: own_name, pass } = authorize(server, &headers, &room)?;
+    let Admitted { name: own_name, pass, .. } = authorize(server, &headers, &room)?;
     let sdp = read(server, &headers, body, SDP).await?;
     let permit = resources::permit(server)?;
     let publications = publications(transport::preview(server, Mode::Ingress, &sdp)?)?;
@@ -212,7 +212,7 @@ fn authorize(server: &Server, headers: &HeaderMap, room: &str) -> Result<Admitte
 /// What a request brings beside its token. Nobody waits by HTTP to be let in.
 fn knock(headers: &HeaderMap, ClientAddress(from): ClientAddress) -> Knock {
     let password = headers.get(PASSWORD).and_then(|value| str::from_utf8(value.as_bytes()).ok());
-    Knock { password: password.map(Token::from), from: Some(from), waits: false, guest: None }
+    Knock { password: password.map(Token::from), from: Some(from), ..Knock::default() }
 }
 
 /// The response to an offer that was taken up.

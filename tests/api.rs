@@ -1,5 +1,7 @@
 //! The server's API over HTTP, as an application's back end uses it. Every answer is held against the API's own description.
 
+#[path = "support/api.rs"]
+mod api;
 #[path = "support/http.rs"]
 mod http;
 #[path = "support/peer.rs"]
@@ -12,146 +14,20 @@ mod tokens;
 
 use std::time::{Duration, Instant};
 
-use http::{Response, request};
+use api::{Api, KEY, Listener, closing, publish, token};
+use http::request;
 use peer::Peer;
-use schema::Description;
 use serde_json::{Value, json};
-use support::{OFFER, SOON, Server, Socket, left, server_offer};
+use support::{OFFER, SOON, Server, left, server_offer};
 use switchyard_client::{Client, ClientEvent, DataPayload, Kind, Options};
 use switchyard_protocol::{
-    CloseReason, Encoding, ErrorCode, Event, Joined, ParticipantId, Reply, Request, RoomSettingsChange, ServerMessage, Source, Token,
+    CloseReason, Encoding, ErrorCode, Event, ParticipantId, Reply, Request, RoomSettingsChange, ServerMessage, Source, Token,
 };
-use tokens::{KeyFile, Signer, now};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-
-const KEY: (&str, Signer) = ("one", Signer::Hmac(1));
+use tokens::{Signer, now};
+use tokio::io::AsyncReadExt;
 
 fn locked(locked: bool) -> RoomSettingsChange {
     RoomSettingsChange { locked: Some(locked), ..RoomSettingsChange::default() }
-}
-
-fn token(room: &str, identity: &str, role: &str) -> String {
-    KEY.1.token(KEY.0, &json!({ "sub": identity, "room": room, "role": role, "exp": now() + 600 }))
-}
-
-/// A server with access control, and the API as a token with the role `server` has it.
-struct Api {
-    server: Server,
-    _keys: KeyFile,
-    token: String,
-    description: Description,
-}
-
-impl Api {
-    async fn start() -> Self {
-        let keys = KeyFile::new(&[KEY.1.jwk(KEY.0)]);
-        let server = Server::start(&["--access-keys", keys.path(), "--advertise", "127.0.0.1", "--max-load", "0"]).await;
-        let description = Description::of(&request(server.http, "GET", "/v1/openapi.json", &[], b"").await.body);
-        Self { server, _keys: keys, token: token("*", "back end", "server"), description }
-    }
-
-    async fn send(&self, token: Option<&str>, method: &str, path: &str, body: Option<&str>) -> Response {
-        let authorization = token.map(|token| format!("authorization: Bearer {token}"));
-        let json = body.map(|_| "content-type: application/json");
-        let headers: Vec<&str> = authorization.as_deref().into_iter().chain(json).collect();
-        let response = request(self.server.http, method, path, &headers, body.unwrap_or_default().as_bytes()).await;
-        let kind = response.header("content-type").unwrap_or_default().to_owned();
-        self.description.check(method, path, response.status, &kind, &response.body);
-        response
-    }
-
-    /// What comes of a request that has to succeed.
-    async fn ask(&self, method: &str, path: &str, body: Value) -> Value {
-        let body = if body.is_null() { None } else { Some(body.to_string()) };
-        let response = self.send(Some(&self.token), method, path, body.as_deref()).await;
-        assert!((200..300).contains(&response.status), "{method} {path}: {response:?}");
-        if response.body.is_empty() { Value::Null } else { serde_json::from_str(&response.body).expect("JSON") }
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        self.ask("GET", path, Value::Null).await
-    }
-
-    /// How a request is refused.
-    async fn refused(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let response = self.send(Some(&self.token), method, path, Some(body)).await;
-        (response.status, response.code().to_owned())
-    }
-
-    async fn enter(&self, room: &str, identity: &str, role: &str) -> (Socket, Joined) {
-        let mut socket = self.server.connect(Encoding::Json).await;
-        let join =
-            Request::Join { room: room.into(), name: identity.into(), token: Some(Token(token(room, identity, role))), password: None };
-        match socket.request(join).await {
-            Ok(Reply::Joined(joined)) => (socket, joined),
-            other => panic!("not let in: {other:?}"),
-        }
-    }
-
-    async fn listen(&self, path: &str, last: Option<&str>) -> Listener {
-        Listener::open(&self.server, &self.token, path, last).await
-    }
-}
-
-/// Somebody who reads a stream of events.
-struct Listener {
-    lines: tokio::io::Lines<BufReader<TcpStream>>,
-    /// The latest event's.
-    id: String,
-}
-
-impl Listener {
-    async fn open(server: &Server, token: &str, path: &str, last: Option<&str>) -> Self {
-        let mut stream = TcpStream::connect(server.http).await.expect("reachable");
-        let last = last.map(|last| format!("last-event-id: {last}\r\n")).unwrap_or_default();
-        let head = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n{last}\r\n", server.http);
-        stream.write_all(head.as_bytes()).await.expect("written");
-        let mut listener = Self { lines: BufReader::new(stream).lines(), id: String::new() };
-        assert_eq!(listener.line().await, "HTTP/1.1 200 OK");
-        while listener.line().await != ": listening" {}
-        listener
-    }
-
-    async fn line(&mut self) -> String {
-        tokio::time::timeout(SOON, self.lines.next_line()).await.expect("in time").expect("readable").expect("not over")
-    }
-
-    /// The next event's name and data.
-    async fn next(&mut self) -> (String, Value) {
-        let (mut name, mut data) = (String::new(), Value::Null);
-        loop {
-            // Lines of chunks and empty ones are passed over.
-            let line = self.line().await;
-            match line.split_once(": ") {
-                Some(("id", id)) => self.id = id.to_owned(),
-                Some(("event", event)) => name = event.to_owned(),
-                Some(("data", json)) => data = serde_json::from_str(json).expect("JSON"),
-                _ if line.is_empty() && !name.is_empty() && !data.is_null() => return (name, data),
-                _ => {}
-            }
-        }
-    }
-
-    async fn names(&mut self, count: usize) -> Vec<String> {
-        let mut names = Vec::new();
-        while names.len() < count {
-            names.push(self.next().await.0);
-        }
-        names
-    }
-}
-
-async fn publish(socket: &mut Socket, source: Source) -> u32 {
-    match socket.request(Request::Publish { mid: format!("{source:?}"), source, muted: false }).await {
-        Ok(Reply::Published(published)) => published.track.0,
-        other => panic!("not published: {other:?}"),
-    }
-}
-
-/// Why the server closes a session.
-async fn closing(socket: &mut Socket) -> CloseReason {
-    socket.event(|event| if let Event::Closing { reason, .. } = event { Some(*reason) } else { None }).await
 }
 
 #[tokio::test]
@@ -411,7 +287,8 @@ async fn a_closed_room_is_closed_for_everybody_at_once() {
         assert_eq!(socket.closed().await, Some(1008));
     }
     let mut again = api.server.connect(Encoding::Json).await;
-    assert_eq!(again.resume(&as_ada, 0).await.unwrap_err().code, ErrorCode::NoSuchSession);
+    again.ask(Request::Resume { token: as_ada.session.token, received: 0 }).await;
+    assert_eq!(closing(&mut again).await, CloseReason::RoomClosed, "who lost the connection just then is told as well");
     let (_, anew) = api.enter("demo", "ada", "host").await;
     assert_eq!(anew.participants, [], "another room of the same name");
 }
@@ -698,4 +575,17 @@ async fn listeners_end_with_the_server() {
     let read = listener.lines.get_mut().read_to_string(&mut rest);
     tokio::time::timeout(SOON, read).await.expect("the stream ends").unwrap();
     assert!(rest.ends_with("0\r\n\r\n"), "as a whole: {rest:?}");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_token() {
+    let api = Api::start().await;
+    for path in ["/v1/events", "/v1/rooms/demo/events"] {
+        // A clock may be ten seconds behind.
+        let short = KEY.1.token(KEY.0, &json!({ "sub": "back end", "room": "*", "role": "server", "exp": now() - 8 }));
+        let mut listener = Listener::open(&api.server, &short, path, None).await;
+        // The last chunk.
+        while listener.line().await != "0" {}
+        assert_eq!(api.send(Some(&short), "GET", "/v1/rooms", None).await.status, 401);
+    }
 }

@@ -43,7 +43,7 @@ api! {
     rooms: list __path_list, get __path_get, make __path_make, change __path_change, close __path_close,
         bans __path_bans, ban __path_ban, pardon __path_pardon,
         guests __path_guests, admit __path_admit, deny __path_deny;
-    people: all __path_all, one __path_one, alter __path_alter, expel __path_expel, mute __path_mute;
+    people: all __path_all, one __path_one, alter __path_alter, expel __path_expel, relocate __path_relocate, mute __path_mute;
     say: data __path_data, chat __path_chat;
     events: everywhere __path_everywhere, in_room __path_in_room;
 }

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use switchyard_protocol::{Grants, ParticipantId, Quality, Source, Track, validate_name};
+use switchyard_access::{Managed, Refusal};
+use switchyard_protocol::{ErrorCode, Grants, ParticipantId, Quality, Source, Track, validate_name, validate_room};
 use switchyard_room::{GrantChanges, Present};
 use utoipa::ToSchema;
 
 use super::openapi::Refused;
 use super::rooms::milliseconds;
 use super::{Json, Outcome, json, malformed, participant, query, track};
+use crate::problem::{Body, PROBLEM, Problem};
 use crate::rooms::manage::{Mode, Person};
 use crate::server::Server;
 
@@ -142,6 +145,44 @@ pub async fn expel(
     let [ban] = query(parameters.as_deref(), ["ban"])?;
     let ban = ban.map_or(Ok(false), |ban| ban.parse()).map_err(|_| malformed("ban is true or false"))?;
     server.rooms.expel(&room, participant(&id)?, ban).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where somebody goes.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Move {
+    /// The id of a room that the token is for as well; it need not be there.
+    room: String,
+}
+
+/// Moves somebody to another room. They leave this one at once, are told where to go, and come in there past lock, password and lobby, with the name and the grants that they have here.
+#[utoipa::path(post, path = "/v1/rooms/{room}/participants/{participant}/move", tag = "participants",
+    params(("room" = String, Path), ("participant" = u32, Path)), request_body = Move,
+    responses(
+        (status = 204, description = "They are on their way."),
+        (status = 409, description = "They publish or play over HTTP, and can't be told where to go.", content_type = PROBLEM, body = Body),
+        Refused
+    ))]
+pub async fn relocate(
+    State(server): State<Arc<Server>>,
+    Extension(managed): Extension<Managed>,
+    Path((room, id)): Path<(String, String)>,
+    Json(Move { room: to }): Json<Move>,
+) -> Outcome<StatusCode> {
+    if !managed.scope.covers(&to) {
+        return Err(Refusal::WrongRoom.into());
+    }
+    validate_room(&to)?;
+    if to == room {
+        return Err(malformed("they are in this room already"));
+    }
+    let (issuer, target) = (Arc::clone(&server), to.clone());
+    let passage = move |name, pass| issuer.access.passage(target, name, pass);
+    server.rooms.relocate(&room, participant(&id)?, &to, passage).await.map_err(|error| match error.code {
+        ErrorCode::WrongState => Problem::new(StatusCode::CONFLICT, error.code, error.message),
+        _ => error.into(),
+    })?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dashmap::Entry;
-use switchyard_protocol::{ErrorCode, Guest, GuestId, ParticipantId, ProtocolError, RoomSettings, RoomSettingsChange};
-use switchyard_room::{GrantChanges, Present, Room};
+use switchyard_protocol::{Destination, ErrorCode, Guest, GuestId, ParticipantId, ProtocolError, RoomSettings, RoomSettingsChange};
+use switchyard_room::{GrantChanges, Pass, Present, Room};
 use tokio::sync::oneshot;
 
 use super::feed::Happened;
 use super::room_task::{Kept, RoomTask, unix_milliseconds};
 use super::{Handle, MAX_ATTEMPTS, Message, Rooms};
-use crate::peers::Channel;
+use crate::peers::{Channel, Notice};
 
 /// How long a room that was made stays when nobody is in it, unless it is said.
 const EMPTY_TIMEOUT: Duration = Duration::from_secs(300);
@@ -103,7 +103,7 @@ impl Rooms {
             let (handle, made) = match self.rooms.entry(id.to_owned()) {
                 Entry::Occupied(entry) => (entry.get().clone(), false),
                 Entry::Vacant(_) if self.drain.is_on() => {
-                    return Err(ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down and takes no new rooms"));
+                    return Err(going_down());
                 }
                 Entry::Vacant(entry) => (entry.insert(self.open(id)).clone(), true),
             };
@@ -163,6 +163,33 @@ impl Rooms {
     /// Sends somebody away; `ban`: with all of the same identity, and for good.
     pub async fn expel(&self, id: &str, participant: ParticipantId, ban: bool) -> Result<(), ProtocolError> {
         self.ask_room(id, move |room| if ban { room.expel_for_good(participant) } else { room.expel(participant) }).await
+    }
+
+    /// Moves somebody to another room: they leave this one, and are told where to go with what `passage` makes of their name and pass. Nothing happens if that room wouldn't
+    /// take them now.
+    pub async fn relocate(
+        &self,
+        id: &str,
+        participant: ParticipantId,
+        to: &str,
+        passage: impl FnOnce(String, Pass) -> Destination + Send + 'static,
+    ) -> Result<(), ProtocolError> {
+        let pass = self.with(id, move |task| task.may_move(participant)).await?;
+        match self.ask_room(to, move |room| room.would_take(&pass)).await {
+            // They open it.
+            Err(error) if error.code == ErrorCode::NoSuchRoom && self.drain.is_on() => return Err(going_down()),
+            Err(error) if error.code == ErrorCode::NoSuchRoom => {}
+            taken => taken?,
+        }
+        self.with(id, move |task| {
+            task.may_move(participant)?;
+            let (name, pass) = task.room.relocate(participant)?;
+            if let Some(member) = task.members.get(&participant) {
+                member.mailbox.notify(Notice::Moved(Arc::new(passage(name, pass))));
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Mutes a track of somebody's.
@@ -267,6 +294,16 @@ impl RoomTask {
         self.person(present).ok_or_else(|| ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody of this id is in the room"))
     }
 
+    /// Only who has a WebSocket can be told where to go.
+    fn may_move(&self, participant: ParticipantId) -> Result<Pass, ProtocolError> {
+        match self.find(participant)?.mode {
+            Mode::WebSocket => self.room.pass(participant),
+            Mode::Whip | Mode::Whep => {
+                Err(ProtocolError::new(ErrorCode::WrongState, "who publishes or plays over HTTP can't be told to go to another room"))
+            }
+        }
+    }
+
     fn person(&self, present: Present) -> Option<Person> {
         let member = self.members.get(&present.participant)?;
         let mode = match (&present.name, member.mailbox.hears_events()) {
@@ -283,6 +320,10 @@ impl RoomTask {
         }
         Ok(self.relay(ParticipantId::SERVER, to.as_deref(), channel, text, &payload))
     }
+}
+
+fn going_down() -> ProtocolError {
+    ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down and takes no new rooms")
 }
 
 fn no_such_room() -> ProtocolError {

@@ -210,7 +210,19 @@ impl RoomTask {
         match sensed {
             Sensed::Voice { track, activity, level } => self.hear(track, activity, level),
             Sensed::Quality { peer, quality } => self.grade(peer, quality),
-            Sensed::Allocated { peer, track, outcome, size } => self.allot(peer, track, outcome, size),
+            Sensed::Allocated { peer, track, outcome, size } => {
+                let reception = match outcome {
+                    // Of what isn't there or isn't shown the client has all that it can have.
+                    Outcome::Full | Outcome::Hidden | Outcome::Absent => Reception::Full,
+                    Outcome::Reduced => Reception::Reduced,
+                    Outcome::Paused => Reception::Paused,
+                };
+                self.receives(peer, track, reception, size);
+            }
+            Sensed::Decodable { peer, track, decodable } => {
+                let reception = if decodable { Reception::Full } else { Reception::Undecodable };
+                self.receives(peer, track, reception, (0, 0));
+            }
         }
         self.settle().await;
     }
@@ -219,14 +231,8 @@ impl RoomTask {
         self.members.iter().find(|(_, member)| member.peer == peer).map(|(&participant, _)| participant)
     }
 
-    fn allot(&mut self, peer: PeerKey, track: TrackKey, outcome: Outcome, (width, height): (u16, u16)) {
+    fn receives(&mut self, peer: PeerKey, track: TrackKey, reception: Reception, (width, height): (u16, u16)) {
         let (Some(participant), Some(&track)) = (self.member_of(peer), self.track_ids.get(&track)) else { return };
-        let reception = match outcome {
-            // Of what isn't there or isn't shown the client has all that it can have.
-            Outcome::Full | Outcome::Hidden | Outcome::Absent => Reception::Full,
-            Outcome::Reduced => Reception::Reduced,
-            Outcome::Paused => Reception::Paused,
-        };
         self.room.handle_reception(participant, track, reception, Size { width, height });
     }
 

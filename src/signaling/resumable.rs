@@ -52,8 +52,8 @@ impl Resumable {
 
     /// Ends it: nobody finds it any more, and the client is told if there is a connection.
     pub async fn close(self, close: Close) {
-        let Self { connection, registration, .. } = self;
-        drop(registration);
+        let Self { server, connection, registration, .. } = self;
+        registration.end(&close, server.resume_within);
         if let Connection::Here(socket) = connection {
             socket.close(close).await;
         }

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use switchyard_protocol::{ClientMessage, CloseReason, DecodeError, Encoding, ErrorCode, Event, ProtocolError, ServerMessage};
+use switchyard_protocol::{ClientMessage, CloseReason, DecodeError, Encoding, ErrorCode, ProtocolError, ServerMessage};
 use switchyard_room::{Bucket, Rate};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::outbox::{Close, explanation};
+use crate::outbox::Close;
 use crate::websocket::{Broken, Full, Incoming, WebSocket, code};
 
 /// Requests of one client. A join with its candidates takes some 50 at once, a hundred offers and answers a second are more than a browser makes.
@@ -147,9 +147,8 @@ impl Socket {
     /// Says why, and lets what waits arrive and the client close its end.
     pub async fn close(mut self, close: Close) {
         let Some((code, reason)) = close.frame() else { return };
-        if let Close::Because(reason) = close {
-            let message = explanation(reason).to_owned();
-            let _ = self.send(&ServerMessage::Event { event: Event::Closing { reason, message } });
+        if let Some(event) = close.event() {
+            let _ = self.send(&ServerMessage::Event { event });
         }
         self.finish(code, reason).await;
     }

@@ -13,6 +13,7 @@
 mod claims;
 mod jws;
 mod keys;
+mod passage;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -20,5 +21,6 @@ mod verify;
 
 pub use claims::{Claims, GrantClaims, Role, UnknownRole};
 pub use keys::{Algorithm, Key, KeyError, KeySet, NoSigningKey};
+pub use passage::{Passage, PassageKey};
 pub use refusal::Refusal;
-pub use verify::{Access, LEEWAY, Scope};
+pub use verify::{Access, LEEWAY, Managed, Scope};

@@ -165,9 +165,10 @@ fn what_a_token_does_not_say_is_not_granted() {
 fn managing_needs_its_grant_and_is_not_joining() {
     let keys = set(json!([hmac("one", 1)]));
     let managed = |changes| keys.verify_manager(&good(&with(changes)), NOW);
-    assert_eq!(managed(json!({ "role": "server" })), Ok(Scope::One("demo".into())));
-    assert_eq!(managed(json!({ "role": "server", "room": "*" })), Ok(Scope::Every));
-    assert_eq!(managed(json!({ "role": null, "grants": { "manage": true } })), Ok(Scope::One("demo".into())));
+    let managing = |scope| Ok(Managed { scope, until: NOW + 60 + LEEWAY });
+    assert_eq!(managed(json!({ "role": "server" })), managing(Scope::One("demo".into())));
+    assert_eq!(managed(json!({ "role": "server", "room": "*" })), managing(Scope::Every));
+    assert_eq!(managed(json!({ "role": null, "grants": { "manage": true } })), managing(Scope::One("demo".into())));
     for role in ["host", "speaker", "listener", "publisher"] {
         assert_eq!(managed(json!({ "role": role })), Err(Refusal::NotManaging));
     }

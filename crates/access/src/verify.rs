@@ -23,6 +23,15 @@ pub struct Access {
     pub grants: Grants,
 }
 
+/// What a token permits that is to manage rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Managed {
+    /// Which rooms.
+    pub scope: Scope,
+    /// Until when, in seconds since 1970-01-01 UTC.
+    pub until: i64,
+}
+
 /// Which rooms a token permits to manage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -48,7 +57,7 @@ impl KeySet {
     /// A token without `kid` is taken only where there is one key: one that names its key is held against that key and no other, and so nobody's
     /// signature is tried with keys that it isn't for.
     pub fn verify(&self, token: &str, room: &str, now: i64) -> Result<Access, Refusal> {
-        let Judged { identity, name, scope, grants } = self.judge(token, now)?;
+        let Judged { identity, name, scope, grants, .. } = self.judge(token, now)?;
         if !scope.covers(room) {
             return Err(Refusal::WrongRoom);
         }
@@ -58,10 +67,10 @@ impl KeySet {
         Ok(Access { identity, name, grants: grants.into() })
     }
 
-    /// Judges which rooms the bearer of `token` may manage at `now` (seconds since 1970-01-01 UTC).
-    pub fn verify_manager(&self, token: &str, now: i64) -> Result<Scope, Refusal> {
-        let Judged { scope, grants, .. } = self.judge(token, now)?;
-        if grants.manage { Ok(scope) } else { Err(Refusal::NotManaging) }
+    /// Judges which rooms the bearer of `token` may manage at `now` (seconds since 1970-01-01 UTC), and for how long.
+    pub fn verify_manager(&self, token: &str, now: i64) -> Result<Managed, Refusal> {
+        let Judged { scope, grants, expires, .. } = self.judge(token, now)?;
+        if grants.manage { Ok(Managed { scope, until: expires.saturating_add(LEEWAY) }) } else { Err(Refusal::NotManaging) }
     }
 
     fn judge(&self, token: &str, now: i64) -> Result<Judged, Refusal> {
@@ -94,6 +103,7 @@ struct Judged {
     name: Option<String>,
     scope: Scope,
     grants: GrantClaims,
+    expires: i64,
 }
 
 /// What a payload says that is known to be authentic.
@@ -118,7 +128,7 @@ fn judge(payload: &[u8], now: i64) -> Result<Judged, Refusal> {
     let room = claims.room.ok_or(Refusal::Claim("room"))?;
     let scope = if room == Claims::ANY_ROOM { Scope::Every } else { Scope::One(room) };
     let grants = claims.grants.or(role.map(Role::grants)).unwrap_or_default();
-    Ok(Judged { identity, name: claims.name, scope, grants })
+    Ok(Judged { identity, name: claims.name, scope, grants, expires })
 }
 
 /// Which claim can't be read, for whoever makes tokens.

@@ -276,7 +276,7 @@ impl Serving {
             Order::RefuseOffer => self.refuse = true,
             Order::Tell(event) => self.send(ServerMessage::Event { event }).await,
             Order::Close(reason) => {
-                let event = Event::Closing { reason, message: "for the test".into() };
+                let event = Event::Closing { reason, message: "for the test".into(), to: None };
                 self.send(ServerMessage::Event { event }).await;
             }
             Order::Stall(done) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchyard_protocol::{CloseReason, DecodeError, ErrorCode, ProtocolError, Source, TrackId};
+use switchyard_protocol::{CloseReason, DecodeError, Destination, ErrorCode, ProtocolError, Source, TrackId};
 use tokio_tungstenite::tungstenite;
 
 /// Why a request of the client, joining included, did not succeed.
@@ -64,6 +64,8 @@ pub enum Closed {
         reason: CloseReason,
         /// For people.
         message: String,
+        /// Where to go on, for who was moved.
+        to: Option<Destination>,
     },
     /// The WebSocket ended, and no other was to follow.
     #[error("the WebSocket ended: {0}")]

@@ -222,7 +222,7 @@ impl Link {
             return Ok(None);
         }
         match message {
-            ServerMessage::Event { event: Event::Closing { reason, message } } => Err(Closed::Closing { reason, message }),
+            ServerMessage::Event { event: Event::Closing { reason, message, to } } => Err(Closed::Closing { reason, message, to }),
             message => Ok(Some(message)),
         }
     }

@@ -94,7 +94,7 @@ impl Socket {
                 (_, Message::Text(_) | Message::Binary(_)) => Err(Closed::Protocol("a frame of the other encoding".into())),
                 (_, Message::Close(Some(frame))) if frame.code == CloseCode::Normal => Err(Closed::Left),
                 (_, Message::Close(Some(frame))) if u16::from(frame.code) == RESUMED_ELSEWHERE => {
-                    Err(Closed::Closing { reason: CloseReason::ResumedElsewhere, message: frame.reason.to_string() })
+                    Err(Closed::Closing { reason: CloseReason::ResumedElsewhere, message: frame.reason.to_string(), to: None })
                 }
                 (_, Message::Close(frame)) => {
                     Err(Closed::WebSocket(frame.map_or("closed".into(), |frame| format!("{}: {}", frame.code, frame.reason))))
@@ -115,8 +115,8 @@ impl Socket {
         match tokio::time::timeout(timeout, self.receive()).await.map_err(|_| Beginning::Unanswered(timeout))? {
             Ok(ServerMessage::Reply { id: FIRST, result }) => Ok(result),
             Ok(ServerMessage::Error { error, .. }) => Err(Beginning::Refused(error)),
-            Ok(ServerMessage::Event { event: Event::Closing { reason, message } }) => {
-                Err(Beginning::Closed(Closed::Closing { reason, message }))
+            Ok(ServerMessage::Event { event: Event::Closing { reason, message, to } }) => {
+                Err(Beginning::Closed(Closed::Closing { reason, message, to }))
             }
             Ok(_) => Err(Beginning::Closed(Closed::Protocol("another message before the first reply".into()))),
             Err(closed) => Err(Beginning::Closed(closed)),

@@ -72,6 +72,9 @@ pub(crate) struct Sender {
     streams: Option<Streams>,
     /// Whether it carries a track.
     routed: bool,
+    /// The receiver knows no codec of what it carries.
+    undecodable: bool,
+    told_undecodable: bool,
     selector: Selector,
     rewriter: Rewriter,
     /// The next index of the RTX stream; it never goes back.
@@ -97,6 +100,8 @@ impl Sender {
         Self {
             streams: None,
             routed: false,
+            undecodable: false,
+            told_undecodable: false,
             selector: Selector::default(),
             rewriter: Rewriter::default(),
             next_rtx: 0,
@@ -128,6 +133,7 @@ impl Sender {
             self.streams = Some(Streams { media, rtx: rtx.map(|(stream, _)| stream) });
         }
         self.routed = true;
+        (self.undecodable, self.told_undecodable) = (false, false);
         self.selector.reset();
         Ok(())
     }
@@ -159,7 +165,18 @@ impl Sender {
 
     /// The encoding without whose keyframe nothing can be sent, or not what is to be.
     pub(crate) fn needs_keyframe(&self) -> Option<u8> {
-        self.selector.awaits().filter(|_| self.routed && self.config.kind == MediaKind::Video)
+        self.selector.awaits().filter(|_| self.routed && !self.undecodable && self.config.kind == MediaKind::Video)
+    }
+
+    /// Whether the receiver knows no codec of what it carries.
+    pub(crate) fn is_undecodable(&self) -> bool {
+        self.undecodable
+    }
+
+    /// The same, when it is another than was told before; until then the receiver knows one.
+    pub(crate) fn poll_undecodable(&mut self) -> Option<bool> {
+        let told = std::mem::replace(&mut self.told_undecodable, self.undecodable);
+        (told != self.undecodable).then_some(self.undecodable)
     }
 
     /// The encodings of which it may send something, what is being sent first.
@@ -187,7 +204,9 @@ impl Sender {
         (sealer, number): (&mut Sealer, Option<u16>),
         room: &mut [u8],
     ) -> Result<usize, Drop> {
-        let (payload_type, payload, inner) = self.payload(packet)?;
+        let (payload_type, payload, inner) =
+            self.payload(packet).inspect_err(|drop| self.undecodable |= *drop == Drop::NoCodec && self.config.kind == MediaKind::Video)?;
+        self.undecodable = false;
         if !self.routed {
             return Err(Drop::NotRouted);
         }

@@ -252,6 +252,15 @@ pub enum Event {
         /// What is sent of it, in pixels; 0 by 0: nothing.
         size: (u16, u16),
     },
+    /// A participant knows no codec that a video track comes in, and gets nothing of it; or does now.
+    Decodable {
+        /// Whose.
+        peer: PeerKey,
+        /// Which.
+        track: TrackKey,
+        /// Whether there is one.
+        decodable: bool,
+    },
     /// Nothing authenticated was heard for 30 s (RFC 7675): nothing more is sent.
     Expired {
         /// Whose.

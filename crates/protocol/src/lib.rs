@@ -20,8 +20,8 @@ pub use codec::{DecodeError, Encoding};
 pub use error::{ErrorCode, ProtocolError};
 pub use grants::Grants;
 pub use server::{
-    Answered, ChatMessage, CloseReason, Event, Guest, IceServer, IceServers, Joined, LeaveReason, Limits, Participant, Published, Quality,
-    Reception, Renewed, Reply, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Speaker, Track,
+    Answered, ChatMessage, CloseReason, Destination, Event, Guest, IceServer, IceServers, Joined, LeaveReason, Limits, Participant,
+    Published, Quality, Reception, Renewed, Reply, Resumed, ServerMessage, Session, SlotAssignment, Snapshot, Speaker, Track,
 };
 pub use settings::{RoomSettings, RoomSettingsChange};
 pub use typescript::typescript;

@@ -274,6 +274,8 @@ pub enum Reception {
     Reduced,
     /// Nothing, because its line carries no more.
     Paused,
+    /// Nothing, because it has negotiated no codec that the track comes in.
+    Undecodable,
 }
 
 /// Something said in the room.
@@ -304,6 +306,18 @@ pub enum LeaveReason {
     Removed,
     /// The room was closed, by the server's API.
     RoomClosed,
+    /// They were moved to another room, by the server's API.
+    Moved,
+}
+
+/// Where somebody goes on who was moved to another room: they join that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Destination {
+    /// The room's id.
+    pub room: String,
+    /// In place of an access token, which need not be for that room: good for an hour. In the first minute lock, password and lobby don't hold up who brings it.
+    #[ts(type = "string")]
+    pub token: Token,
 }
 
 /// Why the server closes a session.
@@ -326,6 +340,8 @@ pub enum CloseReason {
     Removed,
     /// The room was closed for everybody, by the server's API.
     RoomClosed,
+    /// The participant was moved to another room, by the server's API.
+    Moved,
 }
 
 /// What happens in the room and to the client's own session; `kind` names it on the wire.
@@ -476,5 +492,9 @@ pub enum Event {
         reason: CloseReason,
         /// For people.
         message: String,
+        /// With [`CloseReason::Moved`]: where to go.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        to: Option<Destination>,
     },
 }

@@ -3,9 +3,10 @@
 use ts_rs::{Config, TS};
 
 use crate::{
-    Answered, ChatMessage, ClientMessage, CloseReason, ErrorCode, Event, Grants, Guest, GuestId, IceServer, IceServers, Joined, Kind,
-    LeaveReason, Limits, Participant, ParticipantId, ProtocolError, Published, Quality, Reception, Renewed, Reply, Request, Resumed,
-    RoomSettings, RoomSettingsChange, ServerMessage, Session, SlotAssignment, Snapshot, Source, Speaker, Track, TrackId, TrackView,
+    Answered, ChatMessage, ClientMessage, CloseReason, Destination, ErrorCode, Event, Grants, Guest, GuestId, IceServer, IceServers,
+    Joined, Kind, LeaveReason, Limits, Participant, ParticipantId, ProtocolError, Published, Quality, Reception, Renewed, Reply, Request,
+    Resumed, RoomSettings, RoomSettingsChange, ServerMessage, Session, SlotAssignment, Snapshot, Source, Speaker, Track, TrackId,
+    TrackView,
 };
 
 /// One TypeScript module with every type of the protocol.
@@ -52,6 +53,7 @@ pub fn typescript() -> String {
         ChatMessage,
         LeaveReason,
         CloseReason,
+        Destination,
         Event,
         ErrorCode,
         ProtocolError,

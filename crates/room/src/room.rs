@@ -201,7 +201,7 @@ impl Room {
         let member = self.members.get(&participant)?;
         let (slots, moderates) = (member.view.shown(), member.pass.grants.moderate);
         let regranted = member.regranted.then(|| member.pass.grants.clone());
-        let tracks = member.tracks.clone();
+        let (tracks, receptions) = (member.tracks.clone(), member.view.receptions().collect::<Vec<_>>());
         if let Some(grants) = regranted {
             self.notify(Audience::One(participant), Event::GrantsChanged { grants });
         }
@@ -217,6 +217,8 @@ impl Room {
         if self.speakers.were_told() {
             self.tell_speakers_to(participant);
         }
+        receptions.into_iter().for_each(|event| self.notify(Audience::One(participant), event));
+        self.tell_bad_connections_to(participant);
         if moderates && self.lobby.were_told() {
             self.tell_guests_to(participant);
         }
@@ -405,10 +407,17 @@ impl Room {
 
     /// A worker says what `participant`'s line leaves of a track: this much, in this size.
     pub fn handle_reception(&mut self, participant: ParticipantId, track: TrackId, reception: Reception, size: Size) {
-        if self.shows(participant) && self.tracks.contains_key(&track) {
+        let Some(member) = self.members.get_mut(&participant) else { return };
+        if member.view.set_reception(track, reception, size) {
             let event = Event::Reception { track, reception, width: size.width, height: size.height };
             self.notify(Audience::One(participant), event);
         }
+    }
+
+    /// Tells a participant of everybody whose connection isn't good.
+    fn tell_bad_connections_to(&mut self, participant: ParticipantId) {
+        let bad: Vec<Event> = self.members.values().filter_map(|member| member.quality.clone()).collect();
+        bad.into_iter().for_each(|event| self.notify(Audience::One(participant), event));
     }
 
     /// A participant's connection is as good as this now.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use switchyard_protocol::{Event, ParticipantId, SlotAssignment, TrackId, TrackView};
+use switchyard_protocol::{Event, ParticipantId, Reception, SlotAssignment, TrackId, TrackView};
 
 use crate::contents::{Contents, GroupId};
 use crate::demand::{Demand, Size};
@@ -75,6 +75,8 @@ struct Half {
     /// What the media plane does, and how large it is wanted.
     routed: Option<(TrackId, Size)>,
     pinned: bool,
+    /// What was said of how much of it is received, unless that is everything.
+    reception: Option<(Reception, Size)>,
 }
 
 /// A track that is to be received.
@@ -108,6 +110,22 @@ impl View {
     pub fn shown(&self) -> Vec<SlotAssignment> {
         let assignment = |half: &Half| Some(SlotAssignment { mid: half.mid.clone()?, track: Some(half.told?) });
         self.slots.iter().flatten().filter_map(assignment).collect()
+    }
+
+    /// How much is received of a track that is routed. `false` if it isn't.
+    pub fn set_reception(&mut self, track: TrackId, reception: Reception, size: Size) -> bool {
+        let carries = |half: &&mut Half| half.routed.is_some_and(|(routed, _)| routed == track);
+        let Some(half) = self.slots.iter_mut().map(|[_, video]| video).find(carries) else { return false };
+        half.reception = (reception != Reception::Full).then_some((reception, size));
+        true
+    }
+
+    /// Of which tracks not everything is received.
+    pub fn receptions(&self) -> impl Iterator<Item = Event> {
+        self.slots.iter().filter_map(|[_, Half { routed, reception, .. }]| {
+            let ((track, _), (reception, Size { width, height })) = routed.zip(*reception)?;
+            Some(Event::Reception { track, reception, width, height })
+        })
     }
 
     pub fn set_unsubscribed(&mut self, track: TrackId, unsubscribed: bool) {
@@ -176,6 +194,7 @@ impl View {
                 if half.mid == mid {
                     continue;
                 }
+                half.reception = None;
                 if let Some((track, size)) = half.routed.take() {
                     out.effects.push_back(Effect::Route { subscriber: self.owner, sender: position(index, side), track: None });
                     out.demand.change(track, Some(size), None);
@@ -346,6 +365,7 @@ impl View {
                 let (subscriber, sender, track) = (self.owner, position(index, side), routed.map(|(track, _)| track));
                 let anew = before.map(|(track, _)| track) != track;
                 if anew {
+                    half.reception = None;
                     out.effects.push_back(Effect::Route { subscriber, sender, track });
                 }
                 if let Some((_, size)) = routed.filter(|(_, size)| side == 1 && !(anew && *size == Size::FULL && !pinned)) {

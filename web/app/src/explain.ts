@@ -32,6 +32,7 @@ const EXPLANATIONS: Record<SwitchyardErrorCode, Explanation> = {
   wrong_password: { what: "That is not the room's password.", todo: "Check it, then try again." },
   not_admitted: { what: "The host has not let you in.", todo: "Ask whoever invited you, then try again." },
   room_closed: { what: "The room was closed.", todo: "Whoever runs it has ended this meeting for everybody." },
+  moved: { what: "You are being taken to another room.", todo: "Rejoin the room if that takes long." },
   no_such_session: { what: "The server does not know this visit any more.", todo: "Rejoin the room." },
   resumed_elsewhere: { what: "The meeting goes on elsewhere.", todo: "Rejoin the room to use it here." },
   invalid_room: {

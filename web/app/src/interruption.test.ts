@@ -34,6 +34,11 @@ test("what is said is what is interrupted, and what happens next", () => {
   expect(said({ signaling: true, media: true, rejoining: true, error })[0]).toBe(
     "The server is busy with other meetings.",
   );
+  const moved = { code: "moved" } as SwitchyardError;
+  expect(said({ signaling: true, media: true, rejoining: true, error: moved }).slice(0, 2)).toEqual([
+    "You are being taken to another room.",
+    "This page follows by itself.",
+  ]);
 });
 
 test("the time of the next attempt is said when attempts have become rare", () => {

@@ -35,7 +35,9 @@ export function explainInterruption(outage: Outage, now: number): InterruptionTe
     case "offline":
       return { what: "You are offline.", next: "The meeting goes on by itself when your network is back.", attempt };
     case "server":
-      return { what: serverText(outage), next: "This page takes you back in by itself.", attempt };
+      return outage.error?.code === "moved"
+        ? { what: explain(outage.error).what, next: "This page follows by itself.", attempt }
+        : { what: serverText(outage), next: "This page takes you back in by itself.", attempt };
     case "everything":
       return now - outage.since.getTime() < LONG
         ? { what: "Connection lost.", next: "You are still in the meeting; it goes on by itself.", attempt }

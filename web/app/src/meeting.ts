@@ -248,9 +248,14 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
     }
   }
 
+  /** The room that the user is in, which is another than was asked for if they were moved; or that one. */
+  get where(): string {
+    return this.room?.id ?? this.roomId;
+  }
+
   /** Copies the room's address. */
   async copyLink(): Promise<boolean> {
-    const address = `${location.origin}/r/${this.roomId}`;
+    const address = `${location.origin}/r/${this.where}`;
     try {
       await navigator.clipboard.writeText(address);
       this.announce("Link copied");
@@ -303,6 +308,12 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
     });
     room.on("rejoined", () => {
       if (room === this.room && room.grants) this.#regranted(room, room.grants, []);
+    });
+    room.on("moved", (where) => {
+      this.#notify("info", {
+        what: `You are in the room ${where} now.`,
+        todo: "Whoever runs the meeting has moved you.",
+      });
     });
     room.on("draining", (closesAt) => this.announce(closingText(closesAt, Date.now())));
     room.on("mutedByModerator", ({ source }) => {

@@ -6,6 +6,7 @@ import {
   hue,
   initials,
   linkPieces,
+  missingText,
   randomRoom,
   revokedText,
   roomId,
@@ -94,4 +95,10 @@ test("what the server says is nobody's who left", () => {
 test("who may not share any more is told what was turned off", () => {
   expect(revokedText("camera").what).toContain("Your camera");
   expect(revokedText("screen_audio").what).toContain("screen's sound");
+});
+
+test("of a picture that doesn't come it is said why", () => {
+  expect(missingText("paused", false)).toBe("Paused: your connection is too slow for this picture");
+  expect(missingText("undecodable", true)).toBe("Your browser can't show the format of this screen");
+  expect([missingText("full", false), missingText("reduced", false)]).toEqual([null, null]);
 });

@@ -1,4 +1,4 @@
-import type { Guest, RoomSettings, Source } from "@switchyard/sdk";
+import type { Guest, Reception, RoomSettings, Source } from "@switchyard/sdk";
 
 /** One or two letters that stand for a name. */
 export function initials(name: string): string {
@@ -140,4 +140,17 @@ export function speakerText(id: number, name: string | undefined): string {
 export function revokedText(source: Source): { what: string; todo: string } {
   const what = { camera: "camera", microphone: "microphone", screen: "screen", screen_audio: "screen's sound" }[source];
   return { what: `Your ${what} was turned off: you may not share it any more.`, todo: "Ask the host if you need it." };
+}
+
+/** Why nothing of a picture comes; null if something does. */
+export function missingText(reception: Reception, screen: boolean): string | null {
+  const picture = screen ? "screen" : "picture";
+  switch (reception) {
+    case "paused":
+      return `Paused: your connection is too slow for this ${picture}`;
+    case "undecodable":
+      return `Your browser can't show the format of this ${picture}`;
+    default:
+      return null;
+  }
 }

@@ -60,8 +60,13 @@ export class SwitchyardError extends Error {
 
 /** Why the server closed the session, as an error. */
 export function closeError(reason: CloseReason, message: string): SwitchyardError {
-  const retryable = reason === "shutting_down" || reason === "too_slow" || reason === "transport_timeout";
+  const retryable = ["shutting_down", "too_slow", "transport_timeout", "moved"].includes(reason);
   return new SwitchyardError(reason, message, { retryable });
+}
+
+/** Whether this is how the session has ended, not only the connection on which it is said. */
+export function isFarewell(reason: CloseReason): boolean {
+  return reason === "removed" || reason === "room_closed" || reason === "moved";
 }
 
 /** What `getUserMedia` or `getDisplayMedia` threw, as an error. */

@@ -155,6 +155,20 @@ describe("signaling that is lost", () => {
     expect(shared && room.mid(shared)).toBe("s1");
   });
 
+  test("with more missed than that forgets what isn't as usual, which is told again where it still holds", async () => {
+    await joined();
+    await watching();
+    server.event({ kind: "reception", track: 10, reception: "paused", width: 0, height: 0 });
+    server.event({ kind: "quality", participant: 1, quality: "poor", loss: 12, round_trip: 90, jitter: 20 });
+    await pass(100);
+    const now = () => [room.track(10)?.reception, room.participants.get(1)?.connection.quality];
+    expect(now()).toEqual(["paused", "poor"]);
+    server.wire.cut();
+    server.snapshot = { participants: [GRACE], slots: [{ mid: "s0", track: 10 }], settings: SETTINGS };
+    await pass(500);
+    expect(now()).toEqual(["full", "good"]);
+  });
+
   test("is looked for at once when the network is back or the page is shown", async () => {
     await joined();
     server.away = true;

@@ -607,7 +607,7 @@ level: number, };
 
 export type Quality = "good" | "fair" | "poor" | "lost";
 
-export type Reception = "full" | "reduced" | "paused";
+export type Reception = "full" | "reduced" | "paused" | "undecodable";
 
 export type ChatMessage = { 
 /**
@@ -627,9 +627,19 @@ text: string,
  */
 at: number, };
 
-export type LeaveReason = "left" | "connection_lost" | "removed" | "room_closed";
+export type LeaveReason = "left" | "connection_lost" | "removed" | "room_closed" | "moved";
 
-export type CloseReason = "shutting_down" | "protocol_violation" | "too_slow" | "transport_failed" | "transport_timeout" | "resumed_elsewhere" | "removed" | "room_closed";
+export type CloseReason = "shutting_down" | "protocol_violation" | "too_slow" | "transport_failed" | "transport_timeout" | "resumed_elsewhere" | "removed" | "room_closed" | "moved";
+
+export type Destination = { 
+/**
+ * The room's id.
+ */
+room: string, 
+/**
+ * In place of an access token, which need not be for that room: good for an hour. In the first minute lock, password and lobby don't hold up who brings it.
+ */
+token: string, };
 
 export type Event = { "kind": "offer", 
 /**
@@ -783,7 +793,11 @@ reason: CloseReason,
 /**
  * For people.
  */
-message: string, };
+message: string, 
+/**
+ * With [`CloseReason::Moved`]: where to go.
+ */
+to?: Destination, };
 
 export type ErrorCode = "malformed" | "unknown_type" | "too_large" | "too_deep" | "wrong_encoding" | "not_joined" | "already_joined" | "unauthorized" | "forbidden" | "room_locked" | "password_required" | "wrong_password" | "not_admitted" | "no_such_session" | "invalid_room" | "invalid_name" | "invalid_identity" | "invalid_settings" | "invalid_mid" | "invalid_chat" | "invalid_sdp" | "invalid_candidate" | "wrong_state" | "no_such_track" | "no_such_participant" | "no_such_room" | "already_published" | "limit_reached" | "overloaded" | "rate_limited" | "timeout" | "shutting_down" | "internal";
 

@@ -68,7 +68,7 @@ export class RemoteTrack extends Track {
 
   /**
    * How much of a video track this client gets: as much as it shows, or all there is (`full`); less (`reduced`) or nothing
-   * (`paused`), because its line carries no more.
+   * (`paused`), because its line carries no more; or nothing, because this browser knows no codec that it comes in (`undecodable`).
    */
   get reception(): Reception {
     return this.#reception;

@@ -10,6 +10,7 @@ import { Network } from "./network.js";
 import { LocalParticipant } from "./participant.js";
 import type {
   ChatMessage,
+  Destination,
   Event,
   Grants,
   Guest,
@@ -93,6 +94,8 @@ export interface RoomEvents extends RosterEvents {
   outageChanged: [outage: Outage | null];
   /** The room was joined anew: everybody in it, and every remote track, is another object. Local tracks are published again. */
   rejoined: [];
+  /** The server's API has moved this participant to another room, which is joined: {@link Room.id}. Comes after `rejoined`. */
+  moved: [room: string];
   /** {@link Room.peerConnection} is another one, because the one before could not be repaired; everything else goes on. */
   renewed: [];
   /** The server will go down: {@link Room.closesAt}. */
@@ -198,6 +201,10 @@ export class Room extends Emitter<RoomEvents> {
   #entering: Signaling | null = null;
   /** Sessions before this one. */
   #lostSessions = 0;
+  /** The room that was asked for. */
+  #home = "";
+  /** Where the server has moved this participant, and what lets it in there. */
+  #destination: Destination | null = null;
   /** Why the latest of those ended, or the latest attempt to begin another one failed. */
   #lostBy: SwitchyardError | null = null;
   #playbackBlocked = false;
@@ -329,8 +336,9 @@ export class Room extends Emitter<RoomEvents> {
     this.localParticipant.name = options.name;
     this.#token = options.token;
     this.#password = options.password;
+    this.#home = options.room;
     try {
-      const transport = await this.#enter(dialer, options.room);
+      const transport = await this.#enter(dialer);
       for (const track of options.tracks ?? []) {
         if (!this.grants?.publish.includes(track.source)) continue;
         this.localParticipant.publish(track).catch((cause: unknown) => {
@@ -450,11 +458,11 @@ export class Room extends Emitter<RoomEvents> {
   }
 
   /** Joins for the first time. Who loses the connection while they wait to be let in, goes on waiting over another. */
-  async #enter(dialer: Dialer, room: string): Promise<Transport> {
+  async #enter(dialer: Dialer): Promise<Transport> {
     let link = await dialer.first();
     for (;;) {
       try {
-        return await this.#begin(dialer, link, room);
+        return await this.#begin(dialer, link);
       } catch (cause) {
         if (!this.#waiting || this.#left || SwitchyardError.from(cause, "connection_failed").code !== "connection_lost")
           throw cause;
@@ -463,14 +471,16 @@ export class Room extends Emitter<RoomEvents> {
     }
   }
 
-  /** Joins over an open connection. */
-  async #begin(dialer: Dialer, link: Link, room: string): Promise<Transport> {
+  /** Joins over an open connection: where the server has moved this participant, or else the room that was asked for. */
+  async #begin(dialer: Dialer, link: Link): Promise<Transport> {
     const signaling = new Signaling(dialer, link);
     this.#entering = signaling;
     signaling.on("waiting", () => this.#setWaiting(true));
     let joined: Joined;
     try {
-      joined = await signaling.join(room, this.localParticipant.name, await this.#fetchSecrets());
+      const to = this.#destination;
+      const secrets = to ? { token: to.token } : await this.#fetchSecrets();
+      joined = await signaling.join(to?.room ?? this.#home, this.localParticipant.name, secrets);
     } catch (cause) {
       signaling.close();
       throw cause;
@@ -522,6 +532,7 @@ export class Room extends Emitter<RoomEvents> {
     signaling.on("resumed", (snapshot) => {
       if (snapshot) {
         this.#roster.reconcile(snapshot.participants);
+        this.localParticipant.connection = GOOD;
         this.#transport?.assign(snapshot.slots, true);
         this.#setSettings(snapshot.settings);
       }
@@ -668,11 +679,13 @@ export class Room extends Emitter<RoomEvents> {
     else this.#end(error);
   }
 
-  /** Joins anew, however long it takes. Until then the old participants are there to be looked at. */
+  /**
+   * Joins anew, however long it takes. Until then the old participants are there to be looked at. Who isn't let in where they were moved, perhaps because the
+   * server was restarted since, goes back to the room that was asked for.
+   */
   async #rejoin(error: SwitchyardError): Promise<void> {
-    const { id } = this;
     const dialer = this.#dialer;
-    if (!dialer || id === null) return;
+    if (!dialer) return;
     this.#closeSession();
     this.#lostSessions += 1;
     this.#lostBy = error;
@@ -680,21 +693,29 @@ export class Room extends Emitter<RoomEvents> {
     for (;;) {
       let transport: Transport | null = null;
       try {
-        transport = await this.#begin(dialer, await dialer.dial(), id);
+        transport = await this.#begin(dialer, await dialer.dial());
         this.emit("rejoined");
+        if (error.code === "moved" && this.#destination) this.emit("moved", this.#destination.room);
         await transport.open();
         return;
       } catch (cause) {
         // Left, or lost again: that is another call's.
         if (this.#left || (transport && transport !== this.#transport)) return;
-        const error = SwitchyardError.from(cause, "connection_failed");
-        if (!error.retryable) {
-          this.#end(error);
+        const failure = SwitchyardError.from(cause, "connection_failed");
+        const refused = !failure.retryable || failure.code === "limit_reached" || failure.code === "room_locked";
+        if (refused && this.#destination) {
+          this.#destination = null;
+          this.#closeSession();
+          this.emit("error", failure);
+          continue;
+        }
+        if (!failure.retryable) {
+          this.#end(failure);
           return;
         }
         this.#closeSession();
-        this.#lostBy = error;
-        if (error.code !== "connection_lost") dialer.busy();
+        this.#lostBy = failure;
+        if (failure.code !== "connection_lost") dialer.busy();
         this.#update();
       }
     }
@@ -772,7 +793,9 @@ export class Room extends Emitter<RoomEvents> {
         this.emit("draining", this.#closesAt);
         break;
       case "closing":
-        break; // Signaling ends with its reason.
+        // Signaling ends with its reason.
+        if (event.to) this.#destination = event.to;
+        break;
       default:
         this.#roster.take(event);
     }

@@ -1,6 +1,6 @@
 import type { LocalParticipant } from "./participant.js";
 import type { Event, LeaveReason, Participant, ParticipantId, TrackId } from "./protocol.js";
-import { type ConnectionQuality, RemoteParticipant, type RemoteTrack, type Subscriptions } from "./remote.js";
+import { type ConnectionQuality, GOOD, RemoteParticipant, type RemoteTrack, type Subscriptions } from "./remote.js";
 
 /** What changes in a roster, as {@link RoomEvents} has it. */
 export interface RosterEvents {
@@ -50,9 +50,20 @@ export class Roster {
     for (const participant of participants) this.#add(participant);
   }
 
-  /** Becomes what it would be had no event been missed, and tells of each difference as if it happened now. */
+  /**
+   * Becomes what it would be had no event been missed, and tells of each difference as if it happened now. What isn't as it usually is, of connections and of what
+   * is received, is told again after that.
+   */
   reconcile(participants: readonly Participant[]): void {
     for (const event of differences(this.#participants, participants)) this.take(event);
+    for (const participant of this.#participants.values()) {
+      if (participant.connection === GOOD) continue;
+      participant.connection = GOOD;
+      this.#room.tell("connectionQualityChanged", participant);
+    }
+    for (const track of this.#tracks.values()) {
+      if (track.updateReception("full")) this.#room.tell("trackReceptionChanged", track);
+    }
   }
 
   /** Detaches and forgets everybody. */

@@ -1,7 +1,7 @@
 import { Countdown } from "./countdown.js";
 import type { Dialer } from "./dialer.js";
 import { Emitter } from "./emitter.js";
-import { closeError, SwitchyardError } from "./errors.js";
+import { closeError, isFarewell, SwitchyardError } from "./errors.js";
 import type { Link } from "./link.js";
 import type {
   ClientMessage,
@@ -245,13 +245,17 @@ export class Signaling extends Emitter<SignalingEvents> {
         this.#refuse(message.id, message.error);
         break;
       case "event":
-        if (message.event.kind === "waiting") this.#wait();
-        this.emit("event", message.event);
-        if (message.event.kind === "closing") this.#end(closeError(message.event.reason, message.event.message));
+        this.#hear(message.event);
         break;
       default:
         this.emit("error", new SwitchyardError("unexpected_message", "The server sent something that is no message."));
     }
+  }
+
+  #hear(event: Event): void {
+    if (event.kind === "waiting") this.#wait();
+    this.emit("event", event);
+    if (event.kind === "closing") this.#end(closeError(event.reason, event.message));
   }
 
   #answer(id: number, reply: Reply): void {
@@ -405,6 +409,11 @@ export class Signaling extends Emitter<SignalingEvents> {
         } else if (message?.type === "error" && message.id === id) {
           end(SwitchyardError.fromProtocol(message.error));
         } else if (message?.type === "event" && message.event.kind === "closing") {
+          if (isFarewell(message.event.reason)) {
+            end(null);
+            this.#hear(message.event);
+            return;
+          }
           end(new SwitchyardError(message.event.reason, message.event.message, { retryable: true }));
         }
       };

@@ -207,6 +207,9 @@ impl Forwarder {
                 continue;
             }
             let kind = sender.config.kind;
+            if kind == MediaKind::Video && sender.is_undecodable() {
+                continue;
+            }
             if kind == MediaKind::Video {
                 ladders.push((place, track, kind, Ladder::new(&self.tracks[track], route, sender.layer())));
             } else if voices < VOICES {

@@ -10,7 +10,7 @@ use crate::downlink::Waiting;
 use crate::forwarder::{Forwarder, schedule};
 use crate::layers::{FrameInfo, Source};
 use crate::sender::Packet;
-use crate::{TrunkPacket, Wire};
+use crate::{Event, TrunkPacket, Wire};
 
 /// Packets of one batch are padded to the longest of their run if they lack at most this many bytes, so that the run can leave at once.
 const MAX_PAD: usize = 8;
@@ -110,6 +110,9 @@ impl Forwarder {
                     self.paced.add(subscriber.peer, &mut downlink.listed, due);
                 }
                 track.stale |= sender.layer() != before;
+                if let Some(undecodable) = sender.poll_undecodable() {
+                    wire.event(Event::Decodable { peer: peer.key, track: track.key, decodable: !undecodable });
+                }
                 if sender.report_due {
                     self.reports.push((subscriber.peer, subscriber.sender));
                 }

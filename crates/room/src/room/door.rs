@@ -30,6 +30,8 @@ pub struct Knock {
     pub waits: bool,
     /// As whom they have waited.
     pub guest: Option<GuestId>,
+    /// Whether they are on their way from another room, from which they were moved here.
+    pub moved: bool,
 }
 
 /// What becomes of somebody who comes, if they aren't refused.
@@ -55,7 +57,7 @@ pub struct Entry {
 impl Room {
     /// Somebody enters, or waits to be let in. The same identity may be there several times: a person with two devices.
     ///
-    /// Moderators pass all that keeps others out but their being banned and the server's own bound; who has been let in, passes lock, password and lobby.
+    /// Moderators pass all that keeps others out but their being banned and the server's own bound; who has been let in, or was moved here, passes lock, password and lobby.
     ///
     /// # Errors
     ///
@@ -97,23 +99,32 @@ impl Room {
 
     /// Whether somebody who may come in has to wait.
     fn check(&mut self, now: Instant, pass: &Pass, knock: &Knock) -> Result<bool, ProtocolError> {
-        if pass.identity.as_ref().is_some_and(|identity| self.banned.contains(identity)) {
-            return Err(ProtocolError::new(ErrorCode::Forbidden, "a moderator has removed you from this room"));
-        }
-        let moderates = pass.grants.moderate;
-        let passes = moderates || knock.guest.is_some_and(|guest| self.lobby.is_admitted(guest));
+        self.check_banned(pass)?;
+        let passes = pass.grants.moderate || knock.moved || knock.guest.is_some_and(|guest| self.lobby.is_admitted(guest));
         if !passes && self.settings.locked {
             return Err(ProtocolError::new(ErrorCode::RoomLocked, "the room is locked: nobody new comes in"));
         }
         if !passes {
             self.check_password(now, knock)?;
         }
-        let most = if moderates { self.limits.participants } else { self.settings.max_participants };
+        self.check_full(pass)?;
+        let known = pass.identity.as_ref().is_some_and(|identity| self.lobby.knows(identity));
+        Ok(self.settings.lobby && !passes && !known)
+    }
+
+    pub(super) fn check_banned(&self, pass: &Pass) -> Result<(), ProtocolError> {
+        if pass.identity.as_ref().is_some_and(|identity| self.banned.contains(identity)) {
+            return Err(ProtocolError::new(ErrorCode::Forbidden, "a moderator has removed you from this room"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_full(&self, pass: &Pass) -> Result<(), ProtocolError> {
+        let most = if pass.grants.moderate { self.limits.participants } else { self.settings.max_participants };
         if self.members.len() >= most {
             return Err(ProtocolError::new(ErrorCode::LimitReached, format!("the room holds at most {most} participants")));
         }
-        let known = pass.identity.as_ref().is_some_and(|identity| self.lobby.knows(identity));
-        Ok(self.settings.lobby && !passes && !known)
+        Ok(())
     }
 
     fn check_password(&mut self, now: Instant, knock: &Knock) -> Result<(), ProtocolError> {
@@ -156,8 +167,7 @@ impl Room {
         if !self.speakers.list().is_empty() {
             self.tell_speakers_to(participant);
         }
-        let bad: Vec<Event> = self.members.values().filter_map(|member| member.quality.clone()).collect();
-        bad.into_iter().for_each(|event| self.notify(Audience::One(participant), event));
+        self.tell_bad_connections_to(participant);
         let chat = Bucket::new(self.limits.chat);
         self.members.insert(participant, Member { name, pass, tracks: Vec::new(), view, chat, quality: None, regranted: false });
         Ok(Entry { participant, participants, settings: self.settings.told() })

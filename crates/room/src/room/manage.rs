@@ -4,7 +4,7 @@ use switchyard_protocol::{
     CloseReason, ErrorCode, Event, Grants, Guest, LeaveReason, ParticipantId, ProtocolError, Quality, Source, Track,
 };
 
-use super::{Member, Room, nobody};
+use super::{Member, Pass, Room, nobody};
 use crate::{Audience, Decision, Effect};
 
 /// Somebody who is in a room, as they are now.
@@ -57,6 +57,11 @@ impl Room {
     pub fn find(&self, participant: ParticipantId) -> Result<Present, ProtocolError> {
         let member = self.members.get(&participant).ok_or_else(nobody)?;
         Ok(self.portray(participant, member))
+    }
+
+    /// What one of them came in with, and what became of it. Fails with [`ErrorCode::NoSuchParticipant`] if they aren't there.
+    pub fn pass(&self, participant: ParticipantId) -> Result<Pass, ProtocolError> {
+        self.members.get(&participant).map(|member| member.pass.clone()).ok_or_else(nobody)
     }
 
     fn portray(&self, participant: ParticipantId, member: &Member) -> Present {
@@ -126,8 +131,23 @@ impl Room {
         if !self.members.contains_key(&participant) {
             return Err(nobody());
         }
-        self.send_away(participant);
+        self.send_away(participant, CloseReason::Removed, LeaveReason::Removed);
         Ok(())
+    }
+
+    /// `participant` leaves to go on in another room; by which name and pass. Nothing of it is forwarded, and nothing to it, from this call on. Fails with
+    /// [`ErrorCode::NoSuchParticipant`] if it isn't there or is a viewer.
+    pub fn relocate(&mut self, participant: ParticipantId) -> Result<(String, Pass), ProtocolError> {
+        let member = self.members.get(&participant).ok_or_else(nobody)?;
+        let taken = (member.name.clone().ok_or_else(nobody)?, member.pass.clone());
+        self.send_away(participant, CloseReason::Moved, LeaveReason::Moved);
+        Ok(taken)
+    }
+
+    /// Whether somebody may be moved here: fails as [`Room::enter`] would for them, whom neither lock, password nor lobby hold up.
+    pub fn would_take(&self, pass: &Pass) -> Result<(), ProtocolError> {
+        self.check_banned(pass)?;
+        self.check_full(pass)
     }
 
     /// Sends `participant` away with everybody else of the same identity, which doesn't come in again. Fails with [`ErrorCode::InvalidIdentity`] if it has none.

@@ -68,7 +68,7 @@ impl Room {
         match identity {
             Some(identity) => self.ban(moderator, identity, true),
             None => {
-                self.send_away(participant);
+                self.send_away(participant, CloseReason::Removed, LeaveReason::Removed);
                 Ok(())
             }
         }
@@ -92,17 +92,17 @@ impl Room {
         self.lobby.forget(&identity);
         self.decide(Decision::Denied, |guest| guest.identity.as_ref() == Some(&identity));
         self.banned.insert(identity);
-        members.into_iter().for_each(|member| self.send_away(member));
+        members.into_iter().for_each(|member| self.send_away(member, CloseReason::Removed, LeaveReason::Removed));
         Ok(())
     }
 
-    /// Media stops here and now: whoever carries this out can be late.
-    pub(super) fn send_away(&mut self, participant: ParticipantId) {
+    /// Media stops here and now: whoever carries this out can be late. What the participant is told, and what the others.
+    pub(super) fn send_away(&mut self, participant: ParticipantId, told: CloseReason, reason: LeaveReason) {
         if let Some(member) = self.members.get_mut(&participant) {
             member.view.stop(&mut self.out);
         }
-        self.out.effects.push_back(Effect::Remove { participant, reason: CloseReason::Removed });
-        self.leave(participant, LeaveReason::Removed);
+        self.out.effects.push_back(Effect::Remove { participant, reason: told });
+        self.leave(participant, reason);
     }
 
     /// Tells moderators who waits, if it is time to.

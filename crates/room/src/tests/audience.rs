@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use switchyard_protocol::{Event, ParticipantId, Quality, Reception, Source, TrackId, TrackView};
 
 use super::shell::Shell;
-use crate::{Activity, Figures, Limits, Size};
+use crate::{Activity, Audience, Effect, Figures, Limits, Size};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -153,6 +153,40 @@ fn what_a_line_leaves_of_a_track_is_told_its_subscriber_alone() {
         shell.client(who.id).events.iter().filter(|event| matches!(event, Event::Reception { .. })).count()
     };
     assert_eq!((told(&mut shell, &people[0]), told(&mut shell, &people[1])), (1, 0));
+}
+
+#[test]
+fn who_has_missed_what_a_line_leaves_and_whose_is_bad_is_told_with_the_room_as_it_is() {
+    let (mut shell, people) = crowd(3);
+    let [ada, ben, cleo] = [0, 1, 2].map(|at| people[at].id);
+    let size = Size { width: 320, height: 180 };
+    shell.room.handle_reception(ada, people[1].camera, Reception::Reduced, size);
+    shell.room.handle_reception(ada, people[2].camera, Reception::Paused, Size::NONE);
+    shell.room.handle_reception(ada, people[2].camera, Reception::Full, Size::FULL);
+    shell.quality(ben, Quality::Poor, Figures { loss: 12, round_trip: 90, jitter: 20 });
+    let mut retold = |who: ParticipantId| {
+        shell.settle();
+        shell.room.snapshot(who).expect("in the room");
+        let effects = std::iter::from_fn(|| shell.room.poll_effect());
+        let of = |effect: Effect| match effect {
+            Effect::Notify { to, event: event @ (Event::Reception { .. } | Event::Quality { .. }) } if to == Audience::One(who) => {
+                Some(event)
+            }
+            _ => None,
+        };
+        effects.filter_map(of).collect::<Vec<_>>()
+    };
+    let poor = Event::Quality { participant: ben, quality: Quality::Poor, loss: 12, round_trip: 90, jitter: 20 };
+    let reduced = Event::Reception { track: people[1].camera, reception: Reception::Reduced, width: 320, height: 180 };
+    assert_eq!(retold(ada), [reduced, poor.clone()]);
+    assert_eq!(retold(cleo), [poor]);
+    // Of what is received otherwise nothing was said yet.
+    shell.room.subscribe(ada, people[1].camera, false).expect("somebody else's");
+    shell.room.subscribe(ada, people[1].camera, true).expect("somebody else's");
+    shell.settle();
+    shell.room.snapshot(ada).expect("in the room");
+    let effects = std::iter::from_fn(|| shell.room.poll_effect());
+    assert!(!effects.into_iter().any(|effect| matches!(effect, Effect::Notify { event: Event::Reception { .. }, .. })));
 }
 
 #[test]

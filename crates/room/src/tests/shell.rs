@@ -406,7 +406,13 @@ impl Shell {
                 }
                 Effect::Notify {
                     to: Audience::One(one),
-                    event: Event::Wanted { .. } | Event::Speakers { .. } | Event::Guests { .. } | Event::TrackMuted { by: Some(_), .. },
+                    event:
+                        Event::Wanted { .. }
+                        | Event::Speakers { .. }
+                        | Event::Guests { .. }
+                        | Event::Quality { .. }
+                        | Event::Reception { .. }
+                        | Event::TrackMuted { by: Some(_), .. },
                 } if one == id => {}
                 other => panic!("looking changes nothing: {other:?}"),
             }

@@ -33,7 +33,7 @@ export function MeetingView({ meeting, room }: { meeting: Meeting; room: Room })
     <div class={panel ? "meeting meeting-with-chat" : "meeting"}>
       <header class="meeting-header">
         <Logo />
-        <h1 class="meeting-title">{meeting.roomId}</h1>
+        <h1 class="meeting-title">{meeting.where}</h1>
         <p class="meeting-count">
           <PeopleIcon />
           <span>{people.length}</span>

@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { useSpeaking } from "../hooks.js";
 import { MicOffIcon, ScreenIcon, SignalIcon } from "../icons.js";
-import { hue, initials } from "../text.js";
+import { hue, initials, missingText } from "../text.js";
 
 /** What a tile shows. */
 export interface TileProps {
@@ -43,19 +43,17 @@ export function Tile(props: TileProps) {
   const tile = useRef<HTMLDivElement>(null);
   useSpeaking(tile, audio);
   const off = !video || video.muted;
-  const paused = !off && video instanceof RemoteTrack && video.reception === "paused";
+  const missing = !off && video instanceof RemoteTrack ? missingText(video.reception, screen) : null;
   return (
     <div
       ref={tile}
-      class={`tile${screen ? " tile-screen" : ""}${held || paused ? " tile-held" : ""}${speaking ? " tile-speaking" : ""}`}
+      class={`tile${screen ? " tile-screen" : ""}${held || missing ? " tile-held" : ""}${speaking ? " tile-speaking" : ""}`}
       role="group"
       aria-label={label}
     >
       {(off || !video.mediaStreamTrack) && <Avatar name={name} />}
       <VideoSurface track={video} mirrored={mirrored} fit={screen ? "contain" : "cover"} />
-      {paused && (
-        <p class="tile-notice">Paused: your connection is too slow for this {screen ? "screen" : "picture"}</p>
-      )}
+      {missing && <p class="tile-notice">{missing}</p>}
       <div class="tile-caption">
         {screen && <ScreenIcon />}
         {silent && (

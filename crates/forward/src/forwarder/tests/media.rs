@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use switchyard_rtp::MediaKind;
+use switchyard_rtp::codec::{Codec, CodecTable, MediaKind, Payload};
 use switchyard_rtp::rtcp::{Packet, Packets, ReportBlock, SenderInfo};
 use switchyard_rtp::srtp::Profile;
 
 use super::world::*;
-use crate::{Command, Drop, IceCredentials, Path, TrackKey, WorkerIndex};
+use crate::{Command, Drop, Event, IceCredentials, Path, TrackKey, WorkerIndex};
 
 pub(super) const CAMERA: u64 = 1;
 pub(super) const SSRC: u32 = 5_000;
@@ -540,4 +540,33 @@ fn a_slot_that_is_negotiated_anew_thousands_of_times_still_carries_what_it_is_to
             assert_eq!(world.clients[1].rtp.len(), 3, "generation {generation}");
         }
     }
+}
+
+#[test]
+fn who_knows_no_codec_of_a_picture_is_told_so_and_no_keyframe_is_asked_for_them() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    let peer = world.clients[1].key;
+    let mut knows_vp9 = sender(MediaKind::Video, 120, false);
+    knows_vp9.codecs = CodecTable::default();
+    knows_vp9.codecs.set(Payload::Media(Codec::Vp9Profile0), 102);
+    world.command(0, Command::SetSenders { peer, senders: vec![None, Some(knows_vp9)] });
+    let told = |world: &World| -> Vec<bool> {
+        let decodable = |event: &Event| match event {
+            Event::Decodable { peer: told, track: TrackKey(CAMERA), decodable } if *told == peer => Some(*decodable),
+            _ => None,
+        };
+        world.events.iter().filter_map(decodable).collect()
+    };
+    world.send(0, &frame(70, 3, true));
+    assert_eq!(told(&world), [false]);
+    world.pass(Duration::from_secs(1));
+    let asked = rtcp_of(&world, 0, is_pli);
+    for at in 0..5 {
+        world.send(0, &frame(73 + 3 * at, 3, false));
+        world.pass(Duration::from_secs(1));
+    }
+    assert_eq!((told(&world), rtcp_of(&world, 0, is_pli)), (vec![false], asked));
+    // The publisher goes over to what they know: a keyframe of one packet (RFC 9628 §4.2).
+    world.send(0, &[(SSRC, VP9, 88, 88_000, vec![0x08, 0x82, 0x49, 0x83, 0x42, 0, 0, 0, 0])]);
+    assert_eq!(told(&world), [false, true]);
 }
