@@ -35,7 +35,7 @@ async fn no_operation_is_open_to_who_may_not_manage_the_room() {
     let api = Api::start().await;
     let (_ada, _) = api.enter("demo", "ada", "host").await;
     let operations = api.description.operations();
-    assert_eq!(operations.len(), 20, "{operations:?}");
+    assert_eq!(operations.len(), 21, "{operations:?}");
     let signed = |claims: Value| KEY.1.token(KEY.0, &claims);
     let good = json!({ "sub": "x", "room": "demo", "role": "server", "exp": now() + 600 });
     let with = |key: &str, value: Value| {

@@ -111,7 +111,7 @@ async fn who_would_not_be_taken_stays_where_they_are() {
 
 #[tokio::test]
 async fn without_access_control_people_are_moved_as_well() {
-    let server = Server::start(&["--dev", "--advertise", "127.0.0.1"]).await;
+    let server = Server::start(&["--advertise", "127.0.0.1"]).await;
     let ask = async |method: &str, path: &str, body: &str| {
         http::request(server.http, method, path, &["content-type: application/json"], body.as_bytes()).await
     };
@@ -161,7 +161,7 @@ async fn who_was_away_hears_what_became_of_them() {
 
 #[tokio::test]
 async fn how_a_session_ended_is_forgotten_when_it_could_not_be_resumed_any_more() {
-    let server = Server::start(&["--dev", "--advertise", "127.0.0.1", "--resume-within-ms", "1000"]).await;
+    let server = Server::start(&["--advertise", "127.0.0.1", "--resume-within-ms", "1000"]).await;
     let (socket, ben) = server.join("demo", "Ben").await;
     socket.close(None).await;
     let response = http::request(server.http, "DELETE", &path("demo", &ben), &[], b"").await;

@@ -8,7 +8,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use switchyard_access::Scope;
+use switchyard_access::Managed;
 use switchyard_protocol::{ErrorCode, Guest, GuestId, ProtocolError, RoomSettings, RoomSettingsChange, Token, validate_identity};
 use utoipa::ToSchema;
 
@@ -123,7 +123,7 @@ impl RoomChanges {
     responses((status = 200, description = "In the order of their ids.", body = Rooms), Refused))]
 pub async fn list(
     State(server): State<Arc<Server>>,
-    Extension(scope): Extension<Scope>,
+    Extension(Managed { scope, .. }): Extension<Managed>,
     RawQuery(parameters): RawQuery,
 ) -> Outcome<Response> {
     let [limit, after] = query(parameters.as_deref(), ["limit", "after"])?;

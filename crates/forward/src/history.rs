@@ -12,8 +12,8 @@ pub(crate) struct Depth {
 impl Depth {
     /// For a published encoding: 1.6 s of 2.5 Mbit/s; what a receiver still asks for after that is too late to be shown.
     pub(crate) const ENCODING: Self = Self { bytes: 512 * 1024, packets: 1_024 };
-    /// For a voice that may soon be heard: 640 ms of packets of 20 ms, of 100 kbit/s.
-    pub(crate) const SPEECH: Self = Self { bytes: 8 * 1024, packets: 32 };
+    /// For a voice that may soon be heard: 800 ms of packets of 20 ms, of 80 kbit/s.
+    pub(crate) const SPEECH: Self = Self { bytes: 8 * 1024, packets: 40 };
     /// For the ciphertext of one subscriber without RTX: a third of that, because every such subscriber has one.
     pub(crate) const CIPHERTEXT: Self = Self { bytes: 160 * 1024, packets: 256 };
     /// For one subscriber's ciphertext of audio: half a second and more of 200 kbit/s, which is twice what a receiver's buffer grows to.

@@ -15,8 +15,9 @@ use crate::history::{Depth, History};
 const WINDOW: Duration = Duration::from_millis(100);
 /// While there is sound or speech it is said again after this long, in case it was not heard, and because the level changes.
 const TOLD_AGAIN: Duration = Duration::from_secs(1);
-/// A word that began longer ago is not sent again from its beginning to who is to hear it now: they would hear it late for as long.
-const LATE: Duration = Duration::from_millis(400);
+/// A word that began longer ago is not sent again from its beginning to who is to hear it now: they would hear it late for as long. Where everybody who may be
+/// heard makes a sound, who speaks as well is only heard once it is known to be speech, half a second after it began, and told.
+const LATE: Duration = Duration::from_millis(600);
 /// Packets before the first loud one that belong to a word: a soft consonant takes up to 100 ms.
 const RUN_UP: u64 = 5;
 /// Loud packets in a row that are sound.
@@ -263,6 +264,10 @@ mod tests {
             assert_eq!(scene.told[0], (began + 20, Sound), "{phase}");
             let (at, activity) = scene.told[1];
             assert!(activity == Speech && at - began <= 500, "{phase}: {activity:?} after {}", at - began);
+            // As soon as it is known it can be heard from its beginning.
+            let mut scene = Scene::new();
+            scene.play(2_000 + phase, 90).play(at - began + 80, 30);
+            assert_eq!(scene.word().map(|(first, _)| first), Some(began / 20 - RUN_UP));
         }
     }
 
@@ -334,10 +339,12 @@ mod tests {
         let mut scene = Scene::new();
         scene.play(2_000, 90).play(100, 30);
         assert_eq!(scene.word(), Some((95, 10)));
-        scene.play(400, 30);
+        scene.play(500, 30);
+        assert_eq!(scene.word(), Some((95, 35)));
+        scene.play(60, 30);
         assert_eq!(scene.word(), None);
         scene.play(2_000, 90).play(40, 30);
-        assert_eq!(scene.word(), Some((220, 7)), "the next word");
+        assert_eq!(scene.word(), Some((228, 7)), "the next word");
         scene.voice.reset();
         assert_eq!(scene.word(), None);
     }
