@@ -43,7 +43,7 @@ for (const browser of ["chromium", "firefox"]) {
     });
     await scene.step("who gets it back turns it on again", async () => {
       await ask(server, "PATCH", path, { grants: { publish: ["camera", "microphone", "screen", "screen_audio"] } });
-      await ben.tab.click("Turn camera on");
+      await ben.tab.click("Camera on");
       await ada.receives(ben);
     });
     await scene.step("who may receive nothing for a while gets everything after that", async () => {
