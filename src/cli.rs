@@ -89,9 +89,9 @@ pub struct Serve {
     #[arg(long, value_name = "NETWORK", env = "SWITCHYARD_TRUSTED_PROXIES", value_delimiter = ',', help_heading = "Addresses")]
     pub trusted_proxies: Vec<Network>,
 
-    /// The UDP port for all media; 0 takes any free one.
-    #[arg(long, value_name = "PORT", env = "SWITCHYARD_MEDIA_PORT", default_value_t = 8080, help_heading = "Addresses")]
-    pub media_port: u16,
+    /// The UDP port for all media; 0 takes any free one. Default: the number of --http's, so that a firewall has one to open.
+    #[arg(long, value_name = "PORT", env = "SWITCHYARD_MEDIA_PORT", help_heading = "Addresses")]
+    pub media_port: Option<u16>,
 
     #[command(flatten)]
     pub addresses: addresses::Options,
@@ -265,6 +265,6 @@ mod tests {
     #[test]
     fn serve_dev_needs_nothing_else() {
         let options = serve(&["--dev"]);
-        assert!(options.dev && options.http.port() == 8080 && options.media_port == 8080 && options.workers.is_none());
+        assert!(options.dev && options.http.port() == 8080 && options.media_port.is_none() && options.workers.is_none());
     }
 }

@@ -81,8 +81,8 @@ pub struct Patch {
 pub enum Patched {
     /// Its candidates were taken note of.
     Trickled,
-    /// ICE begins anew under the server's credentials in `fragment`.
-    Restarted { ice_session: String, fragment: String },
+    /// ICE begins anew under the server's credentials in `fragment`. `ice_servers`: with credentials that are good from now on.
+    Restarted { ice_session: String, fragment: String, ice_servers: Vec<IceServer> },
 }
 
 /// A participant and everything its task owns.
@@ -289,7 +289,9 @@ impl Participant {
             return Err(ProtocolError::new(ErrorCode::WrongState, "ICE was restarted meanwhile"));
         }
         Ok(match self.transport.handle_fragment(fragment, &self.seat)? {
-            Some(fragment) => Patched::Restarted { ice_session: self.transport.ice_session().to_owned(), fragment },
+            Some(fragment) => {
+                Patched::Restarted { ice_session: self.transport.ice_session().to_owned(), fragment, ice_servers: self.ice_servers() }
+            }
             None => Patched::Trickled,
         })
     }

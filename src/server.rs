@@ -158,7 +158,7 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     };
     let http = listener.local_addr().context("can't tell where HTTP listens")?;
     let count = options.workers.unwrap_or_else(|| u8::try_from(cores().min(128)).unwrap_or(128));
-    let (workers, events) = start_workers(options.media_port, count)?;
+    let (workers, events) = start_workers(options.media_port.unwrap_or(http.port()), count)?;
     let media = workers.port();
 
     let (stopping, stop) = watch::channel(false);

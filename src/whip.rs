@@ -192,8 +192,9 @@ async fn patch(State(server): State<Arc<Server>>, Path(id): Path<String>, header
     let ice_sessions = entity_tags(&headers)?;
     Ok(match resource.patch(ice_sessions, fragment).await? {
         Patched::Trickled => StatusCode::NO_CONTENT.into_response(),
-        Patched::Restarted { ice_session, fragment } => {
-            ([(header::CONTENT_TYPE, FRAGMENT), (header::ETAG, &format!("\"{ice_session}\""))], fragment).into_response()
+        Patched::Restarted { ice_session, fragment, ice_servers } => {
+            let headers = [(header::CONTENT_TYPE, FRAGMENT), (header::ETAG, &format!("\"{ice_session}\""))];
+            with_links((headers, fragment).into_response(), &ice_servers)
         }
     })
 }
@@ -218,27 +219,26 @@ fn knock(headers: &HeaderMap, ClientAddress(from): ClientAddress) -> Knock {
 /// The response to an offer that was taken up.
 fn created(server: &Arc<Server>, participant: Participant, answer: String, permit: resources::Permit) -> Outcome {
     let etag = format!("\"{}\"", participant.ice_session());
-    let helpers = links(&participant.ice_servers());
+    let ice_servers = participant.ice_servers();
     let id = resources::start(server, participant, permit)?;
     let location = format!("/v1/sessions/{id}");
     let headers = [(header::CONTENT_TYPE, SDP), (header::LOCATION, &location), (header::ETAG, &etag), (ACCEPT_PATCH, FRAGMENT)];
-    let mut response = (StatusCode::CREATED, headers, answer).into_response();
-    for link in helpers {
-        response.headers_mut().append(header::LINK, link);
-    }
-    Ok(response)
+    Ok(with_links((StatusCode::CREATED, headers, answer).into_response(), &ice_servers))
 }
 
-/// ICE servers as RFC 9725 §4.6 tells of them.
-fn links(servers: &[IceServer]) -> impl Iterator<Item = HeaderValue> + use<> {
+/// Tells of ICE servers as RFC 9725 §4.6 has it for a session that is made. Where ICE restarts it asks for nothing, but `Link` may stand in any response (RFC 8288 §3),
+/// and credentials that have expired meanwhile would be of no use: a client that passes these on to its ICE agent has good ones the next time it gathers.
+fn with_links(mut response: Response, servers: &[IceServer]) -> Response {
     let link = |url: &String, server: &IceServer| {
         let (username, credential) = (server.username.as_deref().unwrap_or_default(), server.credential.as_deref().unwrap_or_default());
         let text =
             format!("<{url}>; rel=\"ice-server\"; username=\"{username}\"; credential=\"{credential}\"; credential-type=\"password\"");
         HeaderValue::from_str(&text).ok()
     };
-    let links: Vec<HeaderValue> = servers.iter().flat_map(|server| server.urls.iter().filter_map(|url| link(url, server))).collect();
-    links.into_iter()
+    for link in servers.iter().flat_map(|server| server.urls.iter().filter_map(move |url| link(url, server))) {
+        response.headers_mut().append(header::LINK, link);
+    }
+    response
 }
 
 /// The first video m-line is the camera, the first audio m-line the microphone, a second of each what is shared.

@@ -104,6 +104,16 @@ async fn the_command_line_comes_before_the_environment_and_that_before_the_file(
 }
 
 #[tokio::test]
+async fn media_has_the_number_of_https_port_unless_told_otherwise() {
+    let file = File::new("one-port", "dev = true\n");
+    let free = std::net::UdpSocket::bind(("::", 0)).expect("a port").local_addr().expect("its number").port();
+    let http = format!("127.0.0.1:{free}");
+    let (mut child, first, _log) = serve(&file.0, &["--http", &http], &[]).await;
+    assert_eq!(first, format!("listening http={http} media={free}"));
+    child.kill().await.expect("killed");
+}
+
+#[tokio::test]
 async fn a_wrong_file_is_refused_with_its_lines_before_anything_starts() {
     let file = File::new("wrong", "dev = true\nmedia_prot = 1\nheard = 99\n");
     let name = file.0.display().to_string();

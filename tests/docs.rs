@@ -17,6 +17,26 @@ fn commands(page: &str) -> Vec<String> {
         .collect()
 }
 
+/// The blocks of a page that are configuration files. A key that has several lines shows what else it may be: there is a file for each.
+fn configurations(page: &str) -> Vec<String> {
+    let blocks = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("a first part"));
+    blocks.flat_map(variants).collect()
+}
+
+fn variants(block: &str) -> Vec<String> {
+    let mut lines: Vec<(Option<&str>, Vec<&str>)> = Vec::new();
+    for line in block.lines() {
+        let key = line.split_once(" = ").map(|(key, _)| key.trim());
+        match lines.iter_mut().find(|(known, _)| key.is_some() && *known == key) {
+            Some((_, variants)) => variants.push(line),
+            None => lines.push((key, vec![line])),
+        }
+    }
+    let count = lines.iter().map(|(_, variants)| variants.len()).max().unwrap_or_default();
+    let variant = |number: usize| lines.iter().map(|(_, variants)| format!("{}\n", variants[number.min(variants.len() - 1)])).collect();
+    (0..count).map(variant).collect()
+}
+
 /// A section of a page, with those below it.
 fn section<'a>(page: &'a str, title: &str) -> &'a str {
     let start = page.find(&format!("\n{title}\n")).unwrap_or_else(|| panic!("no {title}"));
@@ -97,6 +117,32 @@ fn sections_end_where_the_next_begins() {
     let page = "# a\n## b\none\n### c\ntwo\n## d\nthree\n";
     assert_eq!(section(page, "## b"), "## b\none\n### c\ntwo");
     assert_eq!(section(page, "### c"), "### c\ntwo\n## d\nthree\n");
+}
+
+#[test]
+fn a_configuration_with_alternatives_is_several() {
+    let page = "a\n```toml\nx = 1\ny = 1\ny = 2\n```\nb\n```toml\nz = 1 # = 2\n```\n```sh\nx = 1\n```\n";
+    assert_eq!(configurations(page), ["x = 1\ny = 1\n", "x = 1\ny = 2\n", "z = 1 # = 2\n"]);
+}
+
+#[tokio::test]
+async fn what_docs_have_as_configuration_is_right() {
+    let folder = Folder::new("docs-toml");
+    let mut count = 0;
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let pages = std::fs::read_dir(docs).expect("docs").map(|page| page.expect("read").path());
+    for page in pages.chain([Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")]) {
+        for text in configurations(&std::fs::read_to_string(&page).expect("a page")) {
+            let file = folder.0.join("switchyard.toml");
+            std::fs::write(&file, &text).expect("written");
+            let check = Command::new(env!("CARGO_BIN_EXE_switchyard")).args(["config", "check"]).arg(&file).output();
+            let checked = tokio::time::timeout(SOON, check).await.expect("in time").expect("it starts");
+            let said = String::from_utf8_lossy(&checked.stderr);
+            assert!(checked.status.success(), "{}: {said}\n{text}", page.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 9, "only {count} were found");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{SOON, Server};
+use support::{Folder, SOON, Server};
 use switchyard_protocol::{CloseReason, Encoding, ErrorCode, Event, Request};
 use talker::{EVERYBODY, Talker};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -138,6 +138,89 @@ async fn the_logs_filter_changes_while_the_server_runs() {
         let response = http::request(server.http, method, path, &[], b"error").await;
         assert!(matches!(response.status, 404 | 405), "{method} {path}: {response:?}");
     }
+}
+
+/// Waits until operators and everybody else are told so of the server's readiness.
+async fn readiness(server: &Server, admin: SocketAddr, status: u16, why: &str) {
+    for at in [server.http, admin] {
+        let deadline = Instant::now() + 2 * SOON;
+        loop {
+            let ready = http::request(at, "GET", "/readyz", &[], b"").await;
+            if ready.status == status && ready.body.contains(why) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "not {status} {why:?}: {ready:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(http::request(at, "GET", "/healthz", &[], b"").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_changes_how_many_are_heard_in_new_rooms_and_how_busy_a_worker_may_be() {
+    println!("seed {SEED}");
+    let folder = Folder::new("operate-live");
+    let file = folder.0.join("switchyard.toml");
+    let write = |text: &str| std::fs::write(&file, text).expect("written");
+    write("heard = 1\nmax_load = 0\n");
+    let (server, admin) = server(&["--workers", "1", "--config", file.to_str().expect("a path")]).await;
+    let url = server.url();
+    let enter = async |room: &str| {
+        let talkers = (0..3).map(|number| {
+            let (url, name) = (&url, number.to_string());
+            async move { Talker::enter(url, room, &name, Duration::from_millis(1), SEED + number).await }
+        });
+        join_all(talkers).await
+    };
+    let is_refused = async || {
+        let mut late = server.connect(Encoding::Json).await;
+        let join = Request::Join { room: "first".into(), name: "Late".into(), token: None, password: None };
+        late.request(join).await.err().map(|error| (error.code, error.retryable))
+    };
+    let first = enter("first").await;
+    readiness(&server, admin, 200, "ready").await;
+    assert_eq!(is_refused().await, None);
+
+    write("heard = 56\nmax_load = 0\n");
+    signal(&server, Signal::SIGHUP);
+    let deadline = Instant::now() + SOON;
+    let mut number = 0;
+    // Whoever comes before the file is read again is in a room of before.
+    let second = loop {
+        number += 1;
+        let talkers = enter(&format!("second-{number}")).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if talkers.iter().all(|talker| talker.ear.voices().len() == 2) {
+            break talkers;
+        }
+        assert!(Instant::now() < deadline, "still only one is heard");
+    };
+    first.iter().for_each(|talker| assert!(talker.ear.voices().len() <= 1, "its room is of before: {:?}", talker.ear.voices()));
+
+    // Six who send a thousand packets a second each are more than a hundredth of a worker.
+    write("heard = 56\nmax_load = 1\n");
+    signal(&server, Signal::SIGHUP);
+    readiness(&server, admin, 503, "no room for another participant").await;
+    assert_eq!(is_refused().await, Some((ErrorCode::Overloaded, true)));
+    assert_eq!(sum(&scrape(admin).await, "switchyard_server_ready"), 0.0);
+    second.iter().for_each(|talker| talker.ear.clear());
+    join_all(second.iter().map(|talker| talker.hears(2, SOON))).await;
+
+    write("heard = 56\nmax_load = 0\n");
+    signal(&server, Signal::SIGHUP);
+    readiness(&server, admin, 200, "ready").await;
+    assert_eq!(is_refused().await, None);
+}
+
+#[tokio::test]
+async fn a_server_is_not_ready_before_it_has_its_first_certificate() {
+    let folder = Folder::new("operate-acme");
+    let store = folder.0.join("store");
+    // Nobody is an ACME server there.
+    let options = ["--acme-domain", "meet.example", "--acme-directory", "https://127.0.0.1:9/dir", "--acme-store"];
+    let (server, admin) = server(&[&options[..], &[store.to_str().expect("a path")]].concat()).await;
+    readiness(&server, admin, 503, "there is no TLS certificate yet").await;
+    assert_eq!(sum(&scrape(admin).await, "switchyard_server_ready"), 0.0);
 }
 
 #[tokio::test]

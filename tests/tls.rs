@@ -172,6 +172,7 @@ async fn a_certificate_of_ones_own_is_shown_and_exchanged_without_anybody_notici
     tls(server.http, roots, &[]).await.expect("TLS for whoever says nothing");
     let challenge = tls(server.http, roots, &[b"acme-tls/1"]).await;
     assert!(challenge.is_err(), "nobody has asked for a challenge");
+    assert!(server.get("/readyz").await.starts_with("HTTP/1.1 200"), "there is a certificate");
     let mut guest = Guest::join(server.http, roots).await;
 
     // Without TLS there is nothing but the way to it.

@@ -256,6 +256,43 @@ async fn a_session_is_a_resource_that_takes_fragments_for_its_ice_session_only()
     assert_eq!(request(server.http, "DELETE", path, &[], b"").await.status, 404);
 }
 
+/// The TURN server that a response tells of: its URL, until when the credentials are good, and for whom.
+fn turn_server(response: &Response) -> Option<(&str, u64, &str)> {
+    let (url, attributes) = response.header("link")?.strip_prefix('<')?.split_once(">; ")?;
+    let attribute =
+        |name: &str| attributes.split("; ").find_map(|attribute| attribute.strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'));
+    assert_eq!((attribute("rel"), attribute("credential-type")), (Some("ice-server"), Some("password")), "{attributes}");
+    assert!(!attribute("credential")?.is_empty());
+    let (expires, user) = attribute("username")?.split_once(':')?;
+    Some((url, expires.parse().ok()?, user))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn turn_servers_are_in_link_fields_with_fresh_credentials_when_ice_restarts() {
+    let server = Server::start(&["--turn"]).await;
+    for (path, direction) in [("/v1/whip/demo", "sendonly"), ("/v1/whep/demo", "recvonly")] {
+        let created = post(&server, path, &offer(&[("video", direction)])).await;
+        assert_eq!(created.status, 201, "{}", created.body);
+        let (url, expires, user) = turn_server(&created).expect("a TURN server");
+        assert_eq!(url, format!("turn:{}?transport=tcp", server.http));
+        assert!(created.header("access-control-expose-headers").is_some_and(|exposed| exposed.contains("link")));
+
+        let patch = async |body: &'static str| {
+            request(server.http, "PATCH", created.header("location").expect("a location"), &[FRAGMENT, "if-match: *"], body.as_bytes())
+                .await
+        };
+        let trickled = patch("a=end-of-candidates\r\n").await;
+        assert_eq!((trickled.status, trickled.header("link")), (204, None));
+        // They say until which second they are good.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let restarted = patch("a=ice-ufrag:efgh\r\na=ice-pwd:0123456789abcdefghijkl\r\n").await;
+        assert_eq!(restarted.status, 200, "{}", restarted.body);
+        let (same_url, later, same_user) = turn_server(&restarted).expect("a TURN server");
+        assert_eq!((same_url, same_user), (url, user));
+        assert!(later > expires, "{later} after {expires}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publisher_whose_dtls_never_comes_is_taken_for_lost() {
     let server = Server::start(&["--request-timeout-ms", "500"]).await;

@@ -41,7 +41,7 @@ fn each_error_says_where_it_is_and_what_would_be_right() {
     for (text, place, hints) in [
         ("media_prot = 1", "x.toml:1:1: ", &["media_port"][..]),
         ("\n  blubb = 1", "x.toml:2:3: ", &["no key blubb", "config example"]),
-        ("dev = true\nmedia_port = 70000", "x.toml:2:14: ", &["media_port", "70000", "UDP port", "8080"]),
+        ("dev = true\nmedia_port = 70000", "x.toml:2:14: ", &["media_port", "70000", "UDP port", "http"]),
         ("media_port = -1", "x.toml:1:14: ", &["-1"]),
         ("media_port = 0x10", "x.toml:1:14: ", &["decimals"]),
         ("media_port = [1]", "x.toml:1:14: ", &["not a list"]),

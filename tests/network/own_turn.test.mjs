@@ -1,8 +1,7 @@
 // Nothing but the server's own TURN server leads to it.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
 import { scene } from "../browser/lib/scene.mjs";
+import { makeCertificate } from "../browser/lib/trust.mjs";
 import { Line } from "./lib/line.mjs";
 import { path } from "./lib/path.mjs";
 
@@ -25,16 +24,6 @@ async function meet(scene, line, server, { who, protocol, origin = server.origin
   assert.deepEqual({ type, relayProtocol }, { type: "relay", relayProtocol: protocol });
 }
 
-/** A certificate for an address by an authority of its own: the options that name it, and the authority's. */
-async function certificate(line) {
-  const [authority, secret, certificate, key] = ["authority.pem", "authority.key", "certificate.pem", "key.pem"].map((name) => line.file(name));
-  const make = (name, key, out, ...more) =>
-    promisify(execFile)("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", `/CN=${name}`, "-keyout", key, "-out", out, ...more]);
-  await make("tests", secret, authority);
-  await make(NAME, key, certificate, "-CA", authority, "-CAkey", secret, "-addext", `subjectAltName=IP:${line.far},DNS:${NAME}`, "-addext", "basicConstraints=critical,CA:FALSE");
-  return { authority, options: ["--tls-certificate", certificate, "--tls-key", key] };
-}
-
 for (const [who, browser] of [["Ada", "Chromium"], ["Eve", "Firefox"]]) {
   for (const [protocol, blocked] of [["udp", undefined], ["tcp", "udp"]]) {
     scene(`${browser} by ${protocol} through the server's own TURN server only`, async (scene) => {
@@ -49,7 +38,7 @@ for (const [who, browser] of [["Ada", "Chromium"], ["Eve", "Firefox"]]) {
   scene(`${browser} where nothing but HTTPS gets out`, async (scene) => {
     const line = await Line.start();
     scene.last(() => line.stop());
-    const { authority, options } = await certificate(line);
+    const { authority, options } = await makeCertificate((name) => line.file(name), NAME, line.far);
     const server = await scene.server("--http", `${line.far}:0`, "--advertise", line.far, "--turn", ...options);
     await line.say("cut plain");
     await line.knows(NAME, line.far);

@@ -2,6 +2,7 @@
 import { chromium } from "playwright-core";
 import { findProgram } from "./programs.mjs";
 import { onlyCodec, Tab } from "./tab.mjs";
+import { trusting } from "./trust.mjs";
 
 const PROGRAM = findProgram("CHROMIUM", ["chromium", "chromium-browser", "google-chrome"]);
 const ARGUMENTS = [
@@ -19,19 +20,22 @@ const ARGUMENTS = [
 
 /**
  * A fresh Chromium with a profile of its own. `window()` opens another window, which shares nothing with the others.
- * `within(program)` resolves with a program that runs another one somewhere else; `secure` is an origin without TLS that counts as secure.
+ * `within(program)` resolves with a program that runs another one somewhere else; `secure` is an origin without TLS that counts as secure. `authority`: the only one
+ * whose certificates are right, beside the usual ones (PEM); without it all are.
  * `voice` is a WAV file for the microphone, which otherwise beeps; `film` a Y4M file for the camera. `size`: the windows'. `codec`: the only one that video is sent in.
  * The camera's usual size and rate are less than a real one's: that leaves two cores enough for three windows that encode and decode in software.
  */
-export async function launchChromium({ within, secure, voice, fps = 15, camera = { width: 320, height: 240 }, film, codec, size = { width: 960, height: 600 } } = {}) {
+export async function launchChromium({ within, secure, authority, voice, fps = 15, camera = { width: 320, height: 240 }, film, codec, size = { width: 960, height: 600 } } = {}) {
   const args = [...ARGUMENTS, `--use-fake-device-for-media-stream=fps=${fps}`];
   if (secure) args.push(`--unsafely-treat-insecure-origin-as-secure=${secure}`);
-  // The tests' certificates are nobody's.
-  args.push("--ignore-certificate-errors");
+  // Where Chromium looks for its user's authorities.
+  const home = authority && (await trusting(authority, ".pki/nssdb"));
+  // The tests' certificates are nobody's, as a rule.
+  if (!home) args.push("--ignore-certificate-errors");
   if (voice) args.push(`--use-file-for-fake-audio-capture=${voice}`);
   if (film) args.push(`--use-file-for-fake-video-capture=${film}`);
   const executablePath = within ? await within(PROGRAM) : PROGRAM;
-  const browser = await chromium.launch({ executablePath, args, headless: true });
+  const browser = await chromium.launch({ executablePath, args, headless: true, ...(home ? { env: { ...process.env, HOME: home.folder } } : {}) });
   return {
     name: "Chromium",
     version: browser.version(),
@@ -42,7 +46,10 @@ export async function launchChromium({ within, secure, voice, fps = 15, camera =
       if (script) await context.addInitScript(script);
       return new ChromiumTab(await context.newPage(), context);
     },
-    close: () => browser.close(),
+    async close() {
+      await browser.close();
+      await home?.remove();
+    },
   };
 }
 

@@ -1,30 +1,25 @@
 // Firefox with a fake camera and microphone, by puppeteer-core over WebDriver BiDi.
-import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { promisify } from "node:util";
 import puppeteer from "puppeteer-core";
 import { findProgram } from "./programs.mjs";
 import { onlyCodec, Tab } from "./tab.mjs";
+import { trusting } from "./trust.mjs";
 
 const PROGRAM = findProgram("FIREFOX", ["firefox-esr", "firefox"]);
 
 /**
  * A fresh Firefox with a profile of its own. `window()` opens another window, which shares nothing with the others.
- * `within`, `secure`, `fps` and `codec` as for Chromium; `port` is where to reach it then. `authority`: a certificate (PEM) whose owner's are right for
- * TURN as well, which asks nobody about them.
+ * `within`, `secure`, `authority`, `fps` and `codec` as for Chromium; `port` is where to reach it in another network namespace.
  */
 export async function launchFirefox({ within, port, secure, authority, fps = 15, codec } = {}) {
-  const profile = authority && (await profileThatTrusts(authority));
+  const profile = authority && (await trusting(authority));
   const browser = await puppeteer.launch({
     browser: "firefox",
     executablePath: within ? await within(PROGRAM) : PROGRAM,
     ...(port ? { debuggingPort: port } : {}),
     headless: true,
-    ...(profile ? { userDataDir: profile } : {}),
-    // The tests' certificates are nobody's.
-    acceptInsecureCerts: true,
+    ...(profile ? { userDataDir: profile.folder } : {}),
+    // The tests' certificates are nobody's, as a rule.
+    acceptInsecureCerts: !authority,
     extraPrefsFirefox: {
       "media.navigator.streams.fake": true,
       "media.navigator.permission.disabled": true,
@@ -50,18 +45,9 @@ export async function launchFirefox({ within, port, secure, authority, fps = 15,
     },
     async close() {
       await browser.close();
-      if (profile) await rm(profile, { recursive: true, force: true });
+      await profile?.remove();
     },
   };
-}
-
-/** A fresh profile, which is a folder. */
-async function profileThatTrusts(authority) {
-  const profile = await mkdtemp(join(tmpdir(), "switchyard-firefox-"));
-  const certutil = (...options) => promisify(execFile)("certutil", [...options, "-d", `sql:${profile}`]);
-  await certutil("-N", "--empty-password");
-  await certutil("-A", "-n", "tests", "-t", "C,,", "-i", authority);
-  return profile;
 }
 
 class FirefoxTab extends Tab {
