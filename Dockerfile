@@ -42,20 +42,22 @@ COPY --from=web /source/web/app/dist web/app/dist
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/source/target \
     . /target && CARGO_PROFILE_RELEASE_STRIP=debuginfo cargo build --release --locked --package switchyard --bin switchyard && \
     cp "target/$CARGO_BUILD_TARGET/release/switchyard" /switchyard
+WORKDIR /volumes/acme
 WORKDIR /volumes/secrets
 
 FROM scratch AS prebuilt
 ARG PREBUILT=switchyard
 COPY ${PREBUILT} /switchyard
+WORKDIR /volumes/acme
 WORKDIR /volumes/secrets
 
 FROM ${BINARY} AS binary
 
 FROM ${RUNTIME_IMAGE}
 COPY --from=binary /switchyard /usr/local/bin/switchyard
-# /secrets, for a volume with what servers share: a new one gets this folder's owner.
+# For volumes, a new one of which gets its folder's owner: /secrets, what servers share, and /acme, what an ACME server gives.
 COPY --from=binary --chown=65534:65534 /volumes/ /
-# nobody: the server writes no file and opens no privileged port. The root may be read-only and all capabilities may be dropped.
+# nobody: the server writes nothing but what ACME gives, and Docker lets everybody have every port of a container. The root may be read-only and all capabilities may be dropped.
 USER 65534:65534
 EXPOSE 8080/tcp 8080/udp
 STOPSIGNAL SIGTERM

@@ -24,6 +24,9 @@ const MAX_CANDIDATES: usize = 16;
 /// Each of these costs a client, and the server, a connection.
 const MAX_TCP_CANDIDATES: usize = 4;
 
+/// Where media is by UDP where the port of HTTP won't do.
+const MEDIA_PORT: u16 = 8080;
+
 /// Which addresses are offered to clients.
 #[derive(Clone, Debug, Args)]
 #[group(id = "addresses")]
@@ -101,18 +104,17 @@ impl FromStr for Advertised {
     }
 }
 
-/// Host candidates: the addresses that the options choose, each on `port` for UDP, and behind these on `tcp` for TCP where it is listened to. The log says what was chosen
-/// and why. With `dev`, loopback comes last.
-pub async fn candidates(options: &Options, dev: bool, port: u16, tcp: Option<SocketAddr>) -> anyhow::Result<Vec<Candidate>> {
+/// Chooses as the options say. The log says what was chosen and why. With `dev`, loopback comes last.
+pub async fn chosen(options: &Options, dev: bool) -> anyhow::Result<Choice> {
     let own = own::own().context("can't list the machine's addresses")?;
     let choice = choose(&options.ask().await?, dev, own)?;
     tracing::info!("clients are offered {choice}");
-    Ok(choice.candidates(port, tcp))
+    Ok(choice)
 }
 
 /// What was chosen, and why not the rest.
 #[derive(Debug)]
-struct Choice {
+pub struct Choice {
     offered: Vec<Offered>,
     rest: Vec<(Own, Reason)>,
 }
@@ -265,7 +267,26 @@ fn is_of_containers(interface: &str) -> bool {
 }
 
 impl Choice {
-    fn candidates(&self, port: u16, tcp: Option<SocketAddr>) -> Vec<Candidate> {
+    /// Where media is by UDP unless that is said: at the port of HTTP, so that a firewall has one number to open, if browsers take that at any of the addresses.
+    pub fn usual_port(&self, http: u16) -> u16 {
+        if self.offered.iter().all(|offered| is_refused(SocketAddr::new(offered.ip, http))) { MEDIA_PORT } else { http }
+    }
+
+    /// Says which of the candidates Chromium takes for none.
+    pub fn warn_of_refusals(&self, port: u16, tcp: Option<SocketAddr>) {
+        const WHY: &str = "Chromium takes no media at ports below 1024, but for 80 and 443 of public addresses";
+        let (refused, taken): (Vec<Candidate>, Vec<Candidate>) =
+            self.candidates(port, tcp).into_iter().partition(|candidate| is_refused(candidate.addr));
+        let places = list(refused.iter().map(|candidate| format!("{} ({})", candidate.addr, if candidate.tcp { "TCP" } else { "UDP" })));
+        match (refused.is_empty(), taken.is_empty()) {
+            (true, _) => {}
+            (false, false) => tracing::info!("{WHY}; not at {places}"),
+            (false, true) => tracing::warn!("{WHY}, and so none of this server at all: {places}"),
+        }
+    }
+
+    /// Host candidates: the addresses, each on `port` for UDP, and behind these on `tcp` for TCP where it is listened to.
+    pub fn candidates(&self, port: u16, tcp: Option<SocketAddr>) -> Vec<Candidate> {
         let udp = self.offered.iter().map(|offered| Candidate { addr: SocketAddr::new(offered.ip, port), tcp: false });
         let tcp = tcp.into_iter().flat_map(|tcp| {
             let listened = self.offered.iter().filter(move |offered| offered.is_listened_to(tcp.ip()));
@@ -299,6 +320,19 @@ impl fmt::Display for Choice {
             return Ok(());
         }
         write!(f, "; not {}", list(self.rest.iter().map(|(own, reason)| format!("{} ({}, {reason})", own.ip, own.interface))))
+    }
+}
+
+/// Whether libwebrtc, and so Chromium, takes no candidate at this place: at ports below 1024 it takes only those of the web, and these only at public addresses (`VerifyCandidate`
+/// in p2p/base/ice_transport_internal.cc, `IPIsPrivate` in rtc_base/ip_address.cc).
+fn is_refused(place: SocketAddr) -> bool {
+    let is_private = match place.ip() {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.to_bits() >> 22 == 0x6440_0000 >> 22,
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
+    };
+    match place.port() {
+        80 | 443 => is_private,
+        port => port < 1024,
     }
 }
 

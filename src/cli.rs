@@ -89,7 +89,8 @@ pub struct Serve {
     #[arg(long, value_name = "NETWORK", env = "SWITCHYARD_TRUSTED_PROXIES", value_delimiter = ',', help_heading = "Addresses")]
     pub trusted_proxies: Vec<Network>,
 
-    /// The UDP port for all media; 0 takes any free one. Default: the number of --http's, so that a firewall has one to open.
+    /// The UDP port for all media; 0 takes any free one. Default: the number of --http's, so that a firewall has one to open; 8080 where that is one below 1024 and all
+    /// addresses are private, since Chromium takes no media there.
     #[arg(long, value_name = "PORT", env = "SWITCHYARD_MEDIA_PORT", help_heading = "Addresses")]
     pub media_port: Option<u16>,
 

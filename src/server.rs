@@ -158,8 +158,11 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     };
     let http = listener.local_addr().context("can't tell where HTTP listens")?;
     let count = options.workers.unwrap_or_else(|| u8::try_from(cores().min(128)).unwrap_or(128));
-    let (workers, events) = start_workers(options.media_port.unwrap_or(http.port()), count)?;
+    let addresses = addresses::chosen(&options.addresses, options.dev).await?;
+    let (workers, events) = start_workers(options.media_port.unwrap_or_else(|| addresses.usual_port(http.port())), count)?;
     let media = workers.port();
+    let ice_tcp = (!options.no_ice_tcp).then_some(http);
+    addresses.warn_of_refusals(media, ice_tcp);
 
     let (stopping, stop) = watch::channel(false);
     let tls = Tls::start(&options.tls, stop.clone())?;
@@ -168,7 +171,7 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     let (drain, mut drain_asked) = Drain::new();
     let drain = Arc::new(drain);
     let admission = Admission::new(options.max_load, workers.count(), cores());
-    let candidates = addresses::candidates(&options.addresses, options.dev, media, (!options.no_ice_tcp).then_some(http)).await?;
+    let candidates = addresses.candidates(media, ice_tcp);
     let turn_socket = match options.turn_udp {
         Some(address) => {
             Some(UdpSocket::bind(address).await.with_context(|| format!("TURN can't listen on {address} (UDP), which --turn-udp says"))?)

@@ -47,7 +47,9 @@ fn section<'a>(page: &'a str, title: &str) -> &'a str {
 /// What stands for programs that a test can't run: building takes long, and systemd is not there. `systemctl` starts what the unit starts, with the environment that
 /// it gives, and stops and reloads it.
 const STAND_INS: &str = r#"
-mkdir -p usr/local/bin etc/systemd/system root
+mkdir -p usr/local/bin etc/systemd/system root var/lib/switchyard
+# Nobody gives certificates there.
+export SWITCHYARD_ACME_DIRECTORY=https://127.0.0.1:9/dir
 ln -s "$CHECKOUT/deploy" deploy
 ln -s "$(type -P switchyard)" usr/local/bin
 cargo() {
@@ -91,8 +93,9 @@ async fn run(page: &str, text: &str, before: &str) {
         // An error's page is none that was asked for.
         let line = line.replace("8080", &http.to_string()).replace("9090", &admin.to_string()).replace("curl ", "curl -fsS ");
         // What belongs to the machine is in the folder here.
-        let line =
-            ["/etc/", "/usr/local/", "/root/"].iter().fold(line, |line, root| line.replace(root, &format!("{}{root}", folder.0.display())));
+        let line = ["/etc/", "/usr/local/", "/root/", "/var/lib/"]
+            .iter()
+            .fold(line, |line, root| line.replace(root, &format!("{}{root}", folder.0.display())));
         if line.starts_with("switchyard serve") && !line.split('#').next().unwrap_or_default().trim_end().ends_with('&') {
             let command = line.split('#').next().unwrap_or_default();
             script += &format!("{command} &\nuntil curl -fs http://127.0.0.1:{http}/healthz; do kill -0 $!; sleep 0.05; done\n");

@@ -188,3 +188,22 @@ fn tcp_is_offered_behind_udp_where_it_is_listened_to() {
         assert_eq!(offered(arguments, listener), candidates, "{arguments:?}, HTTP at {listener}");
     }
 }
+
+#[test]
+fn media_has_the_number_of_https_port_where_browsers_take_that() {
+    let usual = |addresses: &[&str], http| {
+        let (options, dev) = options("--dev");
+        choose(&options, dev, machine(&[addresses, &["lo 127.0.0.1"]].concat())).unwrap().usual_port(http)
+    };
+    assert_eq!(usual(&["eth0 10.1.0.7"], 8080), 8080);
+    assert_eq!(usual(&["eth0 10.1.0.7"], 8443), 8443);
+    assert_eq!(usual(&["eth0 203.0.113.7", "eth1 10.1.0.7"], 443), 443);
+    assert_eq!(usual(&["eth0 2001:db8::7", "eth1 10.1.0.7"], 443), 443);
+    for private in ["10.1.0.7", "172.31.0.7", "192.168.0.7", "100.64.0.7", "100.127.0.7", "fd00::7"] {
+        assert_eq!(usual(&[&format!("eth0 {private}")], 443), 8080, "{private}");
+    }
+    for public in ["9.255.255.255", "172.32.0.7", "198.18.0.7", "100.128.0.7", "2001:db8::7"] {
+        assert_eq!(usual(&[&format!("eth0 {public}")], 443), 443, "{public}");
+    }
+    assert_eq!(usual(&["eth0 203.0.113.7"], 444), 8080, "no other port below 1024");
+}

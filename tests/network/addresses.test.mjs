@@ -73,6 +73,29 @@ scene("where there is only IPv6", async (scene) => {
   for (const one of [Ada, Eve, Ben]) assert.equal(await remote(one), `udp ${address}`);
 });
 
+scene("where there are IPv4 and IPv6: both are offered, and each comes by what they have", async (scene) => {
+  const [ipv4, ipv6] = ["10.1.0.7", "2001:db8::7"];
+  const network = await Network.create(scene, {
+    server: `eth0 ${ipv4}/24 ${ipv6}/64`,
+    one: "eth0 10.1.0.8/24",
+    two: "eth0 2001:db8::9/64",
+    three: "eth0 10.1.0.10/24 2001:db8::a/64",
+    four: "eth0 10.1.0.11/24 2001:db8::b/64",
+  });
+  const server = await scene.server(network.host("server").runs, "--http", "[::]:0");
+  const Ada = await person(scene, network, server, { name: "Ada", at: "one", address: ipv4 });
+  const Ben = await person(scene, network, server, { name: "Ben", at: "two", address: ipv6 });
+  const Dan = await person(scene, network, server, { name: "Dan", at: "three", address: ipv6 });
+  const Eve = await person(scene, network, server, { name: "Eve", at: "four", address: ipv4, firefox: true });
+  await everybodySees(Ada, Ben, Dan, Eve);
+  for (const one of [Ada, Ben, Dan, Eve]) {
+    assert.deepEqual(await one.evaluate(offered), ["udp", "tcp"].flatMap((protocol) => [ipv4, ipv6, "127.0.0.1"].map((address) => `${protocol} ${address}`)));
+  }
+  assert.deepEqual([await remote(Ada), await remote(Ben)], [`udp ${ipv4}`, `udp ${ipv6}`]);
+  for (const one of [Dan, Eve]) assert.ok([`udp ${ipv4}`, `udp ${ipv6}`].includes(await remote(one)), await remote(one));
+  scene.report(`who has both comes by ${await remote(Dan)} (Chromium) and ${await remote(Eve)} (Firefox)`);
+});
+
 /** A machine with two addresses on one network, one on another and one towards its containers; and somebody on each, from where nothing leads to the other. */
 const twoNetworks = (scene) =>
   Network.create(

@@ -15,6 +15,9 @@ const SWITCHED = 15_000;
 
 const protocol = async (person) => (await person.evaluate(path))?.protocol;
 
+/** Runs in a page: the candidates that the server offers. */
+const offered = () => window.switchyard.peerConnection.remoteDescription.sdp.match(/(?<=^a=)candidate:.*$/gmu);
+
 async function pictures(scene, watch, people, what) {
   await watch.begin();
   const since = Date.now();
@@ -43,6 +46,18 @@ for (const who of ["Ada", "Eve"]) {
       await inside.receives(Ben);
       await Ben.receives(inside);
     });
+  });
+
+  meeting(`${browser} behind a firewall that lets no UDP through, by HTTPS`, { fps: FPS, timeout: 120_000, who: [who], blocked: "udp", tls: true }, async (scene, { line, server, Ada, Eve, Ben }) => {
+    const inside = Ada ?? Eve;
+    const { origin } = new URL(await inside.evaluate(() => location.href));
+    assert.equal(origin, `https://${line.far}:${server.media}`);
+    assert.equal(await protocol(inside), "tcp");
+    assert.equal(await protocol(Ben), "udp");
+    const ports = (await inside.evaluate(offered)).map((candidate) => candidate.split(" ")[5]);
+    assert.deepEqual([...new Set(ports)], [String(server.media)], "HTTPS, media by UDP and media by TCP have one port number");
+    const watch = await Watch.start([inside, Ben]);
+    await pictures(scene, watch, [inside, Ben], "over TCP beside TLS");
   });
 
   meeting(`${browser} in a network whose UDP dies`, { fps: FPS, timeout: 240_000, who: [who], conditions: "delay=20ms" }, async (scene, { line, Ada, Eve, Ben }) => {

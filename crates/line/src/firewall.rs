@@ -17,7 +17,7 @@ pub struct Firewall {
 }
 
 impl Firewall {
-    /// Whether a packet from `side` goes through: TCP does until it carries something. If the near end is the first to say something, it has to be TLS.
+    /// Whether a packet from `side` goes through: TCP does until it carries something. Whichever end is the first to say something, it has to be TLS.
     pub fn passes(&mut self, side: Side, packet: &[u8]) -> bool {
         let Some((mut ends, payload)) = packet::tcp_segment(packet) else { return false };
         if side == Side::Far {
@@ -28,7 +28,7 @@ impl Firewall {
             None if payload.is_empty() => true,
             None => {
                 let is_tls = TLS_RECORDS.contains(&payload[0]) && payload.get(1).is_none_or(|version| *version == TLS_VERSION);
-                *self.connections.entry(ends).or_insert(side == Side::Far || is_tls)
+                *self.connections.entry(ends).or_insert(is_tls)
             }
         }
     }
@@ -69,10 +69,11 @@ mod tests {
     }
 
     #[test]
-    fn the_far_end_may_say_what_it_likes_first_and_nothing_but_tcp_passes() {
+    fn whoever_is_behind_the_far_end_is_no_better_off_and_nothing_but_tcp_passes() {
         let mut firewall = Firewall::default();
-        assert!(firewall.passes(Side::Far, &segment(Side::Far, 1, b"GET /")));
-        assert!(firewall.passes(Side::Near, &segment(Side::Near, 1, b"HTTP/1.1 200")));
+        assert!(!firewall.passes(Side::Far, &segment(Side::Far, 1, b"GET /")));
+        assert!(!firewall.passes(Side::Near, &segment(Side::Near, 1, b"HTTP/1.1 200")));
+        assert!(firewall.passes(Side::Far, &segment(Side::Far, 2, &[22, 3, 1])));
         assert!(!firewall.passes(Side::Near, &crate::packet::tests::udp((NEAR, 1), (FAR, 443), &[22, 3])));
     }
 }

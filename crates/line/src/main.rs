@@ -59,6 +59,9 @@ struct Arguments {
     /// Another line for what comes into the namespace
     #[arg(long = "in", value_name = "CONFIG")]
     inward: Option<Config>,
+    /// Take addresses that programs don't think private: 198.18.0.0/16, which is for measurements (RFC 2544)
+    #[arg(long)]
+    public: bool,
     /// Of the randomness: the same seed and packets meet the same fate
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
@@ -100,7 +103,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     // Before there is anything to clean up.
     let mut signals = Signals::new()?;
     let bridge = Bridge::new(out, inward, arguments.seed, Instant::now())?;
-    let (namespace, pump) = Namespace::create(bridge)?;
+    let (namespace, pump) = Namespace::create(bridge, arguments.public)?;
     let mut line = Running { namespace, pump, display: Display::new() };
     if arguments.command.is_empty() {
         line.take_commands(&mut signals).await?;

@@ -20,6 +20,10 @@ const NEAR: &str = "line0";
 const DEVICE_QUEUE: &str = "10000";
 /// Bits of the network that both ends are in.
 pub const PREFIX_LENGTH: u8 = 24;
+/// What addresses begin with.
+const PRIVATE: [u8; 2] = [10, 213];
+/// And those that programs take for public ones; they are for measurements (RFC 2544), and nobody's on the internet.
+const PUBLIC: [u8; 2] = [198, 18];
 
 /// Why a namespace or one of its parts could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +49,7 @@ pub enum NamespaceError {
     #[error("starting a thread: {0}")]
     Thread(#[source] io::Error),
     /// All networks are taken.
-    #[error("all of 10.213.0.0/16 is in use")]
+    #[error("all of 10.213.0.0/16, or of 198.18.0.0/16, is in use")]
     NoNetwork,
     /// The address isn't one of the line's, or is taken.
     #[error("{address} is none of the line's other addresses, which are {network}.2 to {network}.254")]
@@ -68,11 +72,12 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes a namespace and both devices, and lets packets through the bridge. What a former run left behind is removed first.
-    pub fn create(bridge: Bridge) -> Result<(Self, Pump), NamespaceError> {
+    /// Makes a namespace and both devices, and lets packets through the bridge. What a former run left behind is removed first. `public`: with addresses that programs don't
+    /// take for private.
+    pub fn create(bridge: Bridge, public: bool) -> Result<(Self, Pump), NamespaceError> {
         sweep()?;
         let id = std::process::id();
-        let far = free_network(id)?;
+        let far = free_network(id, public)?;
         let [a, b, c, _] = far.octets();
         let name = format!("{NAME}{id}");
         ip(&format!("netns add {name}"))?;
@@ -176,12 +181,13 @@ fn sweep() -> Result<(), NamespaceError> {
 }
 
 /// The far address of a network that no device has an address of. Lines that begin at the same time begin to look in different places.
-fn free_network(id: u32) -> Result<Ipv4Addr, NamespaceError> {
+fn free_network(id: u32, public: bool) -> Result<Ipv4Addr, NamespaceError> {
+    let [first, second] = if public { PUBLIC } else { PRIVATE };
     for offset in 0..=255 {
         let third = (id.wrapping_add(offset) & 0xff) as u8;
-        let taken = ip(&format!("-o address show to 10.213.{third}.0/{PREFIX_LENGTH}"))?;
+        let taken = ip(&format!("-o address show to {first}.{second}.{third}.0/{PREFIX_LENGTH}"))?;
         if taken.trim().is_empty() {
-            return Ok(Ipv4Addr::new(10, 213, third, 1));
+            return Ok(Ipv4Addr::new(first, second, third, 1));
         }
     }
     Err(NamespaceError::NoNetwork)

@@ -19,7 +19,7 @@ const STOP_TIMEOUT = 5_000;
  * A port that is free for TCP and UDP and stays so while the server is away: below those that systems give to whoever asks for any (on Linux 32,768 and up),
  * as browsers do all the time.
  */
-async function lastingPort() {
+export async function lastingPort() {
   for (let tries = 0; tries < 100; tries++) {
     const port = 10_000 + Math.floor(Math.random() * 20_000);
     const tcp = createTcp();
@@ -34,7 +34,7 @@ async function lastingPort() {
 }
 
 /**
- * Starts `switchyard serve --dev` (on loopback, unless an option says where) and resolves when it listens, with `origin` (`http://127.0.0.1:PORT`, or `https:` if there is a certificate), `media`
+ * Starts `switchyard serve --dev` (on loopback and free ports, unless options say where) and resolves when it listens, with `origin` (`http://127.0.0.1:PORT`, or `https:` if there is a certificate), `media`
  * (the UDP port), `log` (its latest lines), `stop()`, and `crash()`: ends it on the spot and starts it again on the same ports; resolves when it listens again.
  * A first argument with `within` has it run somewhere else, as a browser's.
  */
@@ -42,8 +42,10 @@ export async function startServer(...options) {
   const log = [];
   const { within } = typeof options[0] === "object" ? options.shift() : {};
   const program = within ? await within(PROGRAM) : PROGRAM;
-  const http = options.includes("--http") ? [] : ["--http", `127.0.0.1:${await lastingPort()}`];
-  let current = await start(program, [...http, "--media-port", String(await lastingPort()), ...options], log);
+  const places = [];
+  if (!options.includes("--http")) places.push("--http", `127.0.0.1:${await lastingPort()}`);
+  if (!options.includes("--media-port")) places.push("--media-port", String(await lastingPort()));
+  let current = await start(program, [...places, ...options], log);
   const { origin, media } = current;
   return {
     origin,
@@ -53,7 +55,8 @@ export async function startServer(...options) {
     async crash() {
       current.child.kill("SIGKILL");
       await current.closed;
-      const others = options.filter((option, at) => option !== "--http" && options[at - 1] !== "--http");
+      const isPlace = (option) => option === "--http" || option === "--media-port";
+      const others = options.filter((option, at) => !isPlace(option) && !isPlace(options[at - 1]));
       current = await start(program, ["--http", new URL(origin).host, "--media-port", String(media), ...others], log);
     },
   };

@@ -50,7 +50,8 @@ export class Engine {
   static async start() {
     const engine = new Engine();
     try {
-      engine.#line = await Line.start();
+      // Public, since Chromium takes no media at port 443 of a private address.
+      engine.#line = await Line.start("--public");
       engine.#folder = await mkdtemp(join(tmpdir(), "switchyard-container-"));
       await engine.#serve();
       await engine.#prepare();
@@ -59,6 +60,11 @@ export class Engine {
       await engine.stop();
       throw error;
     }
+  }
+
+  /** The line between this machine and others. */
+  get line() {
+    return this.#line;
   }
 
   /** Where others reach this machine. */

@@ -1,5 +1,7 @@
 // Meetings over a line: some people behind it, one not.
 import { scene } from "../../browser/lib/scene.mjs";
+import { lastingPort } from "../../browser/lib/server.mjs";
+import { makeCertificate } from "../../browser/lib/trust.mjs";
 import { writeCamera } from "./camera.mjs";
 import { Line } from "./line.mjs";
 import { writeVoice } from "./voice.mjs";
@@ -7,9 +9,10 @@ import { writeVoice } from "./voice.mjs";
 /**
  * Defines a test: Ada (Chromium) and Eve (Firefox) behind a line, Ben (Chromium) beside the server, all in one room; `play` gets the scene, the line and them.
  * The scene also has what `scene` gives it. `camera`: the size of Chromium's cameras, which then show something that takes bits.
- * `conditions`: the line's from the beginning; `blocked`: which protocol does not get through, from the beginning.
+ * `conditions`: the line's from the beginning; `blocked`: which protocol does not get through, from the beginning. `tls`: the server has a certificate, and media has the
+ * number of HTTPS' port, as on a public host.
  */
-export function meeting(name, { fps, timeout, who = ["Ada", "Eve"], camera, conditions, blocked }, play) {
+export function meeting(name, { fps, timeout, who = ["Ada", "Eve"], camera, conditions, blocked, tls = false }, play) {
   scene(
     name,
     async (scene) => {
@@ -17,12 +20,14 @@ export function meeting(name, { fps, timeout, who = ["Ada", "Eve"], camera, cond
       scene.last(() => line.stop());
       if (conditions) await line.say(`line ${conditions}`);
       if (blocked) await line.say(`cut ${blocked}`);
-      const server = await scene.server("--http", `${line.far}:0`, "--advertise", line.far);
+      const { authority, options: certificate = [] } = tls ? await makeCertificate((name) => line.file(name), line.far) : {};
+      const port = tls ? String(await lastingPort()) : "0";
+      const server = await scene.server("--http", `${line.far}:${port}`, "--advertise", line.far, ...(tls ? ["--media-port", port] : []), ...certificate);
       const voice = line.file("voice.wav");
       await writeVoice(voice);
       const film = camera && line.file("camera.y4m");
       if (film) await writeCamera(film, { ...camera, fps });
-      const options = { secure: server.origin, fps, voice, camera, film };
+      const options = { ...(tls ? { authority } : { secure: server.origin }), fps, voice, camera, film };
       const behind = { ...options, within: (program) => line.within(program) };
       const browsers = {
         Ada: () => scene.chromium(behind),
