@@ -21,6 +21,9 @@ const [SECURE, NAME] = [PORT + 1, "turn.test"];
 /** Seconds that credentials are good, at least, and the milliseconds after which they are not any more. */
 const [LIFETIME, EXPIRED] = [60, 62_000];
 
+/** Milliseconds until there is a path again through a TURN server. */
+const BACK = 45_000;
+
 /** Two people, one behind a line, and between them a server with a TURN server to which that one comes by `protocol`; `options` are more of the server's. */
 async function start(scene, { who, protocol, options }) {
   const line = await Line.start();
@@ -49,7 +52,7 @@ async function start(scene, { who, protocol, options }) {
 }
 
 /** Until when the credentials were good with which clients made allocations, in the order in which they did. */
-const expiries = (log) => log.map((line) => /user <(\d+):\d+>.*ALLOCATE processed, success/u.exec(line)?.[1]).filter(Boolean).map(Number);
+const expiries = (log) => log.map((line) => /user <(\d+):\w+>.*ALLOCATE processed, success/u.exec(line)?.[1]).filter(Boolean).map(Number);
 
 for (const [who, browser] of [["Ada", "chromium"], ["Eve", "firefox"]]) {
   for (const protocol of ["udp", "tcp", "tls"]) {
@@ -61,10 +64,15 @@ for (const [who, browser] of [["Ada", "chromium"], ["Eve", "firefox"]]) {
     await pause(EXPIRED);
     await Promise.all([inside.receives(outside), outside.receives(inside)]);
     const now = Math.floor(Date.now() / 1_000);
-    assert.ok(expiries(turn).every((expiry) => expiry < now), "what was given at first is of no use any more");
-    // What was allocated is for nobody else's.
+    const first = expiries(turn);
+    assert.ok(first.length >= 2 && first.every((expiry) => expiry < now), `what was given at first is of no use any more: ${first}, ${now}`);
+    const watch = await Watch.start([inside, outside]);
+    await watch.begin();
+    const since = Date.now();
+    // What was allocated is for the former one.
     await line.say("address");
-    await Promise.all([inside.receives(outside), outside.receives(inside)]);
+    const back = await watch.flowsAgain(since, BACK);
+    scene.report(`media is back ${Math.max(...Object.values(back))} ms after the address was another`);
     assert.equal((await inside.evaluate(path)).type, "relay");
     assert.ok(expiries(turn).at(-1) >= now, turn.slice(-40).join("\n"));
   }, 180_000);
