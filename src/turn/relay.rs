@@ -350,9 +350,13 @@ impl<'a> Client<'a> {
         if transport != TransportType::Udp {
             return Err(full);
         }
-        if !self.relay.knows(family) {
-            return Err(SocketAllocateError::AddressFamilyNotSupported);
-        }
+        let family = match family {
+            _ if self.relay.knows(family) => family,
+            // Who names no family wants IPv4 (RFC 8656 §7.2), and browsers name none: where there is only IPv6 this is what they get, as of coturn's
+            // `allocation-default-address-family=keep`.
+            AddressFamily::IPV4 if self.relay.knows(AddressFamily::IPV6) => AddressFamily::IPV6,
+            _ => return Err(SocketAllocateError::AddressFamilyNotSupported),
+        };
         if self.place.is_none() {
             let place = Arc::clone(&self.relay.clients).try_acquire_owned().map_err(|_| full)?;
             let held = self.user.clone().and_then(|user| self.relay.users.hold(user, MAX_OF_ONE)).ok_or(full)?;

@@ -1,6 +1,8 @@
 // The addresses at which a server is reached: behind a NAT, by IPv6 alone, on several networks. Who comes by which sees the others.
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
 import { scene } from "../browser/lib/scene.mjs";
+import { makeCertificate } from "../browser/lib/trust.mjs";
 import { Network } from "./lib/network.mjs";
 import { path } from "./lib/path.mjs";
 import { startTurn } from "./lib/turn.mjs";
@@ -71,6 +73,45 @@ scene("where there is only IPv6", async (scene) => {
   const Ben = await person(scene, network, server, { name: "Ben", at: "three", address });
   await everybodySees(Ada, Eve, Ben);
   for (const one of [Ada, Eve, Ben]) assert.equal(await remote(one), `udp ${address}`);
+});
+
+scene("by HTTPS in a private network: media is where Chromium takes it", async (scene) => {
+  const network = await Network.create(scene, { server: "eth0 10.1.0.7/24", one: "eth0 10.1.0.8/24", two: "eth0 10.1.0.9/24" });
+  const address = "10.1.0.7";
+  const { authority, options } = await makeCertificate((name) => network.host("server").file(name), address);
+  const server = await scene.server({ ...network.host("server").runs, usualMedia: true }, "--http", "[::]:443", "--networks", "!127.0.0.0/8", ...options);
+  assert.ok(server.log.some((line) => line.includes(`not at ${address}:443 (TCP)`)), server.log.join("\n"));
+  const enter = async (name, launch, host) => scene.join(await launch({ authority, fps: FPS, ...host.runs }), { origin: `https://${address}` }, "demo", name);
+  const Ada = await enter("Ada", (options) => scene.chromium(options), network.host("one"));
+  const Eve = await enter("Eve", async (options) => scene.firefox({ ...options, port: await network.host("two").relay() }), network.host("two"));
+  await everybodySees(Ada, Eve);
+  for (const one of [Ada, Eve]) assert.equal(await remote(one), `udp ${address}`);
+  assert.equal(server.media, 8080);
+});
+
+/** Two people where there is only IPv6, and no way but a TURN server: how they come to it. `options` are the server's. */
+async function meetByRelay(scene, network, options) {
+  const server = await scene.server(network.host("server").runs, "--http", "[::]:0", "--advertise", "2001:db8::7", "--relay-only", ...options);
+  const Ada = await person(scene, network, server, { name: "Ada", at: "one", address: "2001:db8::7" });
+  const Eve = await person(scene, network, server, { name: "Eve", at: "two", address: "2001:db8::7", firefox: true });
+  await everybodySees(Ada, Eve);
+  for (const one of [Ada, Eve]) assert.equal((await one.evaluate(path)).type, "relay");
+}
+
+const onlyIpv6 = (scene) => Network.create(scene, { server: "eth0 2001:db8::7/64", one: "eth0 2001:db8::8/64", two: "eth0 2001:db8::9/64", relay: "eth0 2001:db8::b/64" });
+
+scene("where there is only IPv6, through a TURN server", async (scene) => {
+  const network = await onlyIpv6(scene);
+  const secret = network.host("server").file("secret");
+  await writeFile(secret, "a secret that nobody else knows\n");
+  // Browsers don't say of which family the address is to be.
+  const more = ["--allocation-default-address-family=keep"];
+  await startTurn(scene, { address: "2001:db8::b", port: STUN, secret: "a secret that nobody else knows", more, ...network.host("relay").runs });
+  await meetByRelay(scene, network, ["--turn-url", `turn:[2001:db8::b]:${STUN}?transport=udp`, "--turn-secret-file", secret]);
+});
+
+scene("where there is only IPv6, through the server's own TURN server", async (scene) => {
+  await meetByRelay(scene, await onlyIpv6(scene), ["--turn"]);
 });
 
 scene("where there are IPv4 and IPv6: both are offered, and each comes by what they have", async (scene) => {

@@ -36,15 +36,15 @@ export async function lastingPort() {
 /**
  * Starts `switchyard serve --dev` (on loopback and free ports, unless options say where) and resolves when it listens, with `origin` (`http://127.0.0.1:PORT`, or `https:` if there is a certificate), `media`
  * (the UDP port), `log` (its latest lines), `stop()`, and `crash()`: ends it on the spot and starts it again on the same ports; resolves when it listens again.
- * A first argument with `within` has it run somewhere else, as a browser's.
+ * A first argument with `within` has it run somewhere else, as a browser's; with `usualMedia` the server chooses the port of media as it does when nobody says it.
  */
 export async function startServer(...options) {
   const log = [];
-  const { within } = typeof options[0] === "object" ? options.shift() : {};
+  const { within, usualMedia } = typeof options[0] === "object" ? options.shift() : {};
   const program = within ? await within(PROGRAM) : PROGRAM;
   const places = [];
   if (!options.includes("--http")) places.push("--http", `127.0.0.1:${await lastingPort()}`);
-  if (!options.includes("--media-port")) places.push("--media-port", String(await lastingPort()));
+  if (!usualMedia && !options.includes("--media-port")) places.push("--media-port", String(await lastingPort()));
   let current = await start(program, [...places, ...options], log);
   const { origin, media } = current;
   return {
