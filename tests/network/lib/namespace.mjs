@@ -64,6 +64,8 @@ export class Namespace {
     await mkdir(this.#settings, { recursive: true });
     // `ip netns exec` shows this instead of the system's.
     await writeFile(join(this.#settings, "hosts"), `127.0.0.1 localhost\n${address} ${name}\n`);
+    // Nobody is there, which is known at once: who asks for an IPv6 address as well need not wait for it.
+    await writeFile(join(this.#settings, "resolv.conf"), "nameserver 127.0.0.254\n");
   }
 
   /** Leaves nothing behind; the namespace is whoever's who made it. */
