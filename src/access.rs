@@ -15,8 +15,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use axum::http::{HeaderMap, header};
 use clap::Args;
-use switchyard_access::{Key, KeySet, Managed, Passage, PassageKey, Refusal};
-use switchyard_protocol::{Destination, ErrorCode, ProtocolError, Token};
+use switchyard_access::{Key, KeySet, Managed, Refusal};
+use switchyard_protocol::{ErrorCode, ProtocolError, Token};
 use switchyard_room::Pass;
 
 pub use commands::{KeysCommand, TokenOptions, keys, token};
@@ -39,7 +39,6 @@ pub struct Options {
 pub struct Access {
     /// `None`: anybody.
     keys: Option<Keys>,
-    passages: PassageKey,
     origins: Vec<Origin>,
 }
 
@@ -66,45 +65,22 @@ struct Stamp {
 pub struct Admitted {
     pub name: Option<String>,
     pub pass: Pass,
-    /// Whether they are on their way from another room.
-    pub moved: bool,
 }
 
 impl Access {
     /// Access control as it was asked for. Fails if the keys can't be read.
     pub fn new(options: &Options) -> anyhow::Result<Self> {
         let keys = options.access_keys.as_deref().map(Keys::open).transpose()?;
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).context("no random bytes can be had")?;
-        Ok(Self { keys, passages: PassageKey::new(&secret), origins: options.allow_origin.clone() })
+        Ok(Self { keys, origins: options.allow_origin.clone() })
     }
 
     /// Judges whether the bearer of `token` may come into `room`.
     pub fn admit(&self, token: Option<&Token>, room: &str) -> Result<Admitted, Refusal> {
-        let now = unix_seconds();
-        match token.and_then(|token| self.passages.open(&token.0, room, now)) {
-            Some(Ok(passage)) => {
-                let moved = passage.is_escorted(now);
-                let Passage { identity, name, grants, .. } = passage;
-                let pass = Pass { identity, grants, renames: name.is_none() };
-                return Ok(Admitted { name, pass, moved });
-            }
-            Some(Err(refusal)) if self.keys.is_some() => return Err(refusal),
-            // Where anybody comes in, so does who was moved before the server was restarted.
-            Some(Err(_)) | None => {}
-        }
-        let Some(keys) = &self.keys else { return Ok(Admitted { name: None, pass: Pass::default(), moved: false }) };
-        let judged = token.ok_or(Refusal::Missing).and_then(|token| keys.current().verify(&token.0, room, now));
+        let Some(keys) = &self.keys else { return Ok(Admitted { name: None, pass: Pass::default() }) };
+        let judged = token.ok_or(Refusal::Missing).and_then(|token| keys.current().verify(&token.0, room, unix_seconds()));
         let access = judged.inspect_err(|refusal| tracing::debug!(%refusal, "somebody is not let in"))?;
         let renames = access.name.is_none();
-        Ok(Admitted { name: access.name, pass: Pass { identity: Some(access.identity), grants: access.grants, renames }, moved: false })
-    }
-
-    /// What takes somebody from another room into `room`.
-    pub fn passage(&self, room: String, name: String, Pass { identity, grants, renames }: Pass) -> Destination {
-        let name = (!renames).then_some(name);
-        let token = self.passages.seal(&Passage { room: room.clone(), identity, name, grants, issued_at: unix_seconds() });
-        Destination { room, token: Token(token) }
+        Ok(Admitted { name: access.name, pass: Pass { identity: Some(access.identity), grants: access.grants, renames } })
     }
 
     /// Judges which rooms the bearer of `token` may manage; `None`: there is no access control.

@@ -1,6 +1,6 @@
 //! One participant: the task behind a WebSocket or an HTTP session that has entered a room.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use switchyard_negotiation::Mode;
@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::outbox::{Broadcast, Close};
 use crate::peers::{Inbox, Notice, PathNotice};
+use crate::rooms::manage::Ice;
 use crate::rooms::{Outside, Seat};
 use crate::server::Server;
 use crate::signaling::stopped;
@@ -163,7 +164,7 @@ impl Participant {
             settings: self.seat.settings,
             participants: std::mem::take(&mut self.seat.participants),
             ice_servers: self.ice_servers(),
-            relay_only: self.server.relay_only,
+            relay_only: self.ice().relay_only.unwrap_or(self.server.relay_only),
             limits: crate::server::limits(),
             session,
         }
@@ -402,7 +403,13 @@ impl Participant {
 
     /// What helps the client to find a path, beside the server's own addresses.
     pub fn ice_servers(&self) -> Vec<IceServer> {
-        self.server.turn.ice_servers(self.turn_user, self.host.as_deref())
+        let of_the_room = self.ice().servers.clone().filter(|servers| !servers.is_empty());
+        of_the_room.unwrap_or_else(|| self.server.turn.ice_servers(self.turn_user, self.host.as_deref()))
+    }
+
+    fn ice(&self) -> MutexGuard<'_, Ice> {
+        // Whoever held it has left what is to be.
+        self.seat.ice.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn timeout(&mut self, now: Instant, link: &mut impl Link) -> Result<(), Close> {

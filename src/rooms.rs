@@ -1,6 +1,7 @@
 //! The directory of rooms: each is a task that owns its [`Room`](switchyard_room::Room) and is reached by messages.
 
 mod announcements;
+mod bans;
 pub mod feed;
 mod lobby;
 pub mod manage;
@@ -9,7 +10,7 @@ mod trunks;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use switchyard_forward::{Activity, Command, Figures, Grade, Outcome, PeerKey, TrackKey, WorkerIndex};
@@ -21,8 +22,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::admission::Admission;
 use crate::drain::Drain;
 use crate::peers::{Channel, Mailbox, Peers};
+use bans::Bans;
 use feed::Feed;
 pub use lobby::{Outside, Waiting};
+use manage::Ice;
 use room_task::RoomTask;
 
 /// Messages waiting for one room. Who sends one waits for space, so a flood only slows down its sender.
@@ -86,6 +89,7 @@ pub struct Rooms {
     feed: Arc<Feed>,
     /// For rooms that are kept while nobody is in them.
     kept: Arc<Semaphore>,
+    bans: Mutex<Bans>,
 }
 
 impl Rooms {
@@ -114,6 +118,7 @@ impl Rooms {
             closed: Notify::new(),
             feed,
             kept: Arc::new(Semaphore::new(MAX_KEPT)),
+            bans: Mutex::default(),
         })
     }
 
@@ -134,12 +139,7 @@ impl Rooms {
             if matches!(entrant, Entrant::Viewer(Some(_), _)) && !self.rooms.contains_key(id) {
                 return Err(ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody is in this room").into());
             }
-            let handle = if self.drain.is_on() {
-                let going_down = || ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down and takes no new rooms");
-                self.rooms.get(id).map(|handle| handle.clone()).ok_or_else(going_down)?
-            } else {
-                self.rooms.entry(id.to_owned()).or_insert_with(|| self.open(id)).clone()
-            };
+            let (handle, _) = self.find_or_open(id)?;
             let (reply, answer) = oneshot::channel();
             let message = Message::Join { entrant: entrant.clone(), knock: knock.clone(), mailbox: mailbox.clone(), reply };
             if handle.messages.send(message).await.is_ok()
@@ -161,6 +161,11 @@ impl Rooms {
     /// What happens in rooms.
     pub const fn feed(&self) -> &Arc<Feed> {
         &self.feed
+    }
+
+    fn bans(&self) -> MutexGuard<'_, Bans> {
+        // Whoever held it has at most forgotten a room.
+        self.bans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn place_for_kept(&self) -> Result<OwnedSemaphorePermit, ProtocolError> {
@@ -207,6 +212,8 @@ pub struct Seat {
     pub participants: Vec<Participant>,
     /// How the room is set.
     pub settings: RoomSettings,
+    /// How the way into the room is found.
+    pub ice: Arc<Mutex<Ice>>,
     /// Their transport.
     pub peer: PeerKey,
     /// Where it belongs.

@@ -159,7 +159,10 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     let http = listener.local_addr().context("can't tell where HTTP listens")?;
     let count = options.workers.unwrap_or_else(|| u8::try_from(cores().min(128)).unwrap_or(128));
     let addresses = addresses::chosen(&options.addresses, options.dev).await?;
-    let (workers, events) = start_workers(options.media_port.unwrap_or_else(|| addresses.usual_port(http.port())), count)?;
+    // Whoever takes any port for HTTP takes any for media: what is free for TCP need not be for UDP.
+    let usual = || if options.http.port() == 0 { 0 } else { addresses.usual_port(http.port()) };
+    let media_port = options.media_port.unwrap_or_else(usual);
+    let (workers, events) = start_workers(media_port, count)?;
     let media = workers.port();
     let ice_tcp = (!options.no_ice_tcp).then_some(http);
     addresses.warn_of_refusals(media, ice_tcp);

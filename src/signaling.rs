@@ -244,12 +244,17 @@ async fn join(server: &Arc<Server>, socket: &mut Socket, asked: Asked) -> Result
 /// Takes a seat in the room, and a place among the sessions, once a moderator lets the client in where one has to. Until then it has none of that.
 async fn take_seat(server: &Arc<Server>, socket: &mut Socket, asked: Asked) -> Result<Result<Seated, ProtocolError>, Close> {
     let Asked { room, name, token, mut knock, host } = asked;
-    let admitted = match server.access.admit(token.as_ref(), &room) {
-        Ok(admitted) => admitted,
-        Err(refusal) => return Ok(Err(access::refused(refusal))),
+    let (name, pass) = match server.rooms.redeem(&room, token.as_ref()).await {
+        Some(Ok(moved)) => {
+            knock.passage = token.map(|token| token.0);
+            moved
+        }
+        Some(Err(error)) => return Ok(Err(error)),
+        None => match server.access.admit(token.as_ref(), &room) {
+            Ok(admitted) => (admitted.name.unwrap_or(name), admitted.pass),
+            Err(refusal) => return Ok(Err(access::refused(refusal))),
+        },
     };
-    let (name, pass) = (admitted.name.unwrap_or(name), admitted.pass);
-    knock.moved = admitted.moved;
     let enter = async |knock: &Knock, encoding| {
         let full = |_| ProtocolError::new(ErrorCode::LimitReached, "too many sessions");
         let place = Arc::clone(&server.places).try_acquire_owned().map_err(full)?;

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use support::{OFFER, SOON, Server, left, server_offer};
 use switchyard_client::{Client, ClientEvent, DataPayload, Kind, Options};
 use switchyard_protocol::{
-    CloseReason, Encoding, ErrorCode, Event, ParticipantId, Reply, Request, RoomSettingsChange, ServerMessage, Source, Token,
+    CloseReason, Encoding, ErrorCode, Event, IceServer, ParticipantId, Reply, Request, RoomSettingsChange, ServerMessage, Source, Token,
 };
 use tokens::{Signer, now};
 use tokio::io::AsyncReadExt;
@@ -588,4 +588,65 @@ async fn a_stream_ends_with_its_token() {
         while listener.line().await != "0" {}
         assert_eq!(api.send(Some(&short), "GET", "/v1/rooms", None).await.status, 401);
     }
+}
+
+#[tokio::test]
+async fn a_rooms_own_way_through_the_network_is_told_to_who_comes() {
+    let api = Api::start().await;
+    let relay_only = json!({ "relay_only": true }).to_string();
+    assert_eq!(api.refused("PUT", "/v1/rooms/demo", &relay_only).await, (400, "invalid_settings".into()), "there is no TURN server");
+    let urls = ["turn:relay.example.org:3478?transport=udp", "turns:relay.example.org"].map(String::from).to_vec();
+    let servers = json!([{ "urls": urls, "username": "ada", "credential": "xyzzy" }]);
+    let made = api.ask("PUT", "/v1/rooms/demo", json!({ "relay_only": true, "ice_servers": servers })).await;
+    assert_eq!((&made["relay_only"], &made["ice_urls"]), (&json!(true), &json!(urls)));
+    assert!(!made.to_string().contains("xyzzy"), "nobody is told the credential who doesn't come in");
+    let (mut ada, joined) = api.enter("demo", "ada", "host").await;
+    let own = IceServer { urls, username: Some("ada".into()), credential: Some("xyzzy".into()) };
+    assert_eq!((joined.relay_only, joined.ice_servers), (true, vec![own]));
+    let (_, elsewhere) = api.enter("other", "ben", "host").await;
+    assert_eq!((elsewhere.relay_only, elsewhere.ice_servers), (false, Vec::new()));
+    // Without the servers there is no way any more.
+    let none = json!({ "ice_servers": [] });
+    assert_eq!(api.refused("PATCH", "/v1/rooms/demo", &none.to_string()).await, (400, "invalid_settings".into()));
+    let changed = api.ask("PATCH", "/v1/rooms/demo", json!({ "relay_only": false, "ice_servers": [] })).await;
+    assert_eq!((&changed["relay_only"], &changed["ice_urls"]), (&json!(false), &Value::Null));
+    assert!(
+        matches!(ada.request(Request::IceServers).await, Ok(Reply::IceServers(told)) if told.ice_servers.is_empty()),
+        "for the next restart"
+    );
+    let many = vec![json!({ "urls": ["stun:a"] }); 9];
+    for wrong in [
+        json!([{ "urls": [] }]),
+        json!([{ "urls": ["http://example.org"] }]),
+        json!([{ "urls": ["turn:"] , "username": "u", "credential": "c" }]),
+        json!([{ "urls": ["turn:example.org"] }]),
+        json!([{ "urls": ["stun:exam ple"] }]),
+        json!([{ "urls": [format!("stun:{}", "x".repeat(512))] }]),
+        json!([{ "urls": ["stun:a"], "username": "x".repeat(513) }]),
+        json!(many),
+    ] {
+        let body = json!({ "ice_servers": wrong }).to_string();
+        assert_eq!(api.refused("PATCH", "/v1/rooms/demo", &body).await, (400, "malformed".into()), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_kept_out_stays_out_when_everybody_has_left() {
+    let api = Api::start().await;
+    let mut listener = api.listen("/v1/rooms/demo/events", None).await;
+    let (ada, _) = api.enter("demo", "ada", "host").await;
+    api.ask("PUT", "/v1/rooms/demo/bans/eve", Value::Null).await;
+    ada.close(Some(1000)).await;
+    while listener.next().await.0 != "room_closed" {}
+    // Each try opens the room, which closes behind them.
+    for _ in 0..2 {
+        let mut eve = api.server.connect(Encoding::Json).await;
+        let join =
+            Request::Join { room: "demo".into(), name: "Eve".into(), token: Some(Token(token("demo", "eve", "host"))), password: None };
+        assert_eq!(eve.request(join).await.unwrap_err().code, ErrorCode::Forbidden);
+    }
+    let (_ada, _) = api.enter("demo", "ada", "host").await;
+    assert_eq!(api.get("/v1/rooms/demo/bans").await, json!({ "identities": ["eve"] }));
+    api.ask("DELETE", "/v1/rooms/demo/bans/eve", Value::Null).await;
+    api.enter("demo", "eve", "speaker").await;
 }

@@ -1,5 +1,7 @@
 //! The configuration as an operator meets it: the real program with files, environment variables and options.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -106,7 +108,7 @@ async fn the_command_line_comes_before_the_environment_and_that_before_the_file(
 #[tokio::test]
 async fn media_has_the_number_of_https_port_unless_told_otherwise() {
     let file = File::new("one-port", "dev = true\n");
-    let free = std::net::UdpSocket::bind(("::", 0)).expect("a port").local_addr().expect("its number").port();
+    let free = support::lasting_port();
     let http = format!("127.0.0.1:{free}");
     let (mut child, first, _log) = serve(&file.0, &["--http", &http], &[]).await;
     assert_eq!(first, format!("listening http={http} media={free}"));

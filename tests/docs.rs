@@ -1,5 +1,7 @@
 //! The commands of the documentation, run as they stand there; but for ports, which have to be free.
 
+#[path = "support/http.rs"]
+mod http;
 mod support;
 
 use std::path::Path;
@@ -158,6 +160,11 @@ async fn what_docs_say_to_type_works() {
     run("network", include_str!("../docs/network.md"), "").await;
     run("access", section(readme, "## Let in whom you mean to"), "").await;
     run("api", include_str!("../docs/api.md"), "").await;
+    let access = include_str!("../docs/access.md");
+    let (tokens, origins) = access.split_once("## Pages of other origins").expect("the last section");
+    let offer = http::offer(&[("audio", "sendonly")]);
+    run("tokens", tokens, &format!("cat > offer.sdp <<'END'\n{offer}END")).await;
+    run("origins", origins, "switchyard keys new access-keys.json").await;
     let install = include_str!("../docs/install.md");
     let stand_ins = format!("CHECKOUT={}\n{STAND_INS}", env!("CARGO_MANIFEST_DIR"));
     run("install", section(install, "## The program"), &stand_ins).await;

@@ -66,20 +66,48 @@ async fn who_is_moved_leaves_at_once_and_comes_in_past_what_keeps_others_out() {
     };
     assert_eq!(told["reason"], "moved");
 
-    let (_there, joined) = come(&api.server, "side", "Benjamin", &passage.0).await.expect("let in");
+    let refused = async |room, token: &str| come(&api.server, room, "x", token).await.err().map(|error| error.code);
+    assert_eq!(refused("demo", &passage.0).await, Some(ErrorCode::Unauthorized), "it is for one room");
+    let (_there, joined) = come(&api.server, "side", "x", &passage.0).await.expect("let in");
     assert_eq!((joined.identity.as_deref(), joined.name.as_str()), (Some("ben"), "Benjamin"));
     assert_eq!((joined.grants.data, joined.grants.moderate, joined.grants.publish), (false, false, as_ben.grants.publish));
-    // It is theirs, for that room, as it was made.
-    let refused = async |room, token: &str| come(&api.server, room, "x", token).await.err().map(|error| error.code);
-    assert_eq!(refused("demo", &passage.0).await, Some(ErrorCode::Forbidden));
+    // Once: after that it is as good as an access token.
+    assert_eq!(refused("side", &passage.0).await, Some(ErrorCode::RoomLocked));
     assert_eq!(refused("side", &format!("{}A", passage.0)).await, Some(ErrorCode::Unauthorized));
     assert_eq!(refused("side", &token("side", "carol", "speaker")).await, Some(ErrorCode::RoomLocked));
-    // Nor does it open the API.
-    let response = api.send(Some(&passage.0), "GET", "/v1/rooms/side", None).await;
-    assert_eq!(response.status, 401);
-    // Who is banned there doesn't come in with it either.
-    api.ask("PUT", "/v1/rooms/side/bans/ben", Value::Null).await;
-    assert_eq!(refused("side", &passage.0).await, Some(ErrorCode::Forbidden));
+    // Nor does it open the API, or anything by HTTP.
+    for path in ["/v1/rooms/side", "/v1/rooms"] {
+        assert_eq!(api.send(Some(&passage.0), "GET", path, None).await.status, 401);
+    }
+    let headers = ["content-type: application/sdp", &format!("authorization: Bearer {}", passage.0)];
+    let offer = http::offer(&[("audio", "sendonly")]);
+    assert_eq!(http::request(api.server.http, "POST", "/v1/whip/side", &headers, offer.as_bytes()).await.status, 401);
+    // What changes there, they come back with.
+    api.ask("PATCH", "/v1/rooms/side", json!({ "locked": false, "lobby": false, "password": "" })).await;
+    api.ask("PATCH", &path("side", &joined), json!({ "name": "Ben", "grants": { "subscribe": false } })).await;
+    let (_again, again) = come(&api.server, "side", "x", &passage.0).await.expect("let in");
+    assert_eq!((again.name.as_str(), again.grants.subscribe), ("Ben", false));
+    // Until they are sent away.
+    api.ask("DELETE", &path("side", &again), Value::Null).await;
+    assert_eq!(refused("side", &passage.0).await, Some(ErrorCode::Unauthorized));
+}
+
+#[tokio::test]
+async fn who_is_on_the_way_has_a_place() {
+    let api = Api::start().await;
+    api.ask("PUT", "/v1/rooms/side", json!({ "max_participants": 1 })).await;
+    let (_ada, _) = api.enter("demo", "ada", "host").await;
+    let (mut ben, as_ben) = api.enter("demo", "ben", "speaker").await;
+    let (_cleo, as_cleo) = api.enter("demo", "cleo", "speaker").await;
+    api.ask("POST", &format!("{}/move", path("demo", &as_ben)), json!({ "room": "side" })).await;
+    let to_side = json!({ "room": "side" }).to_string();
+    let full = (503, "limit_reached".into());
+    assert_eq!(api.refused("POST", &format!("{}/move", path("demo", &as_cleo)), &to_side).await, full);
+    let eve = come(&api.server, "side", "Eve", &token("side", "eve", "speaker")).await;
+    assert_eq!(eve.err().map(|error| error.code), Some(ErrorCode::LimitReached));
+    let to = sent_on(&mut ben).await;
+    come(&api.server, "side", "Ben", &to.token.0).await.expect("let in");
+    assert_eq!(api.get("/v1/rooms/demo").await["participants"], 2, "nobody else has left");
 }
 
 #[tokio::test]
@@ -122,8 +150,9 @@ async fn without_access_control_people_are_moved_as_well() {
     let to = sent_on(&mut ben).await;
     let (_there, joined) = come(&server, &to.room, "Ben", &to.token.0).await.expect("let in");
     assert_eq!((joined.identity, joined.name.as_str()), (None, "Ben"));
-    // What another run of the server has given out is not held against anybody where anybody comes in.
-    come(&server, "demo", "Ben", "passage.e30.AAAA").await.expect("let in");
+    // What another run of the server has given out, or a room that is no more, says that it is good no longer.
+    let refused = come(&server, "demo", "Ben", "passage.3f0e1d2c4b5a69788796a5b4c3d2e1f0").await;
+    assert_eq!(refused.err().map(|error| error.code), Some(ErrorCode::Unauthorized));
 }
 
 #[tokio::test]
@@ -167,15 +196,19 @@ async fn how_a_session_ended_is_forgotten_when_it_could_not_be_resumed_any_more(
     let response = http::request(server.http, "DELETE", &path("demo", &ben), &[], b"").await;
     assert_eq!(response.status, 204);
     let deadline = Instant::now() + support::SOON;
+    let mut told = false;
     loop {
         let mut again = server.connect(Encoding::Json).await;
         again.ask(Request::Resume { token: ben.session.token.clone(), received: 0 }).await;
         match again.message().await {
             Some(ServerMessage::Error { error, .. }) => {
                 assert_eq!(error.code, ErrorCode::NoSuchSession);
+                assert!(told, "it was remembered at first");
                 return;
             }
-            _ => assert!(Instant::now() < deadline, "still remembered"),
+            Some(ServerMessage::Event { event: Event::Closing { reason: CloseReason::Removed, .. } }) => told = true,
+            other => panic!("{other:?}"),
         }
+        assert!(Instant::now() < deadline, "still remembered");
     }
 }

@@ -141,7 +141,9 @@ async fn a_slow_line_and_a_stalled_reader_delay_and_cost_nobody_else_anything() 
         slow.0.leave().await.expect("left");
         drop(stalled);
     }
-    assert!(worse.iter().any(|worse| *worse <= 5_000), "the others' p99 rises by {worse:?} µs");
+    // Others use this machine as well: half of the rounds.
+    worse.sort_unstable();
+    assert!(worse[(worse.len() - 1) / 2] <= 5_000, "the others' p99 rises by {worse:?} µs");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
-use switchyard_access::{Algorithm, Claims, Key, KeySet, Role};
-use switchyard_protocol::{validate_identity, validate_name, validate_room};
+use switchyard_access::{Algorithm, Claims, GrantClaims, Key, KeySet, Role};
+use switchyard_protocol::{Source, validate_identity, validate_name, validate_room};
 
 use super::{read_keys, unix_seconds};
 
@@ -60,9 +60,13 @@ pub struct TokenOptions {
     #[arg(long)]
     pub name: Option<String>,
 
-    /// What it permits: host (everything), speaker (to publish, receive and say something), listener (to receive), publisher (to publish only), server (to manage rooms by the API, and not to join).
-    #[arg(long, default_value = "speaker")]
-    pub role: Role,
+    /// What it permits: host (everything), speaker (to publish, receive and say something; unless it is said), listener (to receive), publisher (to publish only), server (to manage rooms by the API, and not to join).
+    #[arg(long, conflicts_with = "grants")]
+    pub role: Option<Role>,
+
+    /// What it permits, one by one, in place of a role: join, subscribe, data, moderate, manage, publish (everything) or publish:camera, publish:microphone, publish:screen, publish:screen_audio.
+    #[arg(long, value_name = "GRANT", value_delimiter = ',')]
+    pub grants: Vec<String>,
 
     /// How long it is good for joining. Who has joined stays.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
@@ -96,7 +100,7 @@ pub fn keys(command: KeysCommand) -> anyhow::Result<String> {
 
 /// A token, in a line.
 pub fn token(options: TokenOptions) -> anyhow::Result<String> {
-    let TokenOptions { keys, room, identity, name, role, ttl, not_before } = options;
+    let TokenOptions { keys, room, identity, name, role, grants, ttl, not_before } = options;
     if room != Claims::ANY_ROOM {
         validate_room(&room)?;
     }
@@ -112,15 +116,40 @@ pub fn token(options: TokenOptions) -> anyhow::Result<String> {
         identity,
         name,
         room,
-        role: Some(role),
+        role: grants.is_empty().then_some(role.unwrap_or(Role::Speaker)),
+        grants: (!grants.is_empty()).then(|| granted(&grants)).transpose()?,
         not_before,
         expires,
         issued_at: Some(now),
         id: Some(format!("{:016x}", getrandom::u64().context("no randomness")?)),
-        ..Claims::default()
     };
     let token = read_keys(&keys)?.sign(&claims).with_context(|| format!("{}", keys.display()))?;
     Ok(token + "\n")
+}
+
+/// Grants by their names.
+fn granted(names: &[String]) -> anyhow::Result<GrantClaims> {
+    let mut grants = GrantClaims::default();
+    for name in names {
+        match name.split_once(':') {
+            None if name == "join" => grants.join = true,
+            None if name == "subscribe" => grants.subscribe = true,
+            None if name == "data" => grants.data = true,
+            None if name == "moderate" => grants.moderate = true,
+            None if name == "manage" => grants.manage = true,
+            None if name == "publish" => grants.publish = Source::ALL.to_vec(),
+            Some(("publish", source)) => {
+                let known = |known: &Source| serde_json::to_value(known).is_ok_and(|known| known == *source);
+                let source =
+                    Source::ALL.into_iter().find(known).ok_or_else(|| anyhow!("nothing is called {source:?} that could be published"))?;
+                if !grants.publish.contains(&source) {
+                    grants.publish.push(source);
+                }
+            }
+            _ => bail!("{name:?} is no grant: join, subscribe, data, moderate, manage, publish, publish:SOURCE"),
+        }
+    }
+    Ok(grants)
 }
 
 fn seconds(duration: Duration) -> i64 {
@@ -155,4 +184,23 @@ fn replace(file: &Path, set: &KeySet) -> std::io::Result<()> {
     new.push(".new");
     write(Path::new(&new), set)?;
     fs::rename(&new, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_what_is_named_and_nothing_else() {
+        let grants = |names: &[&str]| granted(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        let listens = GrantClaims { join: true, subscribe: true, ..GrantClaims::default() };
+        assert_eq!(grants(&["join", "subscribe"]).unwrap(), listens);
+        let shows = GrantClaims { publish: vec![Source::Screen, Source::ScreenAudio], ..GrantClaims::default() };
+        assert_eq!(grants(&["publish:screen", "publish:screen_audio", "publish:screen"]).unwrap(), shows);
+        let all = grants(&["join", "publish", "subscribe", "data", "moderate", "manage"]).unwrap();
+        assert_eq!(all, GrantClaims { manage: true, ..Role::Host.grants() });
+        for wrong in ["", "Join", "publish:everything", "publish:", "subscribe:camera", "*"] {
+            assert!(grants(&["join", wrong]).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -156,7 +156,7 @@ pub struct Move {
     room: String,
 }
 
-/// Moves somebody to another room. They leave this one at once, are told where to go, and come in there past lock, password and lobby, with the name and the grants that they have here.
+/// Moves somebody to another room. They leave this one at once, are told where to go, and come in there within a minute past lock, password and lobby, with the name and the grants that they have here. Until then their place is kept.
 #[utoipa::path(post, path = "/v1/rooms/{room}/participants/{participant}/move", tag = "participants",
     params(("room" = String, Path), ("participant" = u32, Path)), request_body = Move,
     responses(
@@ -177,9 +177,7 @@ pub async fn relocate(
     if to == room {
         return Err(malformed("they are in this room already"));
     }
-    let (issuer, target) = (Arc::clone(&server), to.clone());
-    let passage = move |name, pass| issuer.access.passage(target, name, pass);
-    server.rooms.relocate(&room, participant(&id)?, &to, passage).await.map_err(|error| match error.code {
+    server.rooms.relocate(&room, participant(&id)?, &to).await.map_err(|error| match error.code {
         ErrorCode::WrongState => Problem::new(StatusCode::CONFLICT, error.code, error.message),
         _ => error.into(),
     })?;

@@ -9,12 +9,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use switchyard_access::Managed;
-use switchyard_protocol::{ErrorCode, Guest, GuestId, ProtocolError, RoomSettings, RoomSettingsChange, Token, validate_identity};
+use switchyard_protocol::{
+    ErrorCode, Guest, GuestId, IceServer, ProtocolError, RoomSettings, RoomSettingsChange, Token, validate_identity,
+};
 use utoipa::ToSchema;
 
 use super::openapi::Refused;
 use super::{Json, Outcome, json, malformed, query};
-use crate::rooms::manage::{About, Changes};
+use crate::rooms::manage::{About, Changes, Ice};
 use crate::server::Server;
 
 /// Rooms in a list that doesn't say how many.
@@ -23,6 +25,10 @@ const USUAL: usize = 100;
 const MOST: usize = 1000;
 /// How long a room stays at most when nobody is in it: a day.
 const MAX_EMPTY_TIMEOUT: u32 = 86_400;
+/// Of a room's own, and URLs of each: browsers slow down with more than five.
+const MAX_ICE_SERVERS: usize = 8;
+/// Bytes of a URL, user name or credential: what fits into a TURN message's attribute (RFC 8489 §14.3).
+const MAX_ICE_TEXT: usize = 512;
 
 /// A room.
 #[derive(Serialize, ToSchema)]
@@ -48,12 +54,19 @@ pub struct RoomBody {
     empty_timeout: u64,
     /// Since when there is such a room, in milliseconds since 1970-01-01 UTC.
     opened_at: u64,
+    /// Whether who comes reaches the server through TURN servers only; absent: as the server is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    relay_only: Option<bool>,
+    /// The URLs of the room's own STUN and TURN servers, if it has any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ice_urls: Vec<String>,
 }
 
 impl From<About> for RoomBody {
     fn from(about: About) -> Self {
         let RoomSettings { locked, lobby, password, max_participants } = about.settings;
-        let About { id, waiting, participants, viewers, opened, empty_timeout, .. } = about;
+        let About { id, waiting, participants, viewers, opened, empty_timeout, ice, .. } = about;
         Self {
             room: id,
             participants,
@@ -65,6 +78,8 @@ impl From<About> for RoomBody {
             max_participants,
             empty_timeout: empty_timeout.as_secs(),
             opened_at: milliseconds(opened),
+            relay_only: ice.relay_only,
+            ice_urls: ice.servers.into_iter().flatten().flat_map(|server| server.urls).collect(),
         }
     }
 }
@@ -101,16 +116,63 @@ pub struct RoomChanges {
     /// For how many seconds it stays when nobody is in it: at most a day; 0: it is gone with the last.
     #[schema(maximum = 86_400)]
     empty_timeout: Option<u32>,
+    /// Whether who comes from now on reaches the server through TURN servers only.
+    relay_only: Option<bool>,
+    /// For `RTCConfiguration.iceServers` of who comes, or restarts ICE, from now on, in place of the server's; none: the server's.
+    #[schema(max_items = 8)]
+    ice_servers: Option<Vec<IceServerEntry>>,
+}
+
+/// An entry of `RTCConfiguration.iceServers`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IceServerEntry {
+    /// `stun:`, `turn:` or `turns:` URLs (RFC 7064, RFC 7065).
+    #[schema(min_items = 1, max_items = 8)]
+    urls: Vec<String>,
+    /// For TURN.
+    #[schema(max_length = 512)]
+    username: Option<String>,
+    /// For TURN.
+    #[schema(max_length = 512)]
+    credential: Option<String>,
+}
+
+impl IceServerEntry {
+    fn checked(self) -> Outcome<IceServer> {
+        let Self { urls, username, credential } = self;
+        if !(1..=MAX_ICE_SERVERS).contains(&urls.len()) {
+            return Err(malformed(format!("an entry of ice_servers has 1 to {MAX_ICE_SERVERS} urls")));
+        }
+        for url in &urls {
+            let known = ["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
+            if !known || url.len() > MAX_ICE_TEXT || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(malformed(format!("{url:?} is no stun:, turn: or turns: URL")));
+            }
+            if url.starts_with("turn") && (username.is_none() || credential.is_none()) {
+                return Err(malformed(format!("{url:?} needs a username and a credential")));
+            }
+        }
+        if [&username, &credential].into_iter().flatten().any(|text| text.len() > MAX_ICE_TEXT) {
+            return Err(malformed(format!("a username or credential has at most {MAX_ICE_TEXT} bytes")));
+        }
+        Ok(IceServer { urls, username, credential })
+    }
 }
 
 impl RoomChanges {
-    fn changes(self) -> Outcome<Changes> {
+    fn changes(self, server: &Server) -> Outcome<Changes> {
         if self.empty_timeout.is_some_and(|seconds| seconds > MAX_EMPTY_TIMEOUT) {
             return Err(malformed(format!("empty_timeout is at most {MAX_EMPTY_TIMEOUT} seconds")));
         }
-        let Self { locked, lobby, password, max_participants, empty_timeout } = self;
+        let Self { locked, lobby, password, max_participants, empty_timeout, relay_only, ice_servers } = self;
+        if ice_servers.as_ref().is_some_and(|servers| servers.len() > MAX_ICE_SERVERS) {
+            return Err(malformed(format!("there are at most {MAX_ICE_SERVERS} ice_servers")));
+        }
+        let servers = ice_servers.map(|servers| servers.into_iter().map(IceServerEntry::checked).collect()).transpose()?;
         let settings = RoomSettingsChange { locked, lobby, password, max_participants };
-        Ok(Changes { settings, empty_timeout: empty_timeout.map(|seconds| Duration::from_secs(seconds.into())) })
+        let empty_timeout = empty_timeout.map(|seconds| Duration::from_secs(seconds.into()));
+        Ok(Changes { settings, empty_timeout, ice: Ice { relay_only, servers }, has_turn: server.turn.credentials().is_some() })
     }
 }
 
@@ -156,7 +218,7 @@ pub async fn get(State(server): State<Arc<Server>>, Path(room): Path<String>) ->
 #[utoipa::path(put, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)), request_body = Option<RoomChanges>,
     responses((status = 200, description = "There was one.", body = RoomBody), (status = 201, description = "It was made.", body = RoomBody), Refused))]
 pub async fn make(State(server): State<Arc<Server>>, Path(room): Path<String>, Json(settings): Json<RoomChanges>) -> Outcome<Response> {
-    let (about, made) = server.rooms.make(&room, settings.changes()?).await?;
+    let (about, made) = server.rooms.make(&room, settings.changes(&server)?).await?;
     Ok(json(if made { StatusCode::CREATED } else { StatusCode::OK }, &RoomBody::from(about)))
 }
 
@@ -164,7 +226,7 @@ pub async fn make(State(server): State<Arc<Server>>, Path(room): Path<String>, J
 #[utoipa::path(patch, path = "/v1/rooms/{room}", tag = "rooms", params(("room" = String, Path)), request_body = RoomChanges,
     responses((status = 200, description = "As it is now.", body = RoomBody), Refused))]
 pub async fn change(State(server): State<Arc<Server>>, Path(room): Path<String>, Json(settings): Json<RoomChanges>) -> Outcome<Response> {
-    let about = server.rooms.change(&room, settings.changes()?).await?;
+    let about = server.rooms.change(&room, settings.changes(&server)?).await?;
     Ok(json(StatusCode::OK, &RoomBody::from(about)))
 }
 
@@ -190,7 +252,7 @@ pub async fn bans(State(server): State<Arc<Server>>, Path(room): Path<String>) -
     Ok(json(StatusCode::OK, &Bans { identities: server.rooms.banned(&room).await? }))
 }
 
-/// Keeps an identity out of a room for as long as that exists, and sends away whoever has it.
+/// Keeps an identity out of a room for as long as that exists and a day longer, and sends away whoever has it.
 #[utoipa::path(put, path = "/v1/rooms/{room}/bans/{identity}", tag = "bans", params(("room" = String, Path), ("identity" = String, Path)),
     responses((status = 204, description = "It is kept out."), Refused))]
 pub async fn ban(State(server): State<Arc<Server>>, Path((room, identity)): Path<(String, String)>) -> Outcome<StatusCode> {

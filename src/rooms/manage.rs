@@ -1,10 +1,12 @@
 //! What is asked of rooms from outside, by the server's API.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use dashmap::Entry;
-use switchyard_protocol::{Destination, ErrorCode, Guest, GuestId, ParticipantId, ProtocolError, RoomSettings, RoomSettingsChange};
+use switchyard_protocol::{
+    Destination, ErrorCode, Guest, GuestId, IceServer, ParticipantId, ProtocolError, RoomSettings, RoomSettingsChange, Token,
+};
 use switchyard_room::{GrantChanges, Pass, Present, Room};
 use tokio::sync::oneshot;
 
@@ -12,7 +14,10 @@ use super::feed::Happened;
 use super::room_task::{Kept, RoomTask, unix_milliseconds};
 use super::{Handle, MAX_ATTEMPTS, Message, Rooms};
 use crate::peers::{Channel, Notice};
+use crate::server::secret;
 
+/// What passages begin with, and no JSON Web Token does: those begin with an encoded `{`.
+const PASSAGE: &str = "passage.";
 /// How long a room that was made stays when nobody is in it, unless it is said.
 const EMPTY_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -27,6 +32,16 @@ pub struct About {
     pub opened: SystemTime,
     /// How long it stays when nobody is in it.
     pub empty_timeout: Duration,
+    pub ice: Ice,
+}
+
+/// How the way into a room is found, where that is not as for others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ice {
+    /// Through TURN servers only.
+    pub relay_only: Option<bool>,
+    /// In place of the server's own list.
+    pub servers: Option<Vec<IceServer>>,
 }
 
 /// How somebody takes part.
@@ -45,11 +60,23 @@ pub struct Person {
     pub since: SystemTime,
 }
 
+impl Ice {
+    /// Whether there is a TURN server for it; `usual`: on the server's list.
+    fn has_turn(&self, usual: bool) -> bool {
+        let own = self.servers.as_deref().filter(|servers| !servers.is_empty());
+        own.map_or(usual, |servers| servers.iter().flat_map(|server| &server.urls).any(|url| url.starts_with("turn")))
+    }
+}
+
 /// What of a room is to be otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     pub settings: RoomSettingsChange,
     pub empty_timeout: Option<Duration>,
+    /// What it says.
+    pub ice: Ice,
+    /// Whether the server has TURN servers for rooms that have none.
+    pub has_turn: bool,
 }
 
 /// A message for data channels.
@@ -100,13 +127,7 @@ impl Rooms {
     /// Makes a room that nobody is in, or changes the one that there is; whether it was made.
     pub async fn make(self: &Arc<Self>, id: &str, changes: Changes) -> Result<(About, bool), ProtocolError> {
         for _ in 0..MAX_ATTEMPTS {
-            let (handle, made) = match self.rooms.entry(id.to_owned()) {
-                Entry::Occupied(entry) => (entry.get().clone(), false),
-                Entry::Vacant(_) if self.drain.is_on() => {
-                    return Err(going_down());
-                }
-                Entry::Vacant(entry) => (entry.insert(self.open(id)).clone(), true),
-            };
+            let (handle, made) = self.find_or_open(id)?;
             let changes = changes.clone();
             if let Some(result) = ask(&handle, move |task| task.make(changes)).await {
                 return result.map(|about| (about, made));
@@ -165,31 +186,63 @@ impl Rooms {
         self.ask_room(id, move |room| if ban { room.expel_for_good(participant) } else { room.expel(participant) }).await
     }
 
-    /// Moves somebody to another room: they leave this one, and are told where to go with what `passage` makes of their name and pass. Nothing happens if that room wouldn't
-    /// take them now.
-    pub async fn relocate(
-        &self,
-        id: &str,
-        participant: ParticipantId,
-        to: &str,
-        passage: impl FnOnce(String, Pass) -> Destination + Send + 'static,
-    ) -> Result<(), ProtocolError> {
-        let pass = self.with(id, move |task| task.may_move(participant)).await?;
-        match self.ask_room(to, move |room| room.would_take(&pass)).await {
-            // They open it.
-            Err(error) if error.code == ErrorCode::NoSuchRoom && self.drain.is_on() => return Err(going_down()),
-            Err(error) if error.code == ErrorCode::NoSuchRoom => {}
-            taken => taken?,
-        }
-        self.with(id, move |task| {
+    /// Moves somebody to another room, where they have a place from now on: they leave this one, and are told where to go and with what. Nothing happens if that
+    /// room doesn't take them.
+    pub async fn relocate(self: &Arc<Self>, id: &str, participant: ParticipantId, to: &str) -> Result<(), ProtocolError> {
+        let (name, pass) = self.with(id, move |task| task.may_move(participant)).await?;
+        let passage = format!("{PASSAGE}{}", secret()?);
+        self.invite(to, passage.clone(), name, pass).await?;
+        let destination = Arc::new(Destination { room: to.to_owned(), token: Token(passage.clone()) });
+        let left = self.with(id, move |task| {
             task.may_move(participant)?;
-            let (name, pass) = task.room.relocate(participant)?;
             if let Some(member) = task.members.get(&participant) {
-                member.mailbox.notify(Notice::Moved(Arc::new(passage(name, pass))));
+                member.mailbox.notify(Notice::Moved(destination));
             }
-            Ok(())
-        })
-        .await
+            task.room.relocate(participant)
+        });
+        let left = left.await;
+        if left.is_err() {
+            let cancel = move |room: &mut Room| {
+                room.uninvite(&passage);
+                Ok(())
+            };
+            let _ = self.ask_room(to, cancel).await;
+        }
+        left
+    }
+
+    /// Gives somebody a place in a room, which is opened for them if it isn't there.
+    async fn invite(self: &Arc<Self>, id: &str, passage: String, name: String, pass: Pass) -> Result<(), ProtocolError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let (handle, _) = self.find_or_open(id)?;
+            let (passage, name, pass) = (passage.clone(), name.clone(), pass.clone());
+            if let Some(result) = ask(&handle, move |task| task.room.invite(Instant::now(), passage, name, pass)).await {
+                return result;
+            }
+            // It has closed; see `join`.
+            self.close(id, handle.generation);
+        }
+        Err(ProtocolError::new(ErrorCode::Internal, "the room could not be opened"))
+    }
+
+    /// By which name and pass somebody comes into a room who brings a passage; `None` if the token is none.
+    pub async fn redeem(&self, id: &str, token: Option<&Token>) -> Option<Result<(String, Pass), ProtocolError>> {
+        let passage = token.filter(|token| token.0.starts_with(PASSAGE))?.0.clone();
+        // Nobody learns by this which rooms there are.
+        let found = self.ask_room(id, move |room| room.redeem(Instant::now(), &passage)).await;
+        let refused = |_| ProtocolError::new(ErrorCode::Unauthorized, "this passage is good no longer: join by a token");
+        Some(found.map_err(refused))
+    }
+
+    /// A room that takes somebody, and whether it was opened for them.
+    pub(super) fn find_or_open(self: &Arc<Self>, id: &str) -> Result<(Handle, bool), ProtocolError> {
+        match self.rooms.entry(id.to_owned()) {
+            Entry::Occupied(entry) => Ok((entry.get().clone(), false)),
+            Entry::Vacant(_) if self.drain.is_on() => {
+                Err(ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down and takes no new rooms"))
+            }
+            Entry::Vacant(entry) => Ok((entry.insert(self.open(id)).clone(), true)),
+        }
     }
 
     /// Mutes a track of somebody's.
@@ -256,6 +309,11 @@ async fn ask<T: Send + 'static>(handle: &Handle, job: impl FnOnce(&mut RoomTask)
 }
 
 impl RoomTask {
+    fn ice(&self) -> MutexGuard<'_, Ice> {
+        // Whoever held it has left what is to be.
+        self.ice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn about(&self) -> About {
         let viewers = self.room.viewers();
         About {
@@ -266,6 +324,7 @@ impl RoomTask {
             viewers,
             opened: self.opened,
             empty_timeout: self.kept.as_ref().map_or(Duration::ZERO, |kept| kept.empty_timeout),
+            ice: self.ice().clone(),
         }
     }
 
@@ -277,11 +336,18 @@ impl RoomTask {
         Ok(about)
     }
 
-    fn change(&mut self, Changes { settings, empty_timeout }: Changes) -> Result<About, ProtocolError> {
+    fn change(&mut self, Changes { settings, empty_timeout, ice, has_turn }: Changes) -> Result<About, ProtocolError> {
         // Nothing is changed if anything is refused.
         let is_new = self.kept.is_none() && empty_timeout.is_some_and(|timeout| !timeout.is_zero());
         let place = is_new.then(|| self.rooms.place_for_kept()).transpose()?;
+        let before = self.ice().clone();
+        let ice = Ice { relay_only: ice.relay_only.or(before.relay_only), servers: ice.servers.or(before.servers) };
+        if ice.relay_only == Some(true) && !ice.has_turn(has_turn) {
+            let message = "relay_only wants a TURN server, the room's or the server's: clients would reach nothing";
+            return Err(ProtocolError::new(ErrorCode::InvalidSettings, message));
+        }
         self.room.configure(ParticipantId::SERVER, settings)?;
+        *self.ice() = ice;
         if let Some(empty_timeout) = empty_timeout {
             let place = self.kept.take().map(|kept| kept.place).or(place);
             self.kept = place.filter(|_| !empty_timeout.is_zero()).map(|place| Kept { empty_timeout, place });
@@ -294,8 +360,8 @@ impl RoomTask {
         self.person(present).ok_or_else(|| ProtocolError::new(ErrorCode::NoSuchParticipant, "nobody of this id is in the room"))
     }
 
-    /// Only who has a WebSocket can be told where to go.
-    fn may_move(&self, participant: ParticipantId) -> Result<Pass, ProtocolError> {
+    /// By which name and pass somebody goes on elsewhere. Only who has a WebSocket can be told where.
+    fn may_move(&self, participant: ParticipantId) -> Result<(String, Pass), ProtocolError> {
         match self.find(participant)?.mode {
             Mode::WebSocket => self.room.pass(participant),
             Mode::Whip | Mode::Whep => {
@@ -320,10 +386,6 @@ impl RoomTask {
         }
         Ok(self.relay(ParticipantId::SERVER, to.as_deref(), channel, text, &payload))
     }
-}
-
-fn going_down() -> ProtocolError {
-    ProtocolError::new(ErrorCode::ShuttingDown, "the server is about to go down and takes no new rooms")
 }
 
 fn no_such_room() -> ProtocolError {

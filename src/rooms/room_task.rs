@@ -1,8 +1,8 @@
 //! One room's task: asks the [`Room`] and carries out what it wants done.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use switchyard_forward::{Command, Outcome, PeerKey, Standing, Target, TrackKey, WorkerIndex};
@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::announcements::Announcements;
 use super::feed::{Happened, RoomEvent};
 use super::lobby::not_admitted;
+use super::manage::Ice;
 use super::trunks::{Crossing, Trunks};
 use super::{Message, Outside, Rooms, Seat, Sensed, Waiting};
 use crate::outbox::Broadcast;
@@ -57,6 +58,7 @@ pub struct RoomTask {
     /// That it is there was told.
     announced: bool,
     pub(super) kept: Option<Kept>,
+    pub(super) ice: Arc<Mutex<Ice>>,
     pub(super) empty_since: Option<Instant>,
 }
 
@@ -87,7 +89,7 @@ impl RoomTask {
     pub fn new(rooms: Arc<Rooms>, id: String, generation: u64, messages: mpsc::Sender<Message>) -> Self {
         let home = rooms.workers.place();
         let (sensed, senses) = mpsc::channel(MAX_SENSED);
-        Self {
+        let mut task = Self {
             room: Room::new(rooms.limits()),
             rooms,
             id,
@@ -107,8 +109,15 @@ impl RoomTask {
             opened: SystemTime::now(),
             announced: false,
             kept: None,
+            ice: Arc::default(),
             empty_since: None,
+        };
+        let banned = task.rooms.bans().recall(Instant::now(), &task.id);
+        for identity in banned {
+            // As many as it kept out before.
+            let _ = task.room.ban(ParticipantId::SERVER, identity, true);
         }
+        task
     }
 
     /// Runs until the room has become empty, and longer if it is kept. A join that comes too late finds its reply dropped, and makes the room anew.
@@ -138,6 +147,8 @@ impl RoomTask {
             }
         }
         // Before anybody can open another of this name.
+        let banned = self.room.banned().map(str::to_owned).collect();
+        self.rooms.bans().remember(Instant::now(), self.id.clone(), banned);
         if self.announced {
             self.tell(Happened::RoomClosed);
         }
@@ -287,6 +298,7 @@ impl RoomTask {
             participant: entry.participant,
             participants: entry.participants,
             settings: entry.settings,
+            ice: Arc::clone(&self.ice),
             peer,
             worker,
             reason: LeaveReason::ConnectionLost,

@@ -6,8 +6,8 @@ import { until } from "./lib/tab.mjs";
 
 /** Milliseconds after which a camera that nobody shows is no longer sent. */
 const STOPS = 2_000;
-/** Milliseconds until one that somebody shows again is sent; the figure is 500, and a machine of two cores is busy with three windows. */
-const STARTS = 1_000;
+/** Milliseconds until one that somebody shows again is sent. */
+const STARTS = 500;
 
 /** Runs in the page. Frames and bytes of the camera so far. */
 async function sentVideo() {

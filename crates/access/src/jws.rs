@@ -70,6 +70,6 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 }
 
 /// Takes one spelling of each value only: no padding, no bits beyond the last byte.
-pub(crate) fn decode(text: &str) -> Result<Vec<u8>, Refusal> {
+fn decode(text: &str) -> Result<Vec<u8>, Refusal> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Refusal::Malformed)
 }

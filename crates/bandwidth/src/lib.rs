@@ -8,6 +8,7 @@
 //! Pure: the time is passed in, nothing is drawn at random, nothing waits. Per packet nothing is allocated. The same calls give the same
 //! outcome to the bit on every platform: floating-point arithmetic uses only the operations that IEEE 754 defines exactly.
 
+#![deny(clippy::iter_over_hash_type, reason = "what happens must not depend on a hash")]
 #![forbid(unsafe_code)]
 
 mod acknowledged;

@@ -4,6 +4,8 @@
 //! [`Wire`]. Pure: no clock, socket, thread or environment. Per packet it allocates nothing, takes no lock and logs nothing;
 //! names are resolved to indices when a command arrives, packets only index.
 
+#![deny(clippy::iter_over_hash_type, reason = "what happens must not depend on a hash")]
+
 mod agent;
 mod clock;
 mod command;

@@ -21,7 +21,7 @@ use crate::pulse::Pulse;
 use crate::quality::Quality;
 use crate::sender::Sender;
 use crate::silence::Silence;
-use crate::{IceCredentials, PeerKey, ReceiverConfig, SenderConfig, Simulcast, TrackKey, Wire};
+use crate::{Grade, IceCredentials, Outcome, PeerKey, ReceiverConfig, SenderConfig, Simulcast, TrackKey, Wire};
 
 /// Between two reports on the same stream; browsers expect about one a second.
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -267,6 +267,18 @@ impl Peer {
         let sealer = self.sealer.as_mut()?;
         let sender = self.senders.get_mut(usize::from(place))?.as_mut()?;
         Some(sender.start(sealer).map(|()| sender))
+    }
+
+    /// How much of what it is shown its line leaves, by what was said: good if all, fair if less, poor if nothing of a picture.
+    pub(crate) fn pictures(&self) -> Grade {
+        let told = self.downlink.iter().flat_map(|downlink| &downlink.told).zip(&self.routes);
+        let of_now = told.filter_map(|(told, route)| told.zip(*route)).filter(|(told, route)| told.track == route.track);
+        let grade = |outcome| match outcome {
+            Outcome::Full | Outcome::Hidden | Outcome::Absent => Grade::Good,
+            Outcome::Reduced => Grade::Fair,
+            Outcome::Paused => Grade::Poor,
+        };
+        of_now.map(|(told, _)| grade(told.outcome)).max().unwrap_or_default()
     }
 
     pub(crate) fn sender_mut(&mut self, place: u16) -> Option<&mut Sender> {

@@ -1,7 +1,8 @@
 //! How good a participant's connection is, from what both ends report (RFC 3550 §6.4): a grade that holds, and the figures it comes from.
 //!
 //! *Good*: less than 3 % of the packets are lost, the round trip is below 250 ms and the jitter below 30 ms. *Poor*: 10 % or more, 600 ms or more, or 100 ms or
-//! more. *Fair*: in between. Loss is that of the worse direction, before anything is sent again, smoothed over some seconds.
+//! more, or a picture that is shown is not sent at all. *Fair*: in between, or less of a picture is sent than is shown. Loss is that of the worse direction, before
+//! anything is sent again, smoothed over some seconds.
 
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ const SMOOTHING: u32 = 4;
 /// A worse grade holds after so many seconds, a better one after so many.
 const WORSE_AFTER: u8 = 2;
 const BETTER_AFTER: u8 = 5;
+/// Less of a picture than is shown counts after so many seconds: at first, and after each change, an estimate takes some to get there.
+const LACKING_AFTER: u8 = 5;
 /// From here on it is fair, and from here on poor: 256ths of the packets, the round trip, the jitter.
 const FAIR: Limits = (8, Duration::from_millis(250), Duration::from_millis(30));
 const POOR: Limits = (26, Duration::from_millis(600), Duration::from_millis(100));
@@ -31,6 +34,8 @@ pub(crate) struct Quality {
     figures: Figures,
     /// For how many seconds another grade has been there.
     other: u8,
+    /// For how many seconds the line has left less than what is shown.
+    lacking: u8,
 }
 
 impl Quality {
@@ -49,8 +54,8 @@ impl Quality {
         self.jitter = self.jitter.max(jitter);
     }
 
-    /// Looks once a second. What there is to tell, if the grade is another.
-    pub(crate) fn look(&mut self, round_trip: Option<Duration>) -> Option<(Grade, Figures)> {
+    /// Looks once a second. `pictures`: good if all is sent that is shown, fair if less, poor if nothing of one. What there is to tell, if the grade is another.
+    pub(crate) fn look(&mut self, round_trip: Option<Duration>, pictures: Grade) -> Option<(Grade, Figures)> {
         for (loss, lost) in self.loss.iter_mut().zip(&mut self.lost) {
             // Nothing reported: nothing sent, or all of the reports lost; the round trip and silence tell that.
             let Some(lost) = lost.take() else { continue };
@@ -60,6 +65,8 @@ impl Quality {
         let round_trip = round_trip.unwrap_or_default();
         let loss = self.loss[0].max(self.loss[1]);
         let over = |(lost, trip, shake): Limits| loss >= lost * 16 || round_trip >= trip || jitter >= shake;
+        self.lacking = if pictures == Grade::Good { 0 } else { self.lacking.saturating_add(1) };
+        let pictures = if self.lacking >= LACKING_AFTER { pictures } else { Grade::Good };
         let grade = if over(POOR) {
             Grade::Poor
         } else if over(FAIR) {
@@ -67,6 +74,7 @@ impl Quality {
         } else {
             Grade::Good
         };
+        let grade = grade.max(pictures);
         let needed = match grade.cmp(&self.grade) {
             std::cmp::Ordering::Equal => {
                 self.other = 0;
@@ -103,7 +111,7 @@ mod tests {
         let look = |second| {
             quality.received(lost, jitter);
             quality.sent(0, STILL);
-            quality.look(Some(Duration::from_millis(round_trip))).map(|(grade, _)| (second, grade))
+            quality.look(Some(Duration::from_millis(round_trip)), Grade::Good).map(|(grade, _)| (second, grade))
         };
         (0..seconds).filter_map(look).collect()
     }
@@ -136,12 +144,26 @@ mod tests {
     }
 
     #[test]
+    fn pictures_that_the_line_does_not_carry_make_the_grade_if_that_lasts() {
+        let mut quality = Quality::default();
+        let mut told = |pictures, seconds| {
+            let look = |second| quality.look(Some(Duration::from_millis(40)), pictures).map(|(grade, _)| (second, grade));
+            (0..seconds).filter_map(look).collect::<Vec<(u32, Grade)>>()
+        };
+        assert_eq!(told(Grade::Fair, 5), []);
+        assert_eq!(told(Grade::Good, 10), [], "a moment");
+        assert_eq!(told(Grade::Fair, 10), [(5, Grade::Fair)]);
+        assert_eq!(told(Grade::Poor, 10), [(1, Grade::Poor)]);
+        assert_eq!(told(Grade::Good, 10), [(4, Grade::Good)]);
+    }
+
+    #[test]
     fn the_worse_direction_counts_and_its_figures_are_told() {
         let mut quality = Quality::default();
         let told = (0..20).find_map(|_| {
             quality.sent(128, STILL);
             quality.received(0, STILL);
-            quality.look(Some(Duration::from_millis(90))).filter(|(grade, _)| *grade == Grade::Poor)
+            quality.look(Some(Duration::from_millis(90)), Grade::Good).filter(|(grade, _)| *grade == Grade::Poor)
         });
         let (_, figures) = told.expect("told");
         assert!((10..=50).contains(&figures.loss) && figures.round_trip == 90 && figures.jitter == 5, "{figures:?}");

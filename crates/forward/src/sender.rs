@@ -14,6 +14,10 @@ use crate::history::{Depth, History};
 use crate::layers::{Choice, FrameInfo, Layer, Placed, Rewriter, Selector, Source};
 use crate::{SenderConfig, TrackKey};
 
+/// That a receiver knows no codec is told again after this long, in case it was not heard.
+const UNDECODABLE_AGAIN: Duration = Duration::from_secs(5);
+/// That it knows one again is told this long after that at the earliest: a publisher may go to and fro with each packet.
+const DECODABLE_AFTER: Duration = Duration::from_secs(1);
 /// Encodings that were captured together are shown together if their clocks agree with when they came, as far as this; else the clocks are wrong.
 const MAX_DISAGREEMENT: Duration = Duration::from_secs(3);
 /// Retransmissions remembered, so that none is sent twice within [`RESEND`].
@@ -74,7 +78,8 @@ pub(crate) struct Sender {
     routed: bool,
     /// The receiver knows no codec of what it carries.
     undecodable: bool,
-    told_undecodable: bool,
+    /// When that was told last.
+    told_undecodable: Option<Instant>,
     selector: Selector,
     rewriter: Rewriter,
     /// The next index of the RTX stream; it never goes back.
@@ -101,7 +106,7 @@ impl Sender {
             streams: None,
             routed: false,
             undecodable: false,
-            told_undecodable: false,
+            told_undecodable: None,
             selector: Selector::default(),
             rewriter: Rewriter::default(),
             next_rtx: 0,
@@ -133,7 +138,7 @@ impl Sender {
             self.streams = Some(Streams { media, rtx: rtx.map(|(stream, _)| stream) });
         }
         self.routed = true;
-        (self.undecodable, self.told_undecodable) = (false, false);
+        (self.undecodable, self.told_undecodable) = (false, None);
         self.selector.reset();
         Ok(())
     }
@@ -173,10 +178,17 @@ impl Sender {
         self.undecodable
     }
 
-    /// The same, when it is another than was told before; until then the receiver knows one.
-    pub(crate) fn poll_undecodable(&mut self) -> Option<bool> {
-        let told = std::mem::replace(&mut self.told_undecodable, self.undecodable);
-        (told != self.undecodable).then_some(self.undecodable)
+    /// The same, when it is to be told: at once and every now and then while the receiver knows none, and once it does again, unless it was only just told.
+    pub(crate) fn poll_undecodable(&mut self, now: Instant) -> Option<bool> {
+        let since = self.told_undecodable.map(|told| now.saturating_duration_since(told));
+        let due = match (since, self.undecodable) {
+            (None, undecodable) => undecodable,
+            (Some(since), undecodable) => since >= if undecodable { UNDECODABLE_AGAIN } else { DECODABLE_AFTER },
+        };
+        if due {
+            self.told_undecodable = self.undecodable.then_some(now);
+        }
+        due.then_some(self.undecodable)
     }
 
     /// The encodings of which it may send something, what is being sent first.

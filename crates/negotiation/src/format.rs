@@ -14,6 +14,8 @@ pub(crate) struct Params {
     /// AV1: `level-idx` and `tier`.
     pub(crate) level_idx: u8,
     pub(crate) tier: u8,
+    /// H.265: `level-id` (RFC 7798 §7.1); its `tier-flag` is [`Params::tier`].
+    pub(crate) level_id: u8,
     /// Opus (RFC 7587 §7.1): stereo is sent or wanted.
     pub(crate) stereo: bool,
     /// Opus: discontinuous transmission. Repeated, never asked for.
@@ -84,6 +86,12 @@ pub(crate) fn describe(payload_type: u8, described: &Described<'_>) -> Format {
         params.level_idx = fmtp.get("level-idx").and_then(|value| value.parse().ok()).unwrap_or(5).min(31);
         params.tier = fmtp.get("tier").and_then(|value| value.parse().ok()).unwrap_or(0).min(1);
         (fmtp.get("profile").unwrap_or("0") == "0").then_some(Codec::Av1)
+    } else if is("h265", "90000") {
+        // RFC 7798 §7.1: main profile and level 3.1 where nothing is said, in one stream.
+        params.level_id = fmtp.get("level-id").and_then(|value| value.parse().ok()).unwrap_or(93);
+        params.tier = fmtp.get("tier-flag").and_then(|value| value.parse().ok()).unwrap_or(0).min(1);
+        let is_main = fmtp.get("profile-id").unwrap_or("1") == "1";
+        (is_main && fmtp.get("tx-mode").unwrap_or("SRST") == "SRST").then_some(Codec::H265)
     } else {
         None
     };
@@ -208,6 +216,7 @@ pub(crate) fn write_fmtp(out: &mut String, codec: Codec, payload_type: u8, opus:
             write!(out, "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id={profile:06x}")
         }
         Codec::Av1 => write!(out, "level-idx={};profile=0;tier={}", params.level_idx, params.tier),
+        Codec::H265 => write!(out, "level-id={};profile-id=1;tier-flag={};tx-mode=SRST", params.level_id, params.tier),
     };
     if let Some(kbps) = start_kbps {
         let separator = if out.len() == empty { "" } else { ";" };
@@ -233,6 +242,7 @@ pub(crate) const fn rtpmap(codec: Codec) -> &'static str {
         | Codec::H264Main1
         | Codec::H264High1 => "H264/90000",
         Codec::Av1 => "AV1/90000",
+        Codec::H265 => "H265/90000",
     }
 }
 
@@ -260,7 +270,10 @@ mod tests {
             ("VP9/90000", "profile-id=1", None),
             ("AV1/90000", "", Some(Codec::Av1)),
             ("AV1/90000", "level-idx=5;profile=1;tier=0", None),
-            ("H265/90000", "profile-id=1", None),
+            ("H265/90000", "level-id=180;profile-id=1;tier-flag=0;tx-mode=SRST", Some(Codec::H265)),
+            ("H265/90000", "", Some(Codec::H265)),
+            ("H265/90000", "profile-id=2", None),
+            ("H265/90000", "tx-mode=MRST", None),
             ("H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f", Some(Codec::H264ConstrainedBaseline1)),
             ("H264/90000", "profile-level-id=42E01F; packetization-mode=0", Some(Codec::H264ConstrainedBaseline0)),
             ("H264/90000", "packetization-mode=1;profile-level-id=42001f", Some(Codec::H264Baseline1)),

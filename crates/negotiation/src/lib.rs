@@ -10,6 +10,8 @@
 //! Pure: no clock, socket, thread or environment; randomness is a seed in [`Config`]. What sessions have in common they share ([`Shared`]), which changes
 //! nothing but the memory that they take.
 
+#![deny(clippy::iter_over_hash_type, reason = "what happens must not depend on a hash")]
+
 mod candidate;
 mod description;
 mod digest;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::description::Streams;
 use crate::profile::Body;
 
-/// How many of each kind are kept: the browsers in use with what their users send and receive, several times over. Whoever says something else has it alone.
+/// How many of each kind are kept: the browsers in use with what their users send and receive, several times over. Of more the oldest are forgotten: whoever says that has it alone.
 const MAX_KEPT: usize = 64;
 
 /// What the sessions of one server say and were told alike: codecs and header extensions, as they are parsed and as they are written. Some 10 KiB of a
@@ -53,9 +53,11 @@ impl<T> Kept<T> {
         if kept.len() == MAX_KEPT {
             kept.retain(|known| Arc::strong_count(known) > 1);
         }
-        if kept.len() < MAX_KEPT {
-            kept.push(Arc::clone(new));
+        if kept.len() == MAX_KEPT {
+            // Nobody takes all places for what nobody else says.
+            kept.remove(0);
         }
+        kept.push(Arc::clone(new));
         Arc::clone(new)
     }
 }
@@ -69,19 +71,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_is_one_and_what_nobody_says_makes_room() {
+    fn what_is_the_same_is_one_and_what_is_new_takes_the_place_of_what_nobody_says_or_of_the_oldest() {
         let kept = Kept::default();
         let first = share(&kept, 0);
         assert!(Arc::ptr_eq(&first, &share(&kept, 0)));
-        let others: Vec<_> = (1..2 * MAX_KEPT).map(|value| share(&kept, value)).collect();
-        assert!(others.iter().map(|other| **other).eq(1..2 * MAX_KEPT));
-        assert!(Arc::ptr_eq(&others[0], &share(&kept, 1)));
-        let beyond = share(&kept, MAX_KEPT + 1);
-        assert!(!Arc::ptr_eq(&others[MAX_KEPT], &beyond), "there is no place for more");
+        let others: Vec<_> = (1..MAX_KEPT).map(|value| share(&kept, value)).collect();
         drop(others);
-        let beyond = share(&kept, MAX_KEPT + 1);
-        assert!(Arc::ptr_eq(&beyond, &share(&kept, MAX_KEPT + 1)));
-        assert!(Arc::ptr_eq(&first, &share(&kept, 0)));
-        assert!(kept.0.lock().unwrap().len() < MAX_KEPT);
+        let beyond = share(&kept, MAX_KEPT);
+        assert_eq!(kept.0.lock().unwrap().len(), 2, "nobody says the others");
+        assert!(Arc::ptr_eq(&first, &share(&kept, 0)) && Arc::ptr_eq(&beyond, &share(&kept, MAX_KEPT)));
+        let others: Vec<_> = (0..MAX_KEPT).map(|value| share(&kept, MAX_KEPT + 1 + value)).collect();
+        assert_eq!(kept.0.lock().unwrap().len(), MAX_KEPT);
+        assert!(!Arc::ptr_eq(&first, &share(&kept, 0)), "the oldest");
+        assert!(Arc::ptr_eq(&others[MAX_KEPT - 1], &share(&kept, 2 * MAX_KEPT)));
     }
 }

@@ -28,6 +28,7 @@
 //! Pure: no clock, socket, thread or environment. The same configuration, seed and calls give the same outcome to the bit on every platform: all
 //! arithmetic on the way is on integers or uses only the operations that IEEE 754 defines exactly.
 
+#![deny(clippy::iter_over_hash_type, reason = "what happens must not depend on a hash")]
 #![forbid(unsafe_code)]
 
 mod config;

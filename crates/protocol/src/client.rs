@@ -145,7 +145,7 @@ pub enum Request {
         /// Whom.
         participant: ParticipantId,
     },
-    /// For moderators: keep an identity out for as long as the room exists, and send away whoever is there with it; or let it in again.
+    /// For moderators: keep an identity out for as long as the room exists and a day longer, and send away whoever is there with it; or let it in again.
     Ban {
         /// As in access tokens.
         identity: String,

@@ -5,6 +5,8 @@
 //!
 //! Pure: no clock, socket, thread or environment.
 
+#![deny(clippy::iter_over_hash_type, reason = "what happens must not depend on a hash")]
+
 mod client;
 mod codec;
 mod error;

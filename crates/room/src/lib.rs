@@ -32,13 +32,18 @@
 //! [`Room::enter`] lets somebody in, refuses them, or, where there is a lobby, has them wait as a guest, of whom only the moderators hear. Who is let in
 //! comes again with what they waited as. A room with guests is not empty: it waits for a moderator as they do.
 //!
+//! Who is moved here from another room ([`Room::invite`]) has a place until they come, and is held up by nothing but a ban.
+//!
 //! Pure: no clock, socket, thread or environment; deterministic, so that a simulation replays exactly.
+
+#![deny(clippy::iter_over_hash_type, reason = "what happens must not depend on a hash")]
 
 mod contents;
 mod demand;
 mod effect;
 mod guesses;
 mod hearing;
+mod invitations;
 mod lobby;
 mod rate;
 mod room;

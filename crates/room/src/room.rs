@@ -15,6 +15,7 @@ use switchyard_protocol::{
 use crate::contents::{Contents, Part};
 use crate::demand::Size;
 use crate::guesses::Guesses;
+use crate::invitations::Invitations;
 use crate::lobby::Lobby;
 use crate::settings::Settings;
 use crate::speakers::Speakers;
@@ -103,6 +104,9 @@ pub struct Room {
     spotlight: Option<TrackId>,
     settings: Settings,
     lobby: Lobby,
+    invitations: Invitations,
+    /// Somebody is on the way, as of the last [`Room::advance`].
+    expecting: bool,
     guesses: Guesses,
     /// Identities that don't come in again.
     banned: BTreeSet<String>,
@@ -153,6 +157,8 @@ impl Room {
             spotlight: None,
             settings: Settings::open(limits.participants),
             lobby: Lobby::default(),
+            invitations: Invitations::default(),
+            expecting: false,
             guesses: Guesses::default(),
             banned: BTreeSet::new(),
             last_participant: 0,
@@ -166,9 +172,9 @@ impl Room {
         self.out.effects.pop_front()
     }
 
-    /// Whether nobody is there, not even a viewer or somebody who waits to be let in.
+    /// Whether nobody is there or on the way, not even a viewer or somebody who waits to be let in.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty() && self.lobby.is_empty()
+        self.members.is_empty() && self.lobby.is_empty() && !self.expecting
     }
 
     /// How many are there, viewers included.
@@ -445,8 +451,10 @@ impl Room {
             self.tell_wanted(publisher, track, size);
         }
         self.tell_guests(now);
-        let deadlines = [self.contents.hearing.deadline(), self.speakers.due(now), self.out.demand.deadline(), self.lobby.due(now)];
-        deadlines.into_iter().flatten().min()
+        let on_the_way = self.invitations.deadline(now);
+        self.expecting = on_the_way.is_some();
+        let others = [self.contents.hearing.deadline(), self.speakers.due(now), self.out.demand.deadline(), self.lobby.due(now)];
+        others.into_iter().chain([on_the_way]).flatten().min()
     }
 
     fn camera(&self, participant: ParticipantId) -> Option<TrackId> {
@@ -488,6 +496,7 @@ impl Room {
         }
         if member.name.as_ref() != Some(&name) {
             member.name = Some(name.clone());
+            self.invitations.rename(participant, &name);
             self.notify(Audience::Others(participant), Event::ParticipantChanged { participant, name });
         }
         Ok(())

@@ -112,12 +112,12 @@ impl View {
         self.slots.iter().flatten().filter_map(assignment).collect()
     }
 
-    /// How much is received of a track that is routed. `false` if it isn't.
+    /// How much is received of a track that is routed. `false` if that is nothing new.
     pub fn set_reception(&mut self, track: TrackId, reception: Reception, size: Size) -> bool {
         let carries = |half: &&mut Half| half.routed.is_some_and(|(routed, _)| routed == track);
         let Some(half) = self.slots.iter_mut().map(|[_, video]| video).find(carries) else { return false };
-        half.reception = (reception != Reception::Full).then_some((reception, size));
-        true
+        let before = std::mem::replace(&mut half.reception, (reception != Reception::Full).then_some((reception, size)));
+        before != half.reception || reception == Reception::Full
     }
 
     /// Of which tracks not everything is received.

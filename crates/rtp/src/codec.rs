@@ -49,11 +49,13 @@ pub enum Codec {
     H264High1,
     /// AV1 (AOMedia RTP payload format 1.0) profile 0.
     Av1,
+    /// H.265 (RFC 7798) main profile, in a single stream.
+    H265,
 }
 
 impl Codec {
     /// Every codec, in the server's order of preference.
-    pub const ALL: [Codec; 12] = [
+    pub const ALL: [Codec; 13] = [
         Codec::Opus,
         Codec::Red,
         Codec::Vp8,
@@ -66,6 +68,7 @@ impl Codec {
         Codec::H264Main1,
         Codec::H264High1,
         Codec::Av1,
+        Codec::H265,
     ];
 
     /// Audio or video.

@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, socket, thread or environment. Nothing here allocates per packet, logs or panics on input.
 
+#![deny(clippy::iter_over_hash_type, reason = "what happens must not depend on a hash")]
 #![forbid(unsafe_code)]
 
 pub mod codec;

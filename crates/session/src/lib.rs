@@ -8,6 +8,8 @@
 //! After any call that takes `now`, drain [`Session::poll_transmit`] and [`Session::poll_event`], then wait until
 //! [`Session::poll_timeout`] or the next datagram.
 
+#![deny(clippy::iter_over_hash_type, reason = "what happens must not depend on a hash")]
+
 mod certificate;
 mod channels;
 mod dtls;

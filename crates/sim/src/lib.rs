@@ -5,6 +5,7 @@
 //!
 //! Pure: the time is passed in and only moves by what is simulated. What a seed has found goes into a test under its number.
 
+#![deny(clippy::iter_over_hash_type, reason = "what happens must not depend on a hash")]
 #![forbid(unsafe_code)]
 
 mod call;

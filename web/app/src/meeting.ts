@@ -11,7 +11,7 @@ import {
 import { explain, explainDevice, type Explanation } from "./explain.js";
 import { explainInterruption, type Interruption, interruptionOf, UNNOTICED } from "./interruption.js";
 import { Moderation } from "./moderation.js";
-import { closingText, guestsText, revokedText, settingsText, speakerText } from "./text.js";
+import { closingText, guestsText, movedText, revokedText, settingsText, speakerText } from "./text.js";
 import { takeToken } from "./token.js";
 
 declare global {
@@ -309,12 +309,7 @@ export class Meeting extends Emitter<{ changed: []; announced: [text: string] }>
     room.on("rejoined", () => {
       if (room === this.room && room.grants) this.#regranted(room, room.grants, []);
     });
-    room.on("moved", (where) => {
-      this.#notify("info", {
-        what: `You are in the room ${where} now.`,
-        todo: "Whoever runs the meeting has moved you.",
-      });
-    });
+    room.on("moved", (where) => this.#notify("info", movedText(where, where === this.roomId)));
     room.on("draining", (closesAt) => this.announce(closingText(closesAt, Date.now())));
     room.on("mutedByModerator", ({ source }) => {
       const device = source === "camera" ? "camera" : source === "microphone" ? "microphone" : "screen";

@@ -7,6 +7,7 @@ import {
   initials,
   linkPieces,
   missingText,
+  movedText,
   randomRoom,
   revokedText,
   roomId,
@@ -101,4 +102,12 @@ test("of a picture that doesn't come it is said why", () => {
   expect(missingText("paused", false)).toBe("Paused: your connection is too slow for this picture");
   expect(missingText("undecodable", true)).toBe("Your browser can't show the format of this screen");
   expect([missingText("full", false), missingText("reduced", false)]).toEqual([null, null]);
+});
+
+test("who is in another room is told why", () => {
+  expect(movedText("side", false)).toEqual({
+    what: "You are in the room side now.",
+    todo: "Whoever runs the meeting has moved you.",
+  });
+  expect(movedText("demo", true).todo).toBe("The other room didn't take you in again.");
 });

@@ -142,6 +142,12 @@ export function revokedText(source: Source): { what: string; todo: string } {
   return { what: `Your ${what} was turned off: you may not share it any more.`, todo: "Ask the host if you need it." };
 }
 
+/** That somebody is in another room, and why. */
+export function movedText(room: string, back: boolean): { what: string; todo: string } {
+  const todo = back ? "The other room didn't take you in again." : "Whoever runs the meeting has moved you.";
+  return { what: `You are in the room ${room} now.`, todo };
+}
+
 /** Why nothing of a picture comes; null if something does. */
 export function missingText(reception: Reception, screen: boolean): string | null {
   const picture = screen ? "screen" : "picture";

@@ -85,24 +85,36 @@ describe("who is moved to another room", () => {
     expect(moved).not.toHaveBeenCalled();
   });
 
-  test.each(["unauthorized", "forbidden", "limit_reached", "room_locked"] as const)(
-    "goes back to the first room if the other one doesn't take them: %s",
-    async (code) => {
-      const errors: unknown[] = [];
-      room.on("error", (error) => errors.push(error.code));
-      let opens = opened();
-      socket().event(MOVED);
-      await opens;
+  test.each([
+    ["unauthorized", 1],
+    ["forbidden", 1],
+    ["room_locked", 1],
+    ["limit_reached", 3],
+  ] as const)("goes back to the first room if the other one doesn't take them: %s, %i times", async (code, times) => {
+    let opens = opened();
+    socket().event(MOVED);
+    await opens;
+    await letIn(3, "side");
+    const errors: unknown[] = [];
+    const moved: string[] = [];
+    room.on("error", (error) => errors.push(error.code));
+    room.on("moved", (where) => moved.push(where));
+    opens = opened();
+    socket().event({ kind: "closing", reason: "too_slow", message: "" });
+    await opens;
+    for (let at = 0; at < times; at++) {
+      expect(socket().last("join")).toMatchObject({ room: "side", token: TO.token });
       opens = opened();
       const retryable = code === "limit_reached" || code === "room_locked";
       socket().refuse(socket().last("join").id, { code, message: "no", retryable });
       socket().fire("close", { code: 1008 });
       await opens;
-      expect(socket().last("join")).toMatchObject({ room: "demo", token: "own", password: "x" });
-      await letIn(8, "demo");
-      expect([room.id, room.state, errors]).toEqual(["demo", "reconnecting", [code]]);
-    },
-  );
+    }
+    expect(socket().last("join")).toMatchObject({ room: "demo", token: "own", password: "x" });
+    expect(room.outage?.error?.code).toBe(code);
+    await letIn(8, "demo");
+    expect([room.id, room.state, errors, moved]).toEqual(["demo", "reconnecting", [code], ["demo"]]);
+  });
 });
 
 describe("who was away", () => {

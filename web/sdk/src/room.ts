@@ -94,7 +94,7 @@ export interface RoomEvents extends RosterEvents {
   outageChanged: [outage: Outage | null];
   /** The room was joined anew: everybody in it, and every remote track, is another object. Local tracks are published again. */
   rejoined: [];
-  /** The server's API has moved this participant to another room, which is joined: {@link Room.id}. Comes after `rejoined`. */
+  /** This participant is in another room: the server's API has moved it, or it is back in the first because the other didn't take it any more. Comes after `rejoined`; {@link Room.id}. */
   moved: [room: string];
   /** {@link Room.peerConnection} is another one, because the one before could not be repaired; everything else goes on. */
   renewed: [];
@@ -135,6 +135,9 @@ export interface RoomEvents extends RosterEvents {
 
 /** Milliseconds between two times that a transport is begun anew: what it takes to find out whether the first was of use. */
 const RENEWAL_PAUSE = 2_000;
+
+/** Attempts to join a room that this participant was moved to and that is full, or whose server is. */
+const PATIENCE_WHERE_FULL = 3;
 
 /** What tests replace. */
 export interface Environment {
@@ -394,7 +397,7 @@ export class Room extends Emitter<RoomEvents> {
     await this.#request({ type: "remove", participant });
   }
 
-  /** For moderators: keeps an identity out for as long as the room exists, or lets it in again. */
+  /** For moderators: keeps an identity out for as long as the room exists and a day longer, or lets it in again. */
   async ban(identity: string, banned = true): Promise<void> {
     await this.#request({ type: "ban", identity, banned });
   }
@@ -686,6 +689,8 @@ export class Room extends Emitter<RoomEvents> {
   async #rejoin(error: SwitchyardError): Promise<void> {
     const dialer = this.#dialer;
     if (!dialer) return;
+    const before = this.id;
+    let full = 0;
     this.#closeSession();
     this.#lostSessions += 1;
     this.#lostBy = error;
@@ -695,16 +700,19 @@ export class Room extends Emitter<RoomEvents> {
       try {
         transport = await this.#begin(dialer, await dialer.dial());
         this.emit("rejoined");
-        if (error.code === "moved" && this.#destination) this.emit("moved", this.#destination.room);
+        if (this.id !== null && this.id !== before) this.emit("moved", this.id);
         await transport.open();
         return;
       } catch (cause) {
         // Left, or lost again: that is another call's.
         if (this.#left || (transport && transport !== this.#transport)) return;
         const failure = SwitchyardError.from(cause, "connection_failed");
-        const refused = !failure.retryable || failure.code === "limit_reached" || failure.code === "room_locked";
+        // The server may be full for a moment.
+        if (failure.code === "limit_reached") full += 1;
+        const refused = !failure.retryable || failure.code === "room_locked" || full >= PATIENCE_WHERE_FULL;
         if (refused && this.#destination) {
           this.#destination = null;
+          this.#lostBy = failure;
           this.#closeSession();
           this.emit("error", failure);
           continue;

@@ -412,6 +412,7 @@ export class Signaling extends Emitter<SignalingEvents> {
           if (isFarewell(message.event.reason)) {
             end(null);
             this.#hear(message.event);
+            link.drop(1000);
             return;
           }
           end(new SwitchyardError(message.event.reason, message.event.message, { retryable: true }));

@@ -104,15 +104,19 @@ impl Forwarder {
                         }
                     }
                 }
+                if let Some(undecodable) = sender.poll_undecodable(now) {
+                    // What the line leaves of it is told anew after that.
+                    if let Some(told) = downlink.as_mut().and_then(|downlink| downlink.told.get_mut(usize::from(subscriber.sender))) {
+                        *told = None;
+                    }
+                    wire.event(Event::Decodable { peer: peer.key, track: track.key, decodable: !undecodable });
+                }
                 if let Some(downlink) = downlink
                     && let Some(due) = downlink.poll_timeout()
                 {
                     self.paced.add(subscriber.peer, &mut downlink.listed, due);
                 }
                 track.stale |= sender.layer() != before;
-                if let Some(undecodable) = sender.poll_undecodable() {
-                    wire.event(Event::Decodable { peer: peer.key, track: track.key, decodable: !undecodable });
-                }
                 if sender.report_due {
                     self.reports.push((subscriber.peer, subscriber.sender));
                 }

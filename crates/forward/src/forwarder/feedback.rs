@@ -322,7 +322,8 @@ impl Forwarder {
                 continue;
             }
             peer.report_at = Some(now + REPORT_INTERVAL);
-            if let Some((grade, figures)) = peer.quality.look(peer.round_trip) {
+            let pictures = peer.pictures();
+            if let Some((grade, figures)) = peer.quality.look(peer.round_trip, pictures) {
                 wire.event(Event::Quality { peer: peer.key, grade, figures });
             }
             if !peer.has_keys() || !peer.agent.has_egress() {

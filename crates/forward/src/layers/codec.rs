@@ -51,7 +51,9 @@ impl FrameInfo {
         let mut info = match codec {
             Codec::Vp8 => vp8::read(payload),
             Codec::Vp9Profile0 | Codec::Vp9Profile2 => vp9::read(payload),
-            Codec::Opus | Codec::Red | Codec::Av1 => Self { starts: starts_frame(codec, payload, descriptor), ..Self::default() },
+            Codec::Opus | Codec::Red | Codec::Av1 | Codec::H265 => {
+                Self { starts: starts_frame(codec, payload, descriptor), ..Self::default() }
+            }
             _ => Self { starts: starts_frame(codec, payload, descriptor), size: h264::size(payload), ..Self::default() },
         };
         info.keyframe = is_keyframe(codec, payload, descriptor);

@@ -30,8 +30,8 @@ pub struct Knock {
     pub waits: bool,
     /// As whom they have waited.
     pub guest: Option<GuestId>,
-    /// Whether they are on their way from another room, from which they were moved here.
-    pub moved: bool,
+    /// What they were given who were moved here from another room; see [`Room::invite`].
+    pub passage: Option<String>,
 }
 
 /// What becomes of somebody who comes, if they aren't refused.
@@ -57,7 +57,7 @@ pub struct Entry {
 impl Room {
     /// Somebody enters, or waits to be let in. The same identity may be there several times: a person with two devices.
     ///
-    /// Moderators pass all that keeps others out but their being banned and the server's own bound; who has been let in, or was moved here, passes lock, password and lobby.
+    /// Moderators pass all that keeps others out but their being banned and the server's own bound; who has been let in, or is on the way from another room, passes lock, password and lobby.
     ///
     /// # Errors
     ///
@@ -80,6 +80,9 @@ impl Room {
             Entrant::Participant(name, pass) if waits => self.lobby.add(name, pass.identity).map(Answer::Waits),
             Entrant::Participant(name, pass) => {
                 let entry = self.seat_participant(name, pass)?;
+                if let Some(passage) = &knock.passage {
+                    self.invitations.came(passage, entry.participant);
+                }
                 if let Some(guest) = knock.guest {
                     self.withdraw_guest(guest);
                 }
@@ -100,14 +103,15 @@ impl Room {
     /// Whether somebody who may come in has to wait.
     fn check(&mut self, now: Instant, pass: &Pass, knock: &Knock) -> Result<bool, ProtocolError> {
         self.check_banned(pass)?;
-        let passes = pass.grants.moderate || knock.moved || knock.guest.is_some_and(|guest| self.lobby.is_admitted(guest));
+        let has_place = knock.passage.as_deref().is_some_and(|passage| self.invitations.has_place(now, passage));
+        let passes = pass.grants.moderate || has_place || knock.guest.is_some_and(|guest| self.lobby.is_admitted(guest));
         if !passes && self.settings.locked {
             return Err(ProtocolError::new(ErrorCode::RoomLocked, "the room is locked: nobody new comes in"));
         }
         if !passes {
             self.check_password(now, knock)?;
         }
-        self.check_full(pass)?;
+        self.check_full(now, pass, has_place)?;
         let known = pass.identity.as_ref().is_some_and(|identity| self.lobby.knows(identity));
         Ok(self.settings.lobby && !passes && !known)
     }
@@ -119,9 +123,10 @@ impl Room {
         Ok(())
     }
 
-    pub(super) fn check_full(&self, pass: &Pass) -> Result<(), ProtocolError> {
+    /// Those who are on the way have their places.
+    pub(super) fn check_full(&self, now: Instant, pass: &Pass, has_place: bool) -> Result<(), ProtocolError> {
         let most = if pass.grants.moderate { self.limits.participants } else { self.settings.max_participants };
-        if self.members.len() >= most {
+        if !has_place && self.members.len() + self.invitations.expected(now) >= most {
             return Err(ProtocolError::new(ErrorCode::LimitReached, format!("the room holds at most {most} participants")));
         }
         Ok(())

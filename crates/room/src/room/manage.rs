@@ -1,5 +1,7 @@
 //! What is done with a room from outside of it: looking who is there, changing what they may do, closing it.
 
+use std::time::Instant;
+
 use switchyard_protocol::{
     CloseReason, ErrorCode, Event, Grants, Guest, LeaveReason, ParticipantId, ProtocolError, Quality, Source, Track,
 };
@@ -59,9 +61,10 @@ impl Room {
         Ok(self.portray(participant, member))
     }
 
-    /// What one of them came in with, and what became of it. Fails with [`ErrorCode::NoSuchParticipant`] if they aren't there.
-    pub fn pass(&self, participant: ParticipantId) -> Result<Pass, ProtocolError> {
-        self.members.get(&participant).map(|member| member.pass.clone()).ok_or_else(nobody)
+    /// By which name and pass one of them is here, as they are now. Fails with [`ErrorCode::NoSuchParticipant`] if they aren't, or are a viewer.
+    pub fn pass(&self, participant: ParticipantId) -> Result<(String, Pass), ProtocolError> {
+        let member = self.members.get(&participant).ok_or_else(nobody)?;
+        Ok((member.name.clone().ok_or_else(nobody)?, member.pass.clone()))
     }
 
     fn portray(&self, participant: ParticipantId, member: &Member) -> Present {
@@ -90,6 +93,7 @@ impl Room {
         let member = self.member_mut(participant).map_err(|_| nobody())?;
         if member.name.as_ref() != Some(&name) {
             member.name = Some(name.clone());
+            self.invitations.rename(participant, &name);
             self.notify(Audience::All, Event::ParticipantChanged { participant, name });
         }
         Ok(())
@@ -111,6 +115,7 @@ impl Room {
             return Ok(());
         }
         member.pass.grants = grants.clone();
+        self.invitations.regrant(participant, &grants);
         member.regranted = true;
         member.view.set_receiving(grants.subscribe);
         member.view.settle(&self.contents, &mut self.out);
@@ -135,19 +140,36 @@ impl Room {
         Ok(())
     }
 
-    /// `participant` leaves to go on in another room; by which name and pass. Nothing of it is forwarded, and nothing to it, from this call on. Fails with
-    /// [`ErrorCode::NoSuchParticipant`] if it isn't there or is a viewer.
-    pub fn relocate(&mut self, participant: ParticipantId) -> Result<(String, Pass), ProtocolError> {
-        let member = self.members.get(&participant).ok_or_else(nobody)?;
-        let taken = (member.name.clone().ok_or_else(nobody)?, member.pass.clone());
+    /// `participant` leaves to go on in another room. Nothing of it is forwarded, and nothing to it, from this call on. Fails with
+    /// [`ErrorCode::NoSuchParticipant`] if it isn't there.
+    pub fn relocate(&mut self, participant: ParticipantId) -> Result<(), ProtocolError> {
+        if !self.members.contains_key(&participant) {
+            return Err(nobody());
+        }
         self.send_away(participant, CloseReason::Moved, LeaveReason::Moved);
-        Ok(taken)
+        Ok(())
     }
 
-    /// Whether somebody may be moved here: fails as [`Room::enter`] would for them, whom neither lock, password nor lobby hold up.
-    pub fn would_take(&self, pass: &Pass) -> Result<(), ProtocolError> {
-        self.check_banned(pass)?;
-        self.check_full(pass)
+    /// Somebody of this name and pass is moved here: they have a place, and come with `passage`, which nobody can guess. Fails as [`Room::enter`] would for
+    /// them, whom neither lock, password nor lobby hold up.
+    pub fn invite(&mut self, now: Instant, passage: String, name: String, pass: Pass) -> Result<(), ProtocolError> {
+        self.check_banned(&pass)?;
+        self.check_full(now, &pass, false)?;
+        self.invitations.add(now, passage, name, pass)?;
+        self.expecting = true;
+        Ok(())
+    }
+
+    /// They don't come.
+    pub fn uninvite(&mut self, passage: &str) {
+        self.invitations.cancel(passage);
+    }
+
+    /// By which name and pass somebody comes in who was moved here. Fails with [`ErrorCode::Unauthorized`] if nobody was with this passage, or too long ago, or they were
+    /// sent away since.
+    pub fn redeem(&self, now: Instant, passage: &str) -> Result<(String, Pass), ProtocolError> {
+        let found = self.invitations.find(now, passage).map(|(name, pass)| (name.to_owned(), pass.clone()));
+        found.ok_or_else(|| ProtocolError::new(ErrorCode::Unauthorized, "this passage is good no longer: join by a token"))
     }
 
     /// Sends `participant` away with everybody else of the same identity, which doesn't come in again. Fails with [`ErrorCode::InvalidIdentity`] if it has none.
@@ -163,6 +185,8 @@ impl Room {
     pub fn close(&mut self) {
         self.decide(Decision::Closed, |_| true);
         self.lobby.forget_admitted();
+        self.invitations.clear();
+        self.expecting = false;
         let mut members = std::mem::take(&mut self.members);
         for (&participant, member) in &mut members {
             member.view.stop(&mut self.out);

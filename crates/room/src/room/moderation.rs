@@ -103,6 +103,7 @@ impl Room {
         }
         self.out.effects.push_back(Effect::Remove { participant, reason: told });
         self.leave(participant, reason);
+        self.invitations.revoke(participant);
     }
 
     /// Tells moderators who waits, if it is time to.

@@ -315,3 +315,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_is_moved_here_has_a_place_past_everything_but_a_ban_once() {
+    let shut =
+        change(|it| (it.locked, it.lobby, it.password, it.max_participants) = (Some(true), Some(true), Some(Token::from("x")), Some(2)));
+    let (mut room, host) = room(shut);
+    let start = Instant::now();
+    let later = |seconds| start + Duration::from_secs(seconds);
+    let moved = |passage: &str| Knock { passage: Some(passage.to_owned()), ..Knock::default() };
+    let enter = |room: &mut Room, now, knock: &Knock| room.enter(now, Entrant::Participant("Ben".into(), pass("ben", false)), knock);
+    room.ban(host, "eve".into(), true).unwrap();
+    assert_eq!(room.invite(start, "0".into(), "Eve".into(), pass("eve", false)).unwrap_err().code, ErrorCode::Forbidden);
+    room.invite(start, "1".into(), "Ben".into(), pass("ben", false)).unwrap();
+    assert_eq!(room.invite(start, "2".into(), "Cleo".into(), pass("cleo", false)).unwrap_err().code, ErrorCode::LimitReached);
+    assert_eq!(room.redeem(start, "1"), Ok(("Ben".into(), pass("ben", false))));
+    assert_eq!(room.redeem(start, "2").unwrap_err().code, ErrorCode::Unauthorized);
+    let ben = entered(enter(&mut room, later(59), &moved("1"))).participant;
+    assert_eq!(refused(enter(&mut room, later(59), &moved("1"))), ErrorCode::RoomLocked, "once");
+    assert!(room.redeem(later(3_599), "1").is_ok() && room.redeem(later(3_600), "1").is_err());
+    room.remove(host, ben).unwrap();
+    assert!(room.redeem(later(60), "1").is_err(), "who is sent away doesn't come back with it");
+    room.configure(host, change(|it| it.locked = Some(false))).unwrap();
+    // Who doesn't come in time has no place any more.
+    room.invite(start, "3".into(), "Cleo".into(), pass("cleo", false)).unwrap();
+    assert_eq!(refused(enter(&mut room, later(60), &moved("3"))), ErrorCode::Forbidden, "banned meanwhile");
+    let cleo = Entrant::Participant("Cleo".into(), pass("cleo", false));
+    assert_eq!(refused(room.enter(later(60), cleo, &moved("3"))), ErrorCode::PasswordRequired);
+}
+
+#[test]
+fn a_room_is_there_for_whoever_is_on_the_way() {
+    let mut room = Room::new(Limits::default());
+    let start = Instant::now();
+    room.invite(start, "1".into(), "Ben".into(), pass("ben", false)).unwrap();
+    assert!(!room.is_empty());
+    let due = room.advance(start).expect("until they are given up");
+    assert_eq!(due, start + Duration::from_secs(60));
+    assert_eq!(room.advance(due), None);
+    assert!(room.is_empty());
+    room.invite(due, "2".into(), "Ben".into(), pass("ben", false)).unwrap();
+    room.uninvite("2");
+    room.advance(due);
+    assert!(room.is_empty() && room.redeem(due, "2").is_err());
+    room.invite(due, "3".into(), "Ben".into(), pass("ben", false)).unwrap();
+    room.close();
+    assert!(room.is_empty() && room.redeem(due, "3").is_err());
+}

@@ -37,7 +37,7 @@ impl DependencyHeader {
 /// Whether a packet begins a keyframe: a receiver that starts here needs nothing sent before.
 ///
 /// A dependency descriptor, if there is one, decides alone, because the payload may be end-to-end encrypted. Audio is always
-/// decodable from anywhere. Of an H.264 keyframe in several slices each slice's first packet counts: whoever switches there
+/// decodable from anywhere. Of an H.264 or H.265 keyframe in several slices each slice's first packet counts: whoever switches there
 /// compares timestamps too.
 pub fn is_keyframe(codec: Codec, payload: &[u8], dependency_descriptor: Option<&[u8]>) -> bool {
     if codec.kind() == MediaKind::Audio {
@@ -56,11 +56,12 @@ pub fn is_keyframe(codec: Codec, payload: &[u8], dependency_descriptor: Option<&
         | Codec::H264Main1
         | Codec::H264High1 => h264_begins(payload, |unit| matches!(unit, H264_IDR | H264_SPS)),
         Codec::Av1 => payload.first().is_some_and(|aggregation| aggregation & (AV1_CONTINUES | AV1_NEW_SEQUENCE) == AV1_NEW_SEQUENCE),
+        Codec::H265 => h265_begins(payload, |unit| matches!(unit, H265_BLA..=H265_LAST_IRAP | H265_VPS | H265_SPS)),
         Codec::Opus | Codec::Red => true,
     }
 }
 
-/// Whether a packet begins a frame, or in doubt may begin one: H.264 says so only of the pieces a frame consists of, and AV1
+/// Whether a packet begins a frame, or in doubt may begin one: H.264 and H.265 say so only of the pieces a frame consists of, and AV1
 /// of its OBUs. Whoever needs certainty compares timestamps too.
 pub fn starts_frame(codec: Codec, payload: &[u8], dependency_descriptor: Option<&[u8]>) -> bool {
     if codec.kind() == MediaKind::Audio {
@@ -79,6 +80,7 @@ pub fn starts_frame(codec: Codec, payload: &[u8], dependency_descriptor: Option<
         | Codec::H264Main1
         | Codec::H264High1 => h264_begins(payload, |_| true),
         Codec::Av1 => payload.first().is_some_and(|aggregation| aggregation & AV1_CONTINUES == 0),
+        Codec::H265 => h265_begins(payload, |_| true),
         Codec::Opus | Codec::Red => true,
     }
 }
@@ -116,22 +118,44 @@ const H264_FU_A: u8 = 28;
 fn h264_begins(payload: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
     let Some(&head) = payload.first() else { return false };
     match head & 0x1f {
-        H264_STAP_A => {
-            let mut units = &payload[1..];
-            // Each unit takes at least three bytes of the packet, so the walk is bounded by its size.
-            while let Some((&[l0, l1], rest)) = units.split_first_chunk() {
-                let len = usize::from(u16::from_be_bytes([l0, l1]));
-                let Some((unit, rest)) = rest.split_at_checked(len) else { return false };
-                let Some(head) = unit.first() else { return false };
-                if wanted(head & 0x1f) {
-                    return true;
-                }
-                units = rest;
-            }
-            false
-        }
+        H264_STAP_A => aggregates(&payload[1..], |head| wanted(head & 0x1f)),
         H264_FU_A => payload.get(1).is_some_and(|fragment| fragment & 0x80 != 0 && wanted(fragment & 0x1f)),
         unit @ 1..=23 => wanted(unit),
+        _ => false,
+    }
+}
+
+/// Whether the first byte of one of the units satisfies `wanted`, each of which has its length in front (RFC 6184 §5.7.1, RFC 7798 §4.4.2).
+fn aggregates(mut units: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
+    // Each unit takes at least three bytes of the packet, so the walk is bounded by its size.
+    while let Some((&[l0, l1], rest)) = units.split_first_chunk() {
+        let len = usize::from(u16::from_be_bytes([l0, l1]));
+        let Some((unit, rest)) = rest.split_at_checked(len) else { return false };
+        let Some(&head) = unit.first() else { return false };
+        if wanted(head) {
+            return true;
+        }
+        units = rest;
+    }
+    false
+}
+
+/// NAL unit types (RFC 7798 §1.1.4 and ITU-T H.265 table 7-1): the pictures that need no other begin with these.
+const H265_BLA: u8 = 16;
+const H265_LAST_IRAP: u8 = 23;
+const H265_VPS: u8 = 32;
+const H265_SPS: u8 = 33;
+const H265_AGGREGATION: u8 = 48;
+const H265_FRAGMENT: u8 = 49;
+
+/// Whether the packet holds the beginning of a NAL unit whose type satisfies `wanted`. Units have two bytes of header; decoding order numbers are not negotiated.
+fn h265_begins(payload: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
+    let kind = |head: u8| head >> 1 & 0x3f;
+    let Some((&[head, _], rest)) = payload.split_first_chunk() else { return false };
+    match kind(head) {
+        H265_AGGREGATION => aggregates(rest, |head| wanted(kind(head))),
+        H265_FRAGMENT => rest.first().is_some_and(|fragment| fragment & 0x80 != 0 && wanted(fragment & 0x3f)),
+        unit @ 0..=47 => wanted(unit),
         _ => false,
     }
 }

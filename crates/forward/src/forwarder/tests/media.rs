@@ -565,8 +565,15 @@ fn who_knows_no_codec_of_a_picture_is_told_so_and_no_keyframe_is_asked_for_them(
         world.send(0, &frame(73 + 3 * at, 3, false));
         world.pass(Duration::from_secs(1));
     }
-    assert_eq!((told(&world), rtcp_of(&world, 0, is_pli)), (vec![false], asked));
+    assert_eq!((told(&world), rtcp_of(&world, 0, is_pli)), (vec![false, false], asked), "again after five seconds");
     // The publisher goes over to what they know: a keyframe of one packet (RFC 9628 §4.2).
-    world.send(0, &[(SSRC, VP9, 88, 88_000, vec![0x08, 0x82, 0x49, 0x83, 0x42, 0, 0, 0, 0])]);
-    assert_eq!(told(&world), [false, true]);
+    let vp9 = |index: u64| (SSRC, VP9, index, index as u32 * 1_000, vec![0x08, 0x82, 0x49, 0x83, 0x42, 0, 0, 0, 0]);
+    world.send(0, &[vp9(88)]);
+    assert_eq!(told(&world), [false, false, true]);
+    // And to and fro with each packet: no more than once a second is told of that.
+    for index in (89..189).step_by(2) {
+        world.send(0, &frame(index, 1, false));
+        world.send(0, &[vp9(index + 1)]);
+    }
+    assert_eq!(told(&world), [false, false, true, false]);
 }

@@ -46,6 +46,20 @@ const CASES: [Case; 39] = [
     ("another frame", Codec::Av1, &[0x10, 0x32], false, true),
     ("continuation", Codec::Av1, &[0x90, 0x32], false, false),
     ("nothing", Codec::Av1, &[], false, false),
+    ("single IDR", Codec::H265, &[0x26, 0x01, 0xaf], true, true),
+    ("single CRA", Codec::H265, &[0x2a, 0x01, 0xaf], true, true),
+    ("single VPS", Codec::H265, &[0x40, 0x01, 0x0c], true, true),
+    ("single slice", Codec::H265, &[0x02, 0x01, 0xd0], false, true),
+    ("aggregation of VPS, SPS and PPS", Codec::H265, &[0x60, 0x01, 0, 2, 0x40, 0x01, 0, 2, 0x42, 0x01, 0, 2, 0x44, 0x01], true, true),
+    ("aggregation of a PPS and an IDR", Codec::H265, &[0x60, 0x01, 0, 2, 0x44, 0x01, 0, 2, 0x26, 0x01], true, true),
+    ("aggregation of slices", Codec::H265, &[0x60, 0x01, 0, 2, 0x02, 0x01], false, true),
+    ("aggregation cut", Codec::H265, &[0x60, 0x01, 0, 9, 0x40], false, false),
+    ("fragment: start of an IDR", Codec::H265, &[0x62, 0x01, 0x93], true, true),
+    ("fragment: middle of an IDR", Codec::H265, &[0x62, 0x01, 0x13], false, false),
+    ("fragment: start of a slice", Codec::H265, &[0x62, 0x01, 0x81], false, true),
+    ("fragment cut", Codec::H265, &[0x62, 0x01], false, false),
+    ("PACI", Codec::H265, &[0x64, 0x01, 0x26], false, false),
+    ("header cut", Codec::H265, &[0x26], false, false),
 ];
 
 #[test]
