@@ -70,7 +70,7 @@ async fn who_is_moved_leaves_at_once_and_comes_in_past_what_keeps_others_out() {
     assert_eq!(refused("demo", &passage.0).await, Some(ErrorCode::Unauthorized), "it is for one room");
     let (_there, joined) = come(&api.server, "side", "x", &passage.0).await.expect("let in");
     assert_eq!((joined.identity.as_deref(), joined.name.as_str()), (Some("ben"), "Benjamin"));
-    assert_eq!((joined.grants.data, joined.grants.moderate, joined.grants.publish), (false, false, as_ben.grants.publish));
+    assert_eq!((joined.grants.data, joined.grants.moderate, &joined.grants.publish), (false, false, &as_ben.grants.publish));
     // Once: after that it is as good as an access token.
     assert_eq!(refused("side", &passage.0).await, Some(ErrorCode::RoomLocked));
     assert_eq!(refused("side", &format!("{}A", passage.0)).await, Some(ErrorCode::Unauthorized));

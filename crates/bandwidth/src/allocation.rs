@@ -77,7 +77,7 @@ pub struct Demand<'a> {
     pub wanted: (u16, u16),
     /// What is sent of it now.
     pub current: Option<Layer>,
-    /// What there is of it, in any order; at most 16 count.
+    /// What there is of it, each layer once, in any order; at most 16 count.
     pub rungs: &'a [Rung],
 }
 

@@ -637,7 +637,7 @@ export type Destination = {
  */
 room: string, 
 /**
- * In place of an access token, which need not be for that room: good for an hour. In the first minute lock, password and lobby don't hold up who brings it.
+ * In place of an access token, which need not be for that room: good for an hour. For a minute a place is kept, past lock, password and lobby, once.
  */
 token: string, };
 

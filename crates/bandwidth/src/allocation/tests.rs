@@ -133,7 +133,11 @@ fn steps(demands: &[Demand<'_>], way: &[usize]) -> Vec<bool> {
 
 fn ladder_of_rungs() -> impl Strategy<Value = Vec<Rung>> {
     prop::collection::vec((0u8..3, 0u8..2, 1u64..40, 1u16..5, prop::sample::select(vec![0u8, 7, 15, 30])), 0..4).prop_map(|rungs| {
-        rungs.into_iter().map(|(spatial, temporal, cost, size, rate)| rung(spatial, temporal, cost, size * 180, rate)).collect()
+        let rungs: Vec<Rung> =
+            rungs.into_iter().map(|(spatial, temporal, cost, size, rate)| rung(spatial, temporal, cost, size * 180, rate)).collect();
+        // Each layer once, as there are.
+        let is_first = |at: usize| rungs[..at].iter().all(|other| other.layer != rungs[at].layer);
+        (0..rungs.len()).filter(|&at| is_first(at)).map(|at| rungs[at]).collect()
     })
 }
 

@@ -6,7 +6,7 @@ use crate::codec::vp8::Descriptor;
 /// (what, codec, payload, whether it begins a keyframe, whether it begins a frame)
 type Case = (&'static str, Codec, &'static [u8], bool, bool);
 
-const CASES: [Case; 39] = [
+const CASES: [Case; 53] = [
     ("keyframe", Codec::Vp8, &[0x10, 0x50, 0x01], true, true),
     ("interframe", Codec::Vp8, &[0x10, 0x51, 0x01], false, true),
     ("continuation", Codec::Vp8, &[0x00, 0x50], false, false),
