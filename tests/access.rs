@@ -104,6 +104,8 @@ enum Verb {
     Ban,
     Remove,
     Configure,
+    Admit,
+    Deny,
     /// To publish a camera by HTTP.
     Whip,
     /// To publish sound by HTTP.
@@ -117,7 +119,7 @@ enum Verb {
 use Verb::*;
 
 /// In an order in which none is in the way of those after it.
-const VERBS: [Verb; 18] = [
+const VERBS: [Verb; 20] = [
     Join,
     Camera,
     Microphone,
@@ -134,6 +136,8 @@ const VERBS: [Verb; 18] = [
     Whep,
     Manage,
     Configure,
+    Admit,
+    Deny,
     Ban,
     Remove,
 ];
@@ -142,7 +146,7 @@ const VERBS: [Verb; 18] = [
 fn permits(role: &str, verb: Verb) -> bool {
     let publish = [Camera, Microphone, Screen, ScreenAudio, Whip, WhipSound];
     let receive = [Receive, Subscribe, View, Pause, Whep];
-    let moderate = [MuteOthers, Ban, Remove, Configure];
+    let moderate = [MuteOthers, Ban, Remove, Configure, Admit, Deny];
     match role {
         "host" => verb != Manage,
         "server" | "manage only" => verb == Manage,
@@ -337,6 +341,8 @@ fn asked(verb: Verb, other: ParticipantId, track: TrackId) -> Option<Request> {
         Ban => Request::Ban { identity: "somebody else".into(), banned: true },
         Remove => Request::Remove { participant: other },
         Configure => lock(true),
+        Admit => Request::Admit { guest: None },
+        Deny => Request::Deny { guest: None },
     })
 }
 
