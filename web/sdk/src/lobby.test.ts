@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { Guest } from "./protocol.js";
-import { type ConnectOptions, Room } from "./room.js";
+import type { ConnectOptions, Room } from "./room.js";
 import { FakeConnection } from "./testing/connection.js";
+import { roomOver } from "./testing/room.js";
 import { joinedAs, SETTINGS } from "./testing/server.js";
-import { FakeSocket } from "./testing/socket.js";
+import type { FakeSocket } from "./testing/socket.js";
 
 const BEN: Guest = { id: 3, name: "Ben", identity: "ben@example.org" };
 
@@ -17,14 +18,7 @@ const settle = () => vi.advanceTimersByTimeAsync(10);
 
 /** Asks to come in; what becomes of it. */
 async function connecting(options: Partial<ConnectOptions> = {}) {
-  room = new Room({
-    openSocket: (_, subprotocol) => {
-      sockets.push(new FakeSocket(subprotocol));
-      return socket() as never;
-    },
-    fetch: async () => new Response(),
-    random: () => 0,
-  });
+  room = roomOver(sockets);
   const connected = room.connect("wss://example.org/v1/ws", { room: "demo", name: "Ada", ...options });
   const outcome = connected.then(
     () => "joined",

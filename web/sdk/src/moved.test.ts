@@ -1,17 +1,18 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { Event } from "./protocol.js";
-import { Room } from "./room.js";
+import type { Room } from "./room.js";
 import { FakeConnection } from "./testing/connection.js";
+import { roomOver } from "./testing/room.js";
 import { joinedAs } from "./testing/server.js";
-import { FakeSocket } from "./testing/socket.js";
+import type { FakeSocket } from "./testing/socket.js";
 
 let sockets: FakeSocket[];
 let room: Room;
 const socket = () => sockets.at(-1)!;
 const settle = () => vi.advanceTimersByTimeAsync(10);
 
-const TO = { room: "side", token: "passage.e30.AAAA" };
+const TO = { room: "side", token: "passage.3f0e1d2c4b5a69788796a5b4c3d2e1f0" };
 const MOVED: Event = { kind: "closing", reason: "moved", message: "you were moved to another room", to: TO };
 
 /** Has the join that was asked for last succeed. */
@@ -35,14 +36,7 @@ beforeEach(async () => {
   vi.useFakeTimers();
   vi.stubGlobal("RTCPeerConnection", FakeConnection);
   vi.stubGlobal("window", new EventTarget());
-  room = new Room({
-    openSocket: (_, subprotocol) => {
-      sockets.push(new FakeSocket(subprotocol));
-      return socket() as never;
-    },
-    fetch: async () => new Response(),
-    random: () => 0,
-  });
+  room = roomOver(sockets);
   const connected = room.connect("wss://example.org/v1/ws", { room: "demo", name: "Ada", token: "own", password: "x" });
   socket().fire("open");
   await settle();
