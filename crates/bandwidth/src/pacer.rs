@@ -162,6 +162,13 @@ impl<T> Pacer<T> {
         (self.waiting.iter().map(VecDeque::len).sum(), Duration::from_secs_f64(bytes as f64 * 8.0 / self.rate))
     }
 
+    /// How long a retransmission would wait that is pushed now, if all are of about the same size.
+    pub fn next_again(&self) -> Duration {
+        let [again, _] = &self.waiting;
+        let bytes = again.front().map_or(0, |(_, size)| again.len() * (size + OVERHEAD));
+        Duration::from_secs_f64(bytes as f64 * 8.0 / self.rate)
+    }
+
     /// Forgets what waits, but for what `keep` says.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         for queue in &mut self.waiting {

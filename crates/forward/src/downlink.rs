@@ -14,7 +14,7 @@ pub(crate) enum Waiting {
     /// A published packet, kept in its encoding's history; it is numbered and sealed when it leaves.
     Media { sender: u16, source: Source, index: u64 },
     /// A packet that was sent as `sequence` under `ssrc`.
-    Again { ssrc: u32, sequence: u16 },
+    Again { sender: u16, ssrc: u32, sequence: u16 },
 }
 
 /// How much of its target a subscription gets.
@@ -133,7 +133,7 @@ impl Downlink {
 
     /// What waits of a sender's is not to be sent any more.
     pub(crate) fn forget(&mut self, of: u16) {
-        self.pacer.retain(|waiting| !matches!(waiting, Waiting::Media { sender, .. } if *sender == of));
+        self.pacer.retain(|waiting| !matches!(waiting, Waiting::Media { sender, .. } | Waiting::Again { sender, .. } if *sender == of));
     }
 
     /// The line was interrupted, or is another: what waits is out of date, and the delays so far say nothing.

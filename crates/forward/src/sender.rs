@@ -76,6 +76,8 @@ pub(crate) struct Sender {
     streams: Option<Streams>,
     /// Whether it carries a track.
     routed: bool,
+    /// The number from which on it has not been interrupted.
+    begun: u64,
     /// The receiver knows no codec of what it carries.
     undecodable: bool,
     /// When that was told last.
@@ -105,6 +107,7 @@ impl Sender {
         Self {
             streams: None,
             routed: false,
+            begun: 0,
             undecodable: false,
             told_undecodable: None,
             selector: Selector::default(),
@@ -154,8 +157,9 @@ impl Sender {
         self.selector.set_target(target);
     }
 
-    /// Something of what it carries is left out that nothing makes up for: it goes on from the next keyframe on.
+    /// Something of what it carries is left out that nothing makes up for: it goes on from the next keyframe on, and what was sent before is of no use any more.
     pub(crate) fn interrupt(&mut self) {
+        self.begun = self.rewriter.next();
         self.selector.reset();
     }
 
@@ -396,7 +400,7 @@ impl Sender {
 
     /// Which packet of which encoding was sent as `sequence`, and how; `None` if it is too long ago.
     pub(crate) fn source(&self, sequence: u16) -> Option<(Source, u64, Placed)> {
-        self.rewriter.source(sequence)
+        self.rewriter.source(sequence).filter(|(.., placed)| placed.index >= self.begun)
     }
 
     /// The index after the last that was sent of a track, as far as is remembered.
@@ -409,9 +413,9 @@ impl Sender {
         self.was_asked = true;
     }
 
-    /// Whether a retransmission of `sequence` may be sent now; notes that it is. Not while the last one can be under way: who asks again sooner than
-    /// after a round trip, on a line whose queue has grown, would fill the queue with copies.
-    pub(crate) fn may_resend(&mut self, now: Instant, sequence: u16, round_trip: Option<Duration>) -> bool {
+    /// Whether a retransmission of `sequence` may be sent, after a `wait`; notes that it is. Not while the last one waits or can be under way: who asks again sooner
+    /// than after a round trip, on a line whose queue has grown, would fill the queue with copies.
+    pub(crate) fn may_resend(&mut self, now: Instant, wait: Duration, sequence: u16, round_trip: Option<Duration>) -> bool {
         let apart = round_trip.map_or(RESEND, |trip| (trip * 3 / 4).clamp(RESEND, LONGEST_RESEND));
         if self.resent.is_empty() {
             self.resent = vec![(u64::MAX, now); RESENT];
@@ -420,7 +424,7 @@ impl Sender {
         if place.0 == u64::from(sequence) && now.saturating_duration_since(place.1) < apart {
             return false;
         }
-        *place = (u64::from(sequence), now);
+        *place = (u64::from(sequence), now + wait);
         true
     }
 

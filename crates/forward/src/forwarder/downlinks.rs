@@ -107,7 +107,7 @@ impl Forwarder {
                 Release::Packet(Waiting::Media { sender, source, index: packet }) => {
                     self.send_kept(now, index, sender, source, packet, wire)
                 }
-                Release::Packet(Waiting::Again { ssrc, sequence }) => self.send_again(now, index, ssrc, sequence, wire),
+                Release::Packet(Waiting::Again { ssrc, sequence, .. }) => self.send_again(now, index, ssrc, sequence, wire),
                 Release::Padding(size) => self.send_padding(now, index, size, wire),
             };
             let Err(drop) = sent else { continue };

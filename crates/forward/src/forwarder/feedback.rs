@@ -98,13 +98,15 @@ impl Forwarder {
         let sender = peer.senders.get_mut(usize::from(place)).and_then(Option::as_mut).ok_or(Drop::NotRouted)?;
         sender.note_asked();
         sender.source(sequence).ok_or(Drop::Forgotten)?;
-        if !sender.may_resend(now, sequence, round_trip) {
+        let kind = sender.config.kind;
+        let downlink = peer.downlink.as_deref_mut().and_then(|downlink| (!downlink.is_open(now, kind)).then_some(downlink));
+        // Who asks again meanwhile asks for what waits.
+        let wait = downlink.as_ref().map_or(Duration::ZERO, |downlink| downlink.pacer.next_again());
+        if !sender.may_resend(now, wait, sequence, round_trip) {
             return Err(Drop::ResentJustNow);
         }
-        if let Some(downlink) = peer.downlink.as_deref_mut()
-            && !downlink.is_open(now, sender.config.kind)
-        {
-            downlink.wait(MAX_DATAGRAM, Waiting::Again { ssrc, sequence }).map_err(|_| Drop::LineFull)?;
+        if let Some(downlink) = downlink {
+            downlink.wait(MAX_DATAGRAM, Waiting::Again { sender: place, ssrc, sequence }).map_err(|_| Drop::LineFull)?;
             self.pace(index);
             return Ok(());
         }

@@ -35,8 +35,10 @@ struct Lines {
     /// When each packet came that says which of which encoding it is.
     got: Vec<Vec<(Instant, u8)>>,
     waits: Vec<Vec<Duration>>,
-    /// Packets under the numbers of retransmissions: nobody asks for any, so they are padding.
+    /// Packets under the numbers of retransmissions: where nobody asks for any, they are padding.
     padding: usize,
+    /// The number of the latest packet that each subscriber got.
+    latest: Vec<u16>,
 }
 
 impl Lines {
@@ -72,6 +74,7 @@ impl Lines {
             got: vec![Vec::new(); count],
             waits: vec![Vec::new(); count],
             padding: 0,
+            latest: vec![0; count],
         }
     }
 
@@ -131,6 +134,11 @@ impl Lines {
             let media = 100 * (place as u32 + 1) + 20;
             self.padding += self.world.clients[place + 1].rtp.iter().filter(|(header, _)| header.ssrc == media + 1).count();
             let rtp = self.world.clients[place + 1].rtp.drain(..);
+            let rtp = rtp.inspect(|(header, _)| {
+                if header.ssrc == media {
+                    self.latest[place] = header.sequence;
+                }
+            });
             got.extend(rtp.filter(|(header, payload)| header.ssrc == media && payload.len() > 28).map(|(_, payload)| (now, payload[28])));
         }
     }
@@ -211,6 +219,24 @@ fn what_does_not_fit_is_paused_and_said_and_comes_back_when_it_fits() {
     assert!(before.len() <= 4 && after.len() <= 4, "told as it changes: {before:?} {after:?}");
     let shares = lines.shares(0, 3);
     assert!(shares[1] >= 170, "{shares:?}");
+}
+
+#[test]
+fn who_asks_for_more_than_the_line_carries_gets_what_is_new_instead() {
+    let mut lines = Lines::new(11, &["delay=20ms,rate=200kbit/s"]);
+    lines.run(10);
+    // Two seconds' worth, as after an outage, again and again until it has come.
+    let missed: Vec<u16> = (0..60).map(|back| lines.latest[0].wrapping_sub(back)).collect();
+    let (padding, before) = (lines.padding, lines.got[0].len());
+    for _ in 0..4 * 30 {
+        lines.world.send_rtcp(1, |writer| writer.nack(1, 120, missed.iter().rev().copied()).unwrap());
+        lines.frame();
+    }
+    let got: Vec<f64> = lines.got[0][before..].iter().map(|(at, _)| (*at - lines.start).as_secs_f64() - 10.0).collect();
+    let late = got.iter().position(|at| *at > 1.0).map_or(0, |first| got.len() - first);
+    assert!(late >= 85, "{late} of 90 pictures in the last three seconds: {got:?}");
+    let again = lines.padding - padding;
+    assert!(again <= 60, "{again} were sent again");
 }
 
 #[test]
