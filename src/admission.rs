@@ -5,6 +5,7 @@
 //! plane itself, have no room for them. Whoever is in stays in, and may restart ICE and renegotiate as ever.
 
 mod gauge;
+mod quota;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -18,7 +19,9 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::signaling::stopped;
-use gauge::{Busy, Lag};
+use gauge::{Allowance, Busy, Lag};
+pub use quota::Quota;
+use quota::used;
 
 /// Newcomers let in each second, for each core. One costs some 3 ms of the control plane's processor time in a room of usual size, so this
 /// is a seventh of the machine.
@@ -40,6 +43,9 @@ pub struct Admission {
     max_load: AtomicU8,
     /// How many peers each worker may have for now.
     ceilings: Box<[AtomicU32]>,
+    /// The quota that all of them share with the control plane, and how many peers it may have for now.
+    quota: Option<Quota>,
+    ceiling: AtomicU32,
     /// The control plane has been late for a while.
     lagging: AtomicBool,
     start: Instant,
@@ -53,11 +59,17 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Lets in as many as `workers` workers on `cores` cores have room for. A worker is full when it is busy for `max_load` percent of the
+    /// Lets in as many as `workers` workers on `cores` cores have room for, and `quota`. A worker is full when it is busy for `max_load` percent of the
     /// time; 0: never.
-    pub fn new(max_load: u8, workers: u8, cores: usize) -> Arc<Self> {
-        let per_second = PACE * u32::try_from(cores.clamp(1, 256)).unwrap_or(256);
-        Arc::new(Self::with(max_load, workers, Rate { burst: BURST, per_second }, PATIENCE))
+    pub fn new(max_load: u8, workers: u8, cores: usize, quota: Option<Quota>) -> Arc<Self> {
+        let cores = cores.clamp(1, 256) as f64;
+        // A quota is gone within a period's first moments if so much is done at once.
+        let (share, burst) = match quota.as_ref().and_then(Quota::cores).filter(|quota| *quota < cores) {
+            Some(quota) => (quota, (f64::from(BURST) * quota / 2.0).clamp(1.0, f64::from(BURST)) as u32),
+            None => (cores, BURST),
+        };
+        let per_second = (f64::from(PACE) * share).max(1.0) as u32;
+        Arc::new(Self { quota, ..Self::with(max_load, workers, Rate { burst, per_second }, PATIENCE) })
     }
 
     fn with(max_load: u8, workers: u8, rate: Rate, patience: Duration) -> Self {
@@ -67,6 +79,8 @@ impl Admission {
         Self {
             max_load: AtomicU8::new(max_load),
             ceilings: (0..workers).map(|_| AtomicU32::new(u32::MAX)).collect(),
+            quota: None,
+            ceiling: AtomicU32::new(u32::MAX),
             lagging: AtomicBool::new(false),
             start,
             next_look: AtomicU64::new(0),
@@ -116,7 +130,9 @@ impl Admission {
     /// Whether somebody who came now would be let in.
     pub fn check(&self, workers: &Workers) -> Result<(), ProtocolError> {
         let is_open = |worker| self.has_room(workers, WorkerIndex(worker));
-        if self.lagging.load(Ordering::Relaxed) || !(0..workers.count()).any(is_open) { Err(full()) } else { Ok(()) }
+        let within_quota = peers(workers) < self.ceiling.load(Ordering::Relaxed);
+        let is_in_time = !self.lagging.load(Ordering::Relaxed);
+        if is_in_time && within_quota && (0..workers.count()).any(is_open) { Ok(()) } else { Err(full()) }
     }
 
     /// One newcomer after the other, in the order in which they came.
@@ -145,6 +161,7 @@ impl Admission {
         let mut busy: Vec<Busy> = (0..workers.count()).map(|_| Busy::new(f64::INFINITY)).collect();
         let mut awake: Vec<Duration> = (0..workers.count()).map(|worker| workers.awake(WorkerIndex(worker))).collect();
         let mut lag = Lag::default();
+        let mut allowance = self.quota.as_ref().map(|quota| (quota, Allowance::new(f64::INFINITY), quota.counts(), used()));
         let mut looked = Instant::now();
         loop {
             let due = looked + PERIOD;
@@ -166,6 +183,26 @@ impl Admission {
                 (true, false) => tracing::info!("the control plane has caught up"),
                 _ => {}
             }
+            if let Some((quota, allowance, counts, cpu)) = &mut allowance {
+                let (now, then) = (quota.counts(), *counts);
+                let (now_used, then_used) = (used(), *cpu);
+                (*counts, *cpu) = (now, now_used);
+                // A quota that was taken away since leaves the cores.
+                let share = quota.cores().map_or(0.0, |cores| (now_used - then_used).as_secs_f64() / (cores * passed.as_secs_f64()));
+                let throttled = now.throttled.saturating_sub(then.throttled) as f64;
+                let throttled = (throttled / now.periods.saturating_sub(then.periods).max(1) as f64).min(1.0);
+                let was_used_up = allowance.is_used_up();
+                allowance.set_limit(max_load.unwrap_or(f64::INFINITY));
+                let ceiling = allowance.update(passed, share, throttled, peers(&workers));
+                self.ceiling.store(ceiling, Ordering::Relaxed);
+                let (used, throttled) = allowance.smoothed();
+                let (percent, stopped_percent) = ((used * 100.0).round(), (throttled * 100.0).round());
+                match (was_used_up, allowance.is_used_up()) {
+                    (false, true) => tracing::warn!(percent, stopped_percent, "too much of the CPU quota is used for newcomers"),
+                    (true, false) => tracing::info!(percent, stopped_percent, "the CPU quota has room for newcomers again"),
+                    _ => {}
+                }
+            }
             for (worker, (busy, before)) in (0..workers.count()).map(WorkerIndex).zip(busy.iter_mut().zip(&mut awake)) {
                 let awake = workers.awake(worker);
                 let share = (awake.saturating_sub(*before)).as_secs_f64() / passed.as_secs_f64();
@@ -183,6 +220,11 @@ impl Admission {
             }
         }
     }
+}
+
+/// Of all workers.
+fn peers(workers: &Workers) -> u32 {
+    (0..workers.count()).map(|worker| workers.load(WorkerIndex(worker))).sum()
 }
 
 fn full() -> ProtocolError {

@@ -138,6 +138,10 @@ pub struct Serve {
     #[arg(value_parser = clap::value_parser!(u8).range(0..=100), help_heading = "Limits")]
     pub max_load: u8,
 
+    /// The control group whose CPU quota counts, instead of the server's own (for tests).
+    #[arg(long, value_name = "DIRECTORY", hide = true)]
+    pub cgroup: Option<PathBuf>,
+
     /// Spread the participants of every room over all media threads, however few they are (for tests; large rooms are spread anyway).
     #[arg(long, env = "SWITCHYARD_SPAN_ROOMS", help_heading = "Rooms")]
     pub span_rooms: bool,

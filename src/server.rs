@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::access::Access;
-use crate::admission::Admission;
+use crate::admission::{Admission, Quota};
 use crate::api::Api;
 use crate::cli::Serve;
 use crate::config::Written;
@@ -173,7 +173,8 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
     let peers = Arc::new(Peers::default());
     let (drain, mut drain_asked) = Drain::new();
     let drain = Arc::new(drain);
-    let admission = Admission::new(options.max_load, workers.count(), cores());
+    let quota = options.cgroup.clone().map(Quota::of).or_else(Quota::own);
+    let admission = Admission::new(options.max_load, workers.count(), cores(), quota);
     let candidates = addresses.candidates(media, ice_tcp);
     let turn_socket = match options.turn_udp {
         Some(address) => {

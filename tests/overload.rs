@@ -3,6 +3,8 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -111,6 +113,64 @@ async fn a_full_server_refuses_newcomers_and_running_calls_lose_nothing() {
         assert!(Instant::now() < deadline, "no room again");
         ticks.tick().await;
     }
+}
+
+/// A control group as the kernel shows it, of half a core. Its quota is used up in every period for as long as it says so.
+struct Group {
+    directory: std::path::PathBuf,
+    throttling: Arc<AtomicBool>,
+    kernel: tokio::task::JoinHandle<()>,
+}
+
+impl Group {
+    fn new(name: &str) -> Self {
+        let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("cpu.max"), "50000 100000\n").unwrap();
+        let throttling = Arc::new(AtomicBool::new(false));
+        let (at, throttles) = (directory.clone(), Arc::clone(&throttling));
+        let kernel = tokio::spawn(async move {
+            let (mut periods, mut throttled) = (0u32, 0u32);
+            let mut ticks = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                periods += 1;
+                throttled += u32::from(throttles.load(Ordering::Relaxed));
+                // In one piece, as the kernel does.
+                std::fs::write(at.join("next"), format!("nr_periods {periods}\nnr_throttled {throttled}\n")).unwrap();
+                std::fs::rename(at.join("next"), at.join("cpu.stat")).unwrap();
+                ticks.tick().await;
+            }
+        });
+        Self { directory, throttling, kernel }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kernel.abort();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_is_used_up_refuses_newcomers_until_it_is_not() {
+    let group = Group::new("quota");
+    let server = Server::start(&["--cgroup", group.directory.to_str().unwrap()]).await;
+    let clients = call(&server, "call").await;
+    group.throttling.store(true, Ordering::Relaxed);
+    let error = until_refused(&server, "call").await;
+    assert_eq!((error.code, error.retryable), (ErrorCode::Overloaded, true));
+    set_sending(&clients, true).await;
+    assert!(join(&server, "another").await.is_err(), "no room on any worker");
+    group.throttling.store(false, Ordering::Relaxed);
+    let deadline = Instant::now() + PATIENCE;
+    while join(&server, "call").await.is_err() {
+        assert!(Instant::now() < deadline, "no room again");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    set_sending(&clients, false).await;
+    nothing_is_lost(&clients).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

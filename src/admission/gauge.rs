@@ -13,6 +13,11 @@ const PROJECTION: f64 = 0.25;
 /// How late the control plane may do what is due, over [`SMOOTHING`]. People notice signaling that takes half a second.
 const MAX_LAG: Duration = Duration::from_millis(250);
 
+/// The part of the limit up to which a quota may be used: it is one for all threads together and for a tenth of a second, within which work is uneven.
+const EVENNESS: f64 = 0.8;
+/// How many of a quota's periods may end with everything stopped, over [`SMOOTHING`]. Each holds up some of the packets for some tens of milliseconds.
+const MAX_THROTTLED: f64 = 0.08;
+
 /// An exponentially weighted mean of measurements that are any time apart.
 #[derive(Clone, Copy, Debug)]
 struct Smoothed {
@@ -77,6 +82,46 @@ impl Busy {
     /// The share of the time in which it is busy.
     pub fn smoothed(&self) -> f64 {
         self.busy.value
+    }
+}
+
+/// How much of a quota of processor time is used, and how many peers there may be.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    used: Busy,
+    throttled: Smoothed,
+    stopped: bool,
+}
+
+impl Allowance {
+    /// Nothing of it is used; it is used up at a share that `limit` allows workers, and a little.
+    pub fn new(limit: f64) -> Self {
+        Self { used: Busy::new(limit * EVENNESS), throttled: Smoothed::new(SMOOTHING), stopped: false }
+    }
+
+    /// From now on it is used up at a share that `limit` allows workers, and a little.
+    pub fn set_limit(&mut self, limit: f64) {
+        self.used.set_limit(limit * EVENNESS);
+    }
+
+    /// Over the time `passed` a share of `used` was used, in a share of `throttled` of the periods it was used up, and there are `peers` now: how many there may
+    /// be until the next update.
+    pub fn update(&mut self, passed: Duration, used: f64, throttled: f64, peers: u32) -> u32 {
+        let ceiling = self.used.update(passed, used, peers);
+        self.throttled.update(passed, throttled);
+        let most = if self.stopped { MAX_THROTTLED / 2.0 } else { MAX_THROTTLED };
+        self.stopped = self.used.limit.is_finite() && self.throttled.value >= most;
+        if self.stopped { 0 } else { ceiling }
+    }
+
+    /// Whether there is no room for anybody, whoever leaves.
+    pub fn is_used_up(&self) -> bool {
+        self.stopped || self.used.is_full()
+    }
+
+    /// The share that is used, and that of the periods in which it was used up.
+    pub fn smoothed(&self) -> (f64, f64) {
+        (self.used.smoothed(), self.throttled.value)
     }
 }
 
@@ -175,6 +220,22 @@ mod tests {
     fn without_a_limit_nobody_is_refused() {
         let mut gauge = Busy::new(f64::INFINITY);
         assert_eq!(after(&mut gauge, 30.0, 1.0, 10_000), u32::MAX);
+    }
+
+    #[test]
+    fn a_quota_is_used_up_before_all_of_it_is_used_or_when_it_stops_everything_often() {
+        let after = |allowance: &mut Allowance, seconds: u32, used: f64, throttled: f64| {
+            (0..10 * seconds).map(|_| allowance.update(STEP, used, throttled, 100)).last().expect("a step at least")
+        };
+        let mut allowance = Allowance::new(0.85);
+        assert!(after(&mut allowance, 30, 0.66, 0.0) > 100);
+        assert_eq!(after(&mut allowance, 30, 0.69, 0.0), 0);
+        assert!(after(&mut allowance, 30, 0.4, 0.0) > 100 && !allowance.is_used_up());
+        assert!(after(&mut allowance, 30, 0.4, 0.05) > 100);
+        assert_eq!(after(&mut allowance, 30, 0.4, 0.1), 0);
+        assert!(allowance.is_used_up());
+        assert_eq!(after(&mut allowance, 1, 0.4, 0.0), 0, "not at once");
+        assert!(after(&mut allowance, 5, 0.4, 0.0) > 100);
     }
 
     #[test]

@@ -118,7 +118,7 @@ async fn a_late_control_plane_refuses_newcomers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_always_awake_gets_full_and_recovers() {
     let workers = workers(1);
-    let admission = Admission::new(5, 1, 2);
+    let admission = Admission::new(5, 1, 2, None);
     let (stopping, stop) = watch::channel(false);
     let watching = tokio::spawn(Arc::clone(&admission).watch(workers.clone(), stop));
     let has_room = || admission.has_room(&workers, WorkerIndex(0));
