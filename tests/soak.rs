@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use support::{Server, Socket};
-use switchyard_client::{Client, Media, Options, Publish, Source, State};
+use switchyard_client::{Client, Media, Options, Publish, Report, Sequence, Source, State};
 use switchyard_protocol::Encoding;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const CYCLES: usize = 10;
-/// People in a room, each of whom publishes and has everybody else in a slot.
+/// People in a room, each of whom sends sound and a picture and gets everybody else's.
 const IN_A_ROOM: usize = 5;
+/// Streams that each of them gets.
+const STREAMS: usize = 2 * (IN_A_ROOM - 1);
 /// Rooms filled at the same time: what two cores can do beside the server.
 const AT_ONCE: usize = 4;
 const ROOMS: usize = 40;
@@ -42,14 +44,18 @@ fn memory(server: &Server) -> usize {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// People meet, everybody gets everybody's sound in a slot, and leave. In turn they say goodbye or are just gone.
+/// People meet, everybody gets everybody's sound and picture, and leave. In turn they say goodbye or are just gone.
 async fn meet(server: &Server, room: usize) {
-    let microphone = || Publish::new(Source::Microphone, Media::Silent);
-    let options = |n| Options::new(server.url(), format!("room-{room}"), format!("Participant {n}")).publish(microphone());
+    let sends = |source, packets_per_second, bytes| Publish::new(source, Media::Sequence(Sequence { packets_per_second, bytes, burst: 1 }));
+    let options = |n| {
+        let options = Options::new(server.url(), format!("room-{room}"), format!("Participant {n}"));
+        options.publish(sends(Source::Microphone, 50, 100)).publish(sends(Source::Camera, 50, 1000))
+    };
     let clients = try_join_all((0..IN_A_ROOM).map(|n| Client::connect(options(n)))).await.expect("everybody joins");
     for client in &clients {
         client.wait_connected(PATIENCE).await.expect("connected");
-        client.wait_until(PATIENCE, |state: &State| state.slots.len() == IN_A_ROOM - 1).await.expect("everybody in a slot");
+        client.wait_until(PATIENCE, |state: &State| state.slots.len() == STREAMS).await.expect("everybody in a slot");
+        client.wait_for_report(PATIENCE, |report: &Report| report.sequences.len() == STREAMS).await.expect("media of everybody");
         client.send_text(None, "hello").await.expect("sent");
     }
     join_all(clients.into_iter().enumerate().map(|(n, client)| async move {

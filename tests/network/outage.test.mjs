@@ -98,7 +98,7 @@ const OUTAGES = [
 ];
 
 for (const who of ["Ada", "Eve"]) {
-  meeting(`${who === "Ada" ? "Chromium" : "Firefox"} gets over what happens to a network`, { fps: 15, timeout: 420_000, who: [who] }, play);
+  meeting(`${who === "Ada" ? "Chromium" : "Firefox"} gets over what happens to a network`, { fps: 15, timeout: 560_000, who: [who] }, play);
 }
 
 async function play(scene, { line, Ada, Eve, Ben, behind }) {
@@ -126,7 +126,7 @@ async function play(scene, { line, Ada, Eve, Ben, behind }) {
     await watch.nothingLost();
   });
   for (const { name, limit, fail, after } of OUTAGES.filter(({ only }) => !only || behind.some(({ name }) => name === only))) {
-    await scene.step(`${name}: media within ${limit / 1000} s`, async () => {
+    await scene.measured(`${name}: media within ${limit / 1000} s`, async () => {
       await pause(REST);
       await watch.begin();
       const back = await fail(line, behind);

@@ -205,9 +205,12 @@ fn browser_tests(workspace: &Workspace, root: &str, folder: &str, filter: Option
         command.arg(format!("--test-name-pattern={filter}"));
     }
     command.args(&files).env("NO_COLOR", "1");
-    for (variable, product) in
-        [("SWITCHYARD_BIN", "switchyard"), ("SWITCHYARD_LINE", "switchyard-line"), ("SWITCHYARD_PROBE", "examples/probe")]
-    {
+    for (variable, product) in [
+        ("SWITCHYARD_BIN", "switchyard"),
+        ("SWITCHYARD_LINE", "switchyard-line"),
+        ("SWITCHYARD_PROBE", "examples/probe"),
+        ("SWITCHYARD_CROWD", "examples/crowd"),
+    ] {
         command.env(variable, workspace.product(product));
     }
     Tally::of(Format::Node, &mut command).map(Report::Tests)

@@ -7,9 +7,9 @@ const NAMES = ["Ada", "Ben", "Eve"];
 /** Milliseconds until a tile is gone after whoever it shows has left. */
 const GONE = 1_000;
 
-/** Ada, Ben and Eve join a room, each by a browser of `browsers`, and see and hear each other. */
-export async function threeMeet(scene, browsers) {
-  const server = await scene.server();
+/** Ada, Ben and Eve join a room, each by a browser of `browsers`, and see and hear each other. `options`: of their server. */
+export async function threeMeet(scene, browsers, ...options) {
+  const server = await scene.server(...options);
   const people = [];
   for (const [index, name] of NAMES.entries()) people.push(await scene.join(browsers[index], server, "demo", name));
   await allReceiveAll(people);
