@@ -22,6 +22,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
     let url = std::env::args().nth(1).context("the WebSocket's URL is missing")?;
     let mut talkers = Vec::new();
     for room in 0..ROOMS {

@@ -45,7 +45,7 @@ use crate::client::{Feedback, SrtpProfile};
 use crate::direct::Lane;
 use crate::error::ClientError;
 use crate::runtime::LoadRuntime;
-use crate::sdp::{self, Fate};
+use crate::sdp::{self, Credentials, Fate};
 use crate::state::{DataPayload, Transport};
 use crate::tap::{SharedMeter, Tap};
 
@@ -130,6 +130,9 @@ pub(crate) struct Peer {
     remote: Vec<sdp::MediaLine>,
     /// The m-lines added here, with the names of their encodings.
     own: Vec<(Arc<dyn RtpTransceiver>, Vec<String>)>,
+    /// The ICE credentials of the offer in flight, and those that the server knows.
+    offered: Option<Credentials>,
+    agreed: Option<Credentials>,
 }
 
 struct Handler(mpsc::UnboundedSender<PeerEvent>);
@@ -226,7 +229,8 @@ impl Peer {
                 .await,
         )?;
         let connection = Arc::new(connection);
-        Ok(Self { connection, server: options.server, incoming: Vec::new(), remote: Vec::new(), own: Vec::new() })
+        let server = options.server;
+        Ok(Self { connection, server, incoming: Vec::new(), remote: Vec::new(), own: Vec::new(), offered: None, agreed: None })
     }
 
     /// Opens the data channel, before the first offer.
@@ -280,7 +284,7 @@ impl Peer {
     }
 
     /// Makes an offer, takes it as the local description and says what to send.
-    pub(crate) async fn offer(&self, restart_ice: bool) -> Result<String, ClientError> {
+    pub(crate) async fn offer(&mut self, restart_ice: bool) -> Result<String, ClientError> {
         if restart_ice {
             at("ICE restart", self.connection.restart_ice().await)?;
         }
@@ -293,7 +297,9 @@ impl Peer {
             None => Fate::Drop,
         });
         at("local offer", self.connection.set_local_description(offer).await)?;
-        Ok(sdp::with_encodings(&sdp, |mid| own.get(mid).copied().unwrap_or_default()))
+        let sdp = sdp::with_encodings(&sdp, |mid| own.get(mid).copied().unwrap_or_default());
+        self.offered = Credentials::of(&sdp);
+        Ok(sdp)
     }
 
     /// The names of the encodings of each m-line that was added here and has a mid.
@@ -309,6 +315,7 @@ impl Peer {
     pub(crate) async fn apply_answer(&mut self, sdp: &str) -> Result<(), ClientError> {
         let answer = at("answer", RTCSessionDescription::answer(sdp::for_peer_connection(sdp, self.server)))?;
         at("remote answer", self.connection.set_remote_description(answer).await)?;
+        self.agreed = self.offered.take();
         self.applied(sdp);
         Ok(())
     }
@@ -320,6 +327,9 @@ impl Peer {
     }
 
     /// Answers an offer of the server. One that can't be answered is taken back, so that the next finds the connection as it was.
+    ///
+    /// The answer has the ICE credentials that the server knows. `rtc` would name others after an offer that restarts ICE has been rolled back, which an answer may
+    /// not; until that offer is made again no check gets through.
     pub(crate) async fn answer(&mut self, sdp: &str) -> Result<String, ClientError> {
         let result = self.try_answer(sdp).await;
         match result {
@@ -343,7 +353,10 @@ impl Peer {
         let own = self.encodings().await;
         let sdp = sdp::with_encodings(&answer.sdp, |mid| own.get(mid).copied().unwrap_or_default());
         at("local answer", self.connection.set_local_description(answer).await)?;
-        Ok(sdp)
+        Ok(match &self.agreed {
+            Some(agreed) => agreed.put_into(&sdp),
+            None => sdp,
+        })
     }
 
     fn applied(&mut self, remote: &str) {

@@ -120,6 +120,30 @@ pub(crate) fn for_peer_connection(sdp: &str, server: IpAddr) -> String {
     out
 }
 
+/// ICE credentials as a description says them (RFC 8839 §5.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    ufrag: String,
+    pwd: String,
+}
+
+impl Credentials {
+    /// Those of a description.
+    pub(crate) fn of(sdp: &str) -> Option<Self> {
+        Some(Self { ufrag: attribute(sdp, "ice-ufrag")?.to_owned(), pwd: attribute(sdp, "ice-pwd")?.to_owned() })
+    }
+
+    /// A description with these in place of its own.
+    pub(crate) fn put_into(&self, sdp: &str) -> String {
+        let replaced = sdp.split_inclusive('\n').map(|line| match line {
+            line if line.starts_with("a=ice-ufrag:") => format!("a=ice-ufrag:{}\r\n", self.ufrag),
+            line if line.starts_with("a=ice-pwd:") => format!("a=ice-pwd:{}\r\n", self.pwd),
+            line => line.to_owned(),
+        });
+        replaced.collect()
+    }
+}
+
 /// Adds simulcast (RFC 8853) to a local description: an m-line for whose mid `encodings` has names sends that many streams, told
 /// apart by them (RFC 8851) and no longer by their SSRCs.
 pub(crate) fn with_encodings<'a>(sdp: &str, encodings: impl Fn(&str) -> &'a [String]) -> String {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use switchyard_protocol::{ChatMessage, CloseReason, Event, Request, Source};
 use tokio::sync::broadcast;
 
-use super::{LONG, options, video};
+use super::{LONG, obeyed, options, video};
 use crate::double::{CLIENT, Double, OTHER, Order};
+use crate::sdp::Credentials;
 use crate::*;
 
 /// The client's id in its second session.
@@ -266,6 +267,34 @@ async fn leaving_without_a_connection_ends_all_the_same() {
     client.wait_until(LONG, |state| state.reconnecting).await.unwrap();
     assert!(matches!(client.leave().await, Err(ClientError::Timeout(_))));
     double.request(|request| matches!(request, Request::Resume { .. })).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ice_restart_that_collides_is_made_again_and_the_answer_in_between_restarts_nothing() {
+    let mut double = Double::start().await;
+    let client = Client::connect(options(&double).publish(video(100))).await.unwrap();
+    double.order(Order::Grow(1));
+    client.wait_connected(LONG).await.unwrap();
+    obeyed(&double, &client, Order::Collide).await;
+    double.order(Order::Tell(Event::RestartIce { ice_servers: Vec::new() }));
+    let credentials = |request: &Request| match request {
+        Request::Offer { sdp } => Some(('o', Credentials::of(sdp).expect("credentials"))),
+        Request::Answer { sdp, .. } => Some(('a', Credentials::of(sdp).expect("credentials"))),
+        _ => None,
+    };
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        seen.push(credentials(&double.request(|request| credentials(request).is_some()).await).expect("just looked"));
+    }
+    let (kinds, seen): (String, Vec<Credentials>) = seen.into_iter().unzip();
+    assert_eq!(kinds, "oaoao");
+    let same: Vec<bool> = seen.iter().map(|credentials| *credentials == seen[0]).collect();
+    assert_eq!(same, [true, true, false, true, false]);
+    client.wait_until(LONG, |state| state.negotiation.answered == 2 && state.transport == Transport::Connected).await.unwrap();
+    let received = |report: &Report| report.sequences.get(&(CLIENT, 0)).map_or(0, |sequence| sequence.progress.received);
+    let at = received(&client.report());
+    client.wait_for_report(LONG, |report| received(report) >= at + 100).await.unwrap();
+    client.leave().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
