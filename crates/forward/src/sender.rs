@@ -220,8 +220,17 @@ impl Sender {
         (sealer, number): (&mut Sealer, Option<u16>),
         room: &mut [u8],
     ) -> Result<usize, Drop> {
-        let (payload_type, payload, inner) =
-            self.payload(packet).inspect_err(|drop| self.undecodable |= *drop == Drop::NoCodec && self.config.kind == MediaKind::Video)?;
+        let (payload_type, payload, inner) = match self.payload(packet) {
+            Err(Drop::NoCodec) if self.config.kind == MediaKind::Video => {
+                self.undecodable = true;
+                // In a codec that the receiver knows it goes on with a keyframe, without a gap for what was left out meanwhile.
+                if self.selector.current().is_some_and(|layer| layer.encoding == from.encoding) {
+                    self.selector.reset();
+                }
+                return Err(Drop::NoCodec);
+            }
+            said => said?,
+        };
         self.undecodable = false;
         if !self.routed {
             return Err(Drop::NotRouted);

@@ -577,3 +577,35 @@ fn who_knows_no_codec_of_a_picture_is_told_so_and_no_keyframe_is_asked_for_them(
     }
     assert_eq!(told(&world), [false, false, true, false]);
 }
+
+#[test]
+fn a_track_goes_on_in_another_codec_and_nobody_misses_what_they_could_not_decode() {
+    let mut world = room(2, Profile::AeadAes128Gcm, true);
+    let peer = world.clients[2].key;
+    let mut knows_vp8 = sender(MediaKind::Video, 220, true);
+    knows_vp8.codecs = CodecTable::default();
+    knows_vp8.codecs.set(Payload::Media(Codec::Vp8), 100);
+    world.command(0, Command::SetSenders { peer, senders: vec![None, Some(knows_vp8)] });
+    let vp9 = |index: u64, keyframe: bool| {
+        let descriptor = if keyframe { 0x08 } else { 0x48 };
+        (SSRC, VP9, index, index as u32 * 1_000, vec![descriptor, 0x82, 0x49, 0x83, 0x42, 0, 0, 0, 0])
+    };
+    world.send(0, &frame(72, 3, true));
+    world.send(0, &[vp9(75, true), vp9(76, false), vp9(77, false)]);
+    world.send(0, &frame(78, 3, true));
+    world.send(0, &frame(81, 3, false));
+    let received = |client: usize| -> Vec<(u16, u8)> {
+        let rtp = &world.clients[client].rtp;
+        rtp.iter().map(|(header, _)| (header.sequence.wrapping_sub(rtp[0].0.sequence), header.payload_type)).collect()
+    };
+    let expected = |types: &[u8]| -> Vec<(u16, u8)> { (0..).zip(types.iter().copied()).collect() };
+    assert_eq!(received(1), expected(&[100, 100, 100, 102, 102, 102, 100, 100, 100, 100, 100, 100]));
+    assert_eq!(received(2), expected(&[100; 9]));
+    let times = |client: usize| -> Vec<u32> {
+        let rtp = &world.clients[client].rtp;
+        rtp.iter().map(|(header, _)| header.timestamp.wrapping_sub(rtp[0].0.timestamp)).collect()
+    };
+    assert_eq!(times(2)[3], 6_000, "its time has gone on");
+    world.pass(Duration::from_secs(1));
+    assert_eq!(rtcp_of(&world, 0, is_pli), 0, "the publisher began with keyframes");
+}
