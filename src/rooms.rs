@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dashmap::DashMap;
 use switchyard_forward::{Activity, Command, Figures, Grade, Outcome, PeerKey, TrackKey, WorkerIndex};
 use switchyard_protocol::{ErrorCode, GuestId, LeaveReason, Participant, ParticipantId, ProtocolError, Reply, Request, RoomSettings};
-use switchyard_room::{Entrant, Knock, Limits, SlotMids};
+use switchyard_room::{Codecs, Entrant, Knock, Limits, SlotMids};
 use switchyard_worker::Workers;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -44,7 +44,7 @@ enum Message {
     Join { entrant: Entrant, knock: Knock, mailbox: Mailbox, reply: oneshot::Sender<Result<Seat, Outside>> },
     Withdraw { guest: GuestId },
     Request { participant: ParticipantId, request: Request, reply: oneshot::Sender<Result<Reply, ProtocolError>> },
-    SlotsChanged { participant: ParticipantId, mids: Vec<SlotMids> },
+    SlotsChanged { participant: ParticipantId, mids: Vec<SlotMids>, codecs: Option<Codecs> },
     Look { participant: ParticipantId },
     Renew { participant: ParticipantId, reply: oneshot::Sender<PeerKey> },
     Relay { from: ParticipantId, to: Option<ParticipantId>, channel: Channel, text: bool, payload: Vec<u8> },
@@ -233,9 +233,9 @@ impl Seat {
         answer.await.map_err(|_| gone())?
     }
 
-    /// Says which slots are negotiated now. [`Command::SetSenders`] comes first.
-    pub async fn slots_changed(&self, mids: Vec<SlotMids>) {
-        let _ = self.room.send(Message::SlotsChanged { participant: self.participant, mids }).await;
+    /// Says which slots are negotiated now, and what the client decodes in all of them. [`Command::SetSenders`] comes first.
+    pub async fn slots_changed(&self, mids: Vec<SlotMids>, codecs: Option<Codecs>) {
+        let _ = self.room.send(Message::SlotsChanged { participant: self.participant, mids, codecs }).await;
     }
 
     /// Asks for the room as it is, which comes as [`Notice::Snapshot`](crate::peers::Notice::Snapshot), in its place among the events.

@@ -7,9 +7,9 @@ use switchyard_forward::{Command, IceCredentials, ReceiverConfig, SenderConfig, 
 use switchyard_negotiation::{
     Config, Event as Negotiated, Limits, Mode, NegotiationError, Negotiator, Offer, Receiver, Sender, Simulcast as Encodings, Slot,
 };
-use switchyard_protocol::{CloseReason, ErrorCode, Kind, ParticipantId, ProtocolError};
-use switchyard_room::SlotMids;
-use switchyard_rtp::MediaKind;
+use switchyard_protocol::{CloseReason, ErrorCode, Kind, ParticipantId, ProtocolError, VideoCodec};
+use switchyard_room::{Codecs, SlotMids};
+use switchyard_rtp::{Codec, MediaKind};
 use switchyard_session::{ChannelId, Event as SessionEvent, Session};
 
 use crate::delivery::{Delivery, TooMany};
@@ -279,9 +279,10 @@ impl Transport {
                 seat.command(Command::SetReceivers { peer, receivers }).await;
             }
             Negotiated::SlotsChanged => {
-                let senders = self.negotiator.slots().iter().flat_map(|slot| [&slot.audio, &slot.video]).map(sender_config).collect();
+                let slots = self.negotiator.slots();
+                let senders = slots.iter().flat_map(|slot| [&slot.audio, &slot.video]).map(sender_config).collect();
                 seat.command(Command::SetSenders { peer, senders }).await;
-                seat.slots_changed(self.negotiator.slots().iter().map(slot_mids).collect()).await;
+                seat.slots_changed(slots.iter().map(slot_mids).collect(), decoded(slots)).await;
             }
         }
         Ok(())
@@ -437,6 +438,25 @@ fn sender_config(sender: &Sender) -> Option<SenderConfig> {
 fn slot_mids(slot: &Slot) -> SlotMids {
     let mid = |sender: &Sender| sender.active.then(|| sender.mid.clone());
     SlotMids { audio: mid(&slot.audio), video: mid(&slot.video) }
+}
+
+/// What the client decodes in all slots on which it receives video; `None` if there is none.
+fn decoded(slots: &[Slot]) -> Option<Codecs> {
+    let videos = slots.iter().map(|slot| &slot.video).filter(|video| video.active);
+    let decoded =
+        |video: &Sender| VideoCodec::ALL.into_iter().filter(|codec| video.codecs.media(profile(*codec)).is_some()).collect::<Codecs>();
+    videos.map(decoded).reduce(Codecs::intersection)
+}
+
+/// A codec in the profile that publishers choose it in.
+fn profile(codec: VideoCodec) -> Codec {
+    match codec {
+        VideoCodec::Vp8 => Codec::Vp8,
+        VideoCodec::Vp9 => Codec::Vp9Profile0,
+        VideoCodec::H264 => Codec::H264ConstrainedBaseline1,
+        VideoCodec::Av1 => Codec::Av1,
+        VideoCodec::H265 => Codec::H265,
+    }
 }
 
 #[cfg(test)]

@@ -194,7 +194,7 @@ impl RoomTask {
                 self.guests.remove(&guest);
                 self.room.withdraw_guest(guest);
             }
-            Message::SlotsChanged { participant, mids } => self.room.slots_changed(participant, mids),
+            Message::SlotsChanged { participant, mids, codecs } => self.room.slots_changed(participant, mids, codecs),
             Message::Look { participant } => self.look(participant),
             Message::Renew { participant, reply } => {
                 if let Some(peer) = self.renew(participant) {

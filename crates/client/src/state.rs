@@ -221,6 +221,7 @@ impl State {
             | Event::Speakers { .. }
             | Event::Quality { .. }
             | Event::Reception { .. }
+            | Event::Codecs { .. }
             | Event::Closing { .. } => {}
         }
     }

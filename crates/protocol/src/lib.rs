@@ -109,6 +109,27 @@ pub enum Kind {
     Video,
 }
 
+/// A video codec that a publisher can choose: each in the profile that all who know it have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum VideoCodec {
+    /// VP8.
+    Vp8,
+    /// VP9, profile 0.
+    Vp9,
+    /// H.264, constrained baseline, packetization mode 1.
+    H264,
+    /// AV1, main profile.
+    Av1,
+    /// H.265, main profile.
+    H265,
+}
+
+impl VideoCodec {
+    /// All there are, in the order in which the server's session descriptions have them.
+    pub const ALL: [VideoCodec; 5] = [VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::H264, VideoCodec::Av1, VideoCodec::H265];
+}
+
 /// What a track shows or sounds like to the people in the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, TS, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 use utoipa::ToSchema;
 
-use crate::{Grants, GuestId, Kind, ParticipantId, ProtocolError, RoomSettings, Source, Token, TrackId};
+use crate::{Grants, GuestId, Kind, ParticipantId, ProtocolError, RoomSettings, Source, Token, TrackId, VideoCodec};
 
 /// One message of the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, TS)]
@@ -470,6 +470,14 @@ pub enum Event {
         width: u16,
         /// Down.
         height: u16,
+    },
+    /// Which codecs those decode who may receive a video track of the client's own: each set of codecs that somebody has, once. A codec that is in every set
+    /// is seen by everybody. There is none until this is said. What asks for other codecs is told at once, the rest after a while.
+    Codecs {
+        /// Which.
+        track: TrackId,
+        /// At most 31: few, as clients are of few kinds.
+        sets: Vec<Vec<VideoCodec>>,
     },
     /// Somebody said something; the sender hears it too.
     Chat {

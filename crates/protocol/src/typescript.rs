@@ -6,7 +6,7 @@ use crate::{
     Answered, ChatMessage, ClientMessage, CloseReason, Destination, ErrorCode, Event, Grants, Guest, GuestId, IceServer, IceServers,
     Joined, Kind, LeaveReason, Limits, Participant, ParticipantId, ProtocolError, Published, Quality, Reception, Renewed, Reply, Request,
     Resumed, RoomSettings, RoomSettingsChange, ServerMessage, Session, SlotAssignment, Snapshot, Source, Speaker, Track, TrackId,
-    TrackView,
+    TrackView, VideoCodec,
 };
 
 /// One TypeScript module with every type of the protocol.
@@ -25,6 +25,7 @@ pub fn typescript() -> String {
         GuestId,
         Kind,
         Source,
+        VideoCodec,
         Grants,
         TrackView,
         RoomSettings,

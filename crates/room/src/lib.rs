@@ -16,6 +16,8 @@
 //! steps of four, so that most joins find a slot that is negotiated already; but no more than it can see or hear at a time: beyond that the two halves of
 //! a slot may carry different groups. Slots are taken away only when more than a whole step too many are there. At most 56 slots are made.
 //!
+//! Publishers are told how large each video track is shown at most, and which codecs those decode who may receive it.
+//!
 //! A *viewer* receives like a participant and is shown to nobody; it brings its own fixed number of slots, and may be there for one
 //! participant only.
 //!
@@ -39,6 +41,7 @@
 #![deny(clippy::iter_over_hash_type, reason = "what happens must not depend on a hash")]
 
 mod contents;
+mod decoders;
 mod demand;
 mod effect;
 mod guesses;
@@ -53,6 +56,7 @@ mod speakers;
 mod tests;
 mod view;
 
+pub use decoders::Codecs;
 pub use demand::Size;
 pub use effect::{Activity, Audience, Decision, Effect};
 pub use rate::{Bucket, Rate};

@@ -13,6 +13,7 @@ use switchyard_protocol::{
 };
 
 use crate::contents::{Contents, Part};
+use crate::decoders::{Codecs, Decoders};
 use crate::demand::Size;
 use crate::guesses::Guesses;
 use crate::invitations::Invitations;
@@ -99,6 +100,7 @@ pub struct Room {
     members: BTreeMap<ParticipantId, Member>,
     tracks: BTreeMap<TrackId, Publication>,
     contents: Contents,
+    decoders: Decoders,
     speakers: Speakers,
     /// The camera of who speaks, or spoke last.
     spotlight: Option<TrackId>,
@@ -153,6 +155,7 @@ impl Room {
             members: BTreeMap::new(),
             tracks: BTreeMap::new(),
             contents: Contents::new(limits.heard),
+            decoders: Decoders::default(),
             speakers: Speakers::default(),
             spotlight: None,
             settings: Settings::open(limits.participants),
@@ -215,6 +218,9 @@ impl Room {
             if let Some(size) = self.out.demand.told(track) {
                 self.tell_wanted(participant, track, size);
             }
+            if let Some(sets) = self.decoders.told(track) {
+                self.notify(Audience::One(participant), Event::Codecs { track, sets });
+            }
             if let Some(Publication { muted_by: Some(by), .. }) = self.tracks.get(&track) {
                 let event = Event::TrackMuted { participant, track, muted: true, by: Some(*by) };
                 self.notify(Audience::One(participant), event);
@@ -235,6 +241,7 @@ impl Room {
     pub fn leave(&mut self, participant: ParticipantId, reason: LeaveReason) -> bool {
         let Some(member) = self.members.remove(&participant) else { return false };
         member.view.end(&mut self.out.demand);
+        self.decoders.set(participant, None, None);
         if member.name.is_none() {
             return true;
         }
@@ -279,7 +286,10 @@ impl Room {
         self.contents.publish(participant, part, side, id);
         match track.kind {
             Kind::Audio => self.contents.hearing.publish(id, muted),
-            Kind::Video => self.out.demand.publish(id),
+            Kind::Video => {
+                self.out.demand.publish(id);
+                self.decoders.publish(id, participant);
+            }
         }
         self.tracks.insert(id, Publication { publisher: participant, mid: Some(mid.clone()), track, muted_by: None });
         self.member_mut(participant)?.tracks.push(id);
@@ -450,11 +460,15 @@ impl Room {
             let publisher = self.tracks[&track].publisher;
             self.tell_wanted(publisher, track, size);
         }
+        for (track, sets) in self.decoders.tell(now) {
+            let publisher = self.tracks[&track].publisher;
+            self.notify(Audience::One(publisher), Event::Codecs { track, sets });
+        }
         self.tell_guests(now);
         let on_the_way = self.invitations.deadline(now);
         self.expecting = on_the_way.is_some();
         let others = [self.contents.hearing.deadline(), self.speakers.due(now), self.out.demand.deadline(), self.lobby.due(now)];
-        others.into_iter().chain([on_the_way]).flatten().min()
+        others.into_iter().chain([self.decoders.deadline(), on_the_way]).flatten().min()
     }
 
     fn camera(&self, participant: ParticipantId) -> Option<TrackId> {
@@ -534,9 +548,10 @@ impl Room {
         Ok(())
     }
 
-    /// The slots negotiated with `participant` are these now, by index.
-    pub fn slots_changed(&mut self, participant: ParticipantId, mids: Vec<SlotMids>) {
+    /// The slots negotiated with `participant` are these now, by index; in all of them it decodes `codecs`, if it receives video at all.
+    pub fn slots_changed(&mut self, participant: ParticipantId, mids: Vec<SlotMids>, codecs: Option<Codecs>) {
         if let Some(member) = self.members.get_mut(&participant) {
+            self.decoders.set(participant, codecs, member.view.only());
             member.view.negotiated(mids, &self.contents, &mut self.out);
         }
     }
@@ -548,6 +563,7 @@ impl Room {
             self.contents.withdraw(*id);
             self.contents.hearing.unpublish(*id);
             self.out.demand.unpublish(*id);
+            self.decoders.unpublish(*id);
             self.spotlight = self.spotlight.filter(|lit| lit != id);
             if publication.track.source == Source::Microphone {
                 self.speakers.set(publication.publisher, None);

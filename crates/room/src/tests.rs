@@ -2,6 +2,7 @@
 
 mod access;
 mod audience;
+mod codecs;
 mod door;
 mod requests;
 mod shell;

@@ -12,6 +12,8 @@ export type Kind = "audio" | "video";
 
 export type Source = "camera" | "microphone" | "screen" | "screen_audio";
 
+export type VideoCodec = "vp8" | "vp9" | "h264" | "av1" | "h265";
+
 export type Grants = { 
 /**
  * What it may publish.
@@ -773,7 +775,15 @@ width: number,
 /**
  * Down.
  */
-height: number, } | { "kind": "chat", 
+height: number, } | { "kind": "codecs", 
+/**
+ * Which.
+ */
+track: TrackId, 
+/**
+ * At most 31: few, as clients are of few kinds.
+ */
+sets: Array<Array<VideoCodec>>, } | { "kind": "chat", 
 /**
  * What.
  */

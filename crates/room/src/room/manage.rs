@@ -193,6 +193,7 @@ impl Room {
             self.out.effects.push_back(Effect::Remove { participant, reason: CloseReason::RoomClosed });
         }
         for (participant, member) in members {
+            self.decoders.set(participant, None, None);
             self.withdraw(&member.tracks);
             self.out.effects.extend(member.tracks.into_iter().map(|track| Effect::Unpublish { track }));
             if member.name.is_some() {

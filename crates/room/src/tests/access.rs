@@ -87,7 +87,7 @@ fn who_may_not_receive_gets_no_slot_and_no_track() {
         room.publish(ada, n.to_string(), source, false).unwrap();
     }
     // Even slots that a client negotiates without being asked carry nothing.
-    room.slots_changed(encoder, vec![SlotMids { audio: Some("10".into()), video: Some("11".into()) }; 4]);
+    room.slots_changed(encoder, vec![SlotMids { audio: Some("10".into()), video: Some("11".into()) }; 4], None);
     let for_encoder = |effect: &Effect| match effect {
         Effect::SetSlots { participant, .. } => *participant == encoder,
         Effect::Route { subscriber, .. } | Effect::Show { subscriber, .. } => *subscriber == encoder,

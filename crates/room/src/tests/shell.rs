@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use switchyard_protocol::{Event, Kind, LeaveReason, ParticipantId, ProtocolError, Quality, Source, TrackId, TrackView};
 
-use crate::{Activity, Answer, Audience, Effect, Entrant, Entry, Figures, Knock, Limits, Pass, Room, Size, SlotMids};
+use crate::{Activity, Answer, Audience, Codecs, Effect, Entrant, Entry, Figures, Knock, Limits, Pass, Room, Size, SlotMids};
 
 /// What one participant's client and transport know.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub struct Client {
     pub most_needed: usize,
     /// What was negotiated last.
     pub mids: Vec<SlotMids>,
+    /// What it decodes, if it has said so.
+    pub codecs: Option<Codecs>,
     /// What the client believes, from `Slots` events alone.
     pub shown: BTreeMap<String, TrackId>,
     /// The media plane's routes by sender position.
@@ -218,8 +220,9 @@ impl Shell {
     }
 
     pub fn report_slots(&mut self, participant: ParticipantId) {
-        let mids = self.client(participant).mids.clone();
-        self.room.slots_changed(participant, mids);
+        let Client { mids, codecs, .. } = self.client(participant);
+        let (mids, codecs) = (mids.clone(), *codecs);
+        self.room.slots_changed(participant, mids, codecs);
         self.execute();
     }
 
@@ -408,6 +411,7 @@ impl Shell {
                     to: Audience::One(one),
                     event:
                         Event::Wanted { .. }
+                        | Event::Codecs { .. }
                         | Event::Speakers { .. }
                         | Event::Guests { .. }
                         | Event::Quality { .. }
