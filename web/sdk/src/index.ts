@@ -33,6 +33,7 @@ export type {
   Source,
   Speaker,
   TrackId,
+  VideoCodec,
 } from "./protocol.js";
 export { type ConnectionQuality, RemoteParticipant, RemoteTrack } from "./remote.js";
 export { type ConnectOptions, type DataOptions, type Outage, Room, type RoomEvents, type RoomState } from "./room.js";

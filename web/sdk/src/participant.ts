@@ -1,7 +1,8 @@
+import { choose, type CodecSets, LineCodec } from "./codecs.js";
 import { EVERYTHING, NOTHING, type Sending, sendEncodings, sending, type Wanted } from "./encodings.js";
 import { SwitchyardError } from "./errors.js";
 import { LocalTrack } from "./local.js";
-import type { ParticipantId, Source, TrackId } from "./protocol.js";
+import type { ParticipantId, Source, TrackId, VideoCodec } from "./protocol.js";
 import { type ConnectionQuality, GOOD } from "./remote.js";
 import { kindOf } from "./track.js";
 
@@ -9,8 +10,8 @@ import { kindOf } from "./track.js";
 export interface PublishingRoom {
   /** The peer connection; null while the room is being joined again, throws `not_connected` before and after. */
   connection(): RTCPeerConnection | null;
-  /** Waits until an m-line is negotiated as it is wanted, and makes an offer for it only if none does. */
-  negotiated(transceiver: RTCRtpTransceiver): Promise<void>;
+  /** Waits until an m-line is negotiated as it is wanted, and makes an offer for it only if none does, or if it is wanted `otherwise` than it was. */
+  negotiated(transceiver: RTCRtpTransceiver, otherwise?: boolean): Promise<void>;
   /** Makes a track known to the others. */
   publish(mid: string, source: Source, muted: boolean): Promise<TrackId>;
   /** Withdraws a track. */
@@ -58,8 +59,11 @@ export class LocalParticipant {
   readonly #room: PublishingRoom;
   readonly #publications = new Map<Source, Publication>();
   readonly #transceivers = new Map<Source, RTCRtpTransceiver>();
+  readonly #codecs = new WeakMap<RTCRtpTransceiver, LineCodec>();
   /** What the server said of tracks of this session's. */
   readonly #wanted = new Map<TrackId, Wanted>();
+  readonly #decoded = new Map<TrackId, CodecSets>();
+  #preferredCodec: VideoCodec | null = null;
   /** Publishing and withdrawing, one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -88,6 +92,15 @@ export class LocalParticipant {
   sender(track: LocalTrack): RTCRtpSender | undefined {
     const publication = this.#publications.get(track.source);
     return publication?.track === track ? publication.transceiver?.sender : undefined;
+  }
+
+  /**
+   * Sends video in this codec as long as everybody who may receive it decodes that; otherwise in one that all do, if there is any. Null, which holds unless
+   * this is called or {@link ConnectOptions.codec} says something else: in the one that is negotiated first, VP8 as a rule.
+   */
+  preferCodec(codec: VideoCodec | null): void {
+    this.#preferredCodec = codec;
+    for (const publication of this.#publications.values()) void this.#apply(publication);
   }
 
   /**
@@ -151,6 +164,7 @@ export class LocalParticipant {
   disconnect(): void {
     this.#transceivers.clear();
     this.#wanted.clear();
+    this.#decoded.clear();
     for (const publication of this.#publications.values()) {
       publication.transceiver = null;
       publication.id = undefined;
@@ -160,9 +174,13 @@ export class LocalParticipant {
   /** @internal How large others are shown a track at most: what nobody is shown is not sent. */
   setWanted(track: TrackId, { width, height }: Wanted): void {
     this.#wanted.set(track, { width, height });
-    for (const publication of this.#publications.values()) {
-      if (publication.id === track) void this.#applyWanted(publication);
-    }
+    this.#follow(track);
+  }
+
+  /** @internal What those decode who may receive a track: it is sent in what all do. */
+  setDecoded(track: TrackId, sets: CodecSets): void {
+    this.#decoded.set(track, sets);
+    this.#follow(track);
   }
 
   /** @internal The server has muted a track for a moderator; which one it is, if there is such a one. */
@@ -198,6 +216,13 @@ export class LocalParticipant {
     const done = this.#last.then(operation);
     this.#last = done.catch(() => {});
     return done;
+  }
+
+  /** What the server said of a track is carried out. */
+  #follow(track: TrackId): void {
+    for (const publication of this.#publications.values()) {
+      if (publication.id === track) void this.#apply(publication);
+    }
   }
 
   /** The m-line of a source; null without a connection. */
@@ -300,38 +325,53 @@ export class LocalParticipant {
         retryable: true,
       });
     }
+    await this.#apply(publication);
     const muted = track.muted;
     publication.id = await this.#room.publish(transceiver.mid, track.source, muted);
     publication.announced = true;
     publication.announcedOn = transceiver;
     publication.muted = muted;
-    await this.#applyWanted(publication);
+    await this.#apply(publication);
     await this.#tellMuted(publication);
   }
 
-  /** Has encodings sent as it was said last, and as the picture's size has it; one change after the other. */
-  #applyWanted(publication: Publication): Promise<void> {
+  /** Has a track sent as it was said last, and as the picture's size has it; one change after the other. */
+  #apply(publication: Publication): Promise<void> {
     publication.applied = publication.applied.then(async () => {
-      const { track, transceiver, id } = publication;
-      if (!transceiver || id === undefined || track.kind !== "video") return;
-      const parameters = transceiver.sender.getParameters();
-      const capture = track.mediaStreamTrack?.getSettings() ?? {};
-      // Without a picture Firefox goes on with black ones, and with as much padding as the encodings would take.
-      const wanted = track.mediaStreamTrack ? (this.#wanted.get(id) ?? EVERYTHING) : NOTHING;
-      const changes = sending(track.source, parameters.encodings.length, capture, wanted);
-      const same = (encoding: RTCRtpEncodingParameters, change: Sending) =>
-        encoding.active === change.active &&
-        encoding.maxBitrate === change.maxBitrate &&
-        (encoding.scaleResolutionDownBy ?? 1) === change.scaleResolutionDownBy;
-      if (parameters.encodings.every((encoding, at) => same(encoding, changes[at]!))) return;
-      parameters.encodings.forEach((encoding, at) => Object.assign(encoding, changes[at]));
-      try {
-        await transceiver.sender.setParameters(parameters);
-      } catch {
-        // Overtaken by a negotiation or another track, after which it is done again; or the connection is gone.
-      }
+      const { track, transceiver } = publication;
+      if (!transceiver || track.kind !== "video") return;
+      // It may be overtaken by a negotiation or another track, after which it is done again; or the connection is gone.
+      const overtaken = () => {};
+      await this.#applyWanted(publication, transceiver).catch(overtaken);
+      await this.#applyCodec(publication, transceiver).catch(overtaken);
     });
     return publication.applied;
+  }
+
+  async #applyWanted({ track, id }: Publication, { sender }: RTCRtpTransceiver): Promise<void> {
+    if (id === undefined) return;
+    const parameters = sender.getParameters();
+    const capture = track.mediaStreamTrack?.getSettings() ?? {};
+    // Without a picture Firefox goes on with black ones, and with as much padding as the encodings would take.
+    const wanted = track.mediaStreamTrack ? (this.#wanted.get(id) ?? EVERYTHING) : NOTHING;
+    const changes = sending(track.source, parameters.encodings.length, capture, wanted);
+    const same = (encoding: RTCRtpEncodingParameters, change: Sending) =>
+      encoding.active === change.active &&
+      encoding.maxBitrate === change.maxBitrate &&
+      (encoding.scaleResolutionDownBy ?? 1) === change.scaleResolutionDownBy;
+    if (parameters.encodings.every((encoding, at) => same(encoding, changes[at]!))) return;
+    parameters.encodings.forEach((encoding, at) => Object.assign(encoding, changes[at]));
+    await sender.setParameters(parameters);
+  }
+
+  /** What is said of the track counts from the moment that it is announced; what is preferred before that as well. */
+  async #applyCodec({ id }: Publication, transceiver: RTCRtpTransceiver): Promise<void> {
+    const line = this.#codecs.get(transceiver) ?? new LineCodec(transceiver);
+    this.#codecs.set(transceiver, line);
+    const { usable } = line;
+    const preferred = usable.filter((codec) => codec === this.#preferredCodec);
+    const codec = choose((id !== undefined && this.#decoded.get(id)) || [], [...preferred, ...usable]);
+    if (codec && (await line.use(codec))) void this.#room.negotiated(transceiver, true);
   }
 
   async #unpublish(tracks: readonly LocalTrack[]): Promise<void> {
@@ -344,7 +384,10 @@ export class LocalParticipant {
       for (const { track, transceiver, id, release } of withdrawn) {
         release();
         this.#publications.delete(track.source);
-        if (id !== undefined) this.#wanted.delete(id);
+        if (id !== undefined) {
+          this.#wanted.delete(id);
+          this.#decoded.delete(id);
+        }
         const spare = track.source === "screen" || track.source === "screen_audio";
         if (spare && transceiver) transceiver.direction = "inactive";
       }
@@ -363,7 +406,7 @@ export class LocalParticipant {
     const { track, transceiver } = publication;
     try {
       await transceiver?.sender.replaceTrack(track.mediaStreamTrack);
-      await this.#applyWanted(publication);
+      await this.#apply(publication);
     } catch (cause) {
       if (publication.transceiver === transceiver) this.#fail(cause);
     }

@@ -24,6 +24,7 @@ import type {
   RoomSettingsChange,
   Speaker,
   TrackId,
+  VideoCodec,
 } from "./protocol.js";
 import { GOOD, type RemoteParticipant, type RemoteTrack } from "./remote.js";
 import { connectionQuality, Roster, type RosterEvents } from "./roster.js";
@@ -73,6 +74,8 @@ export interface ConnectOptions {
    * `password_required`, with another one with `wrong_password`.
    */
   password?: string;
+  /** What video is sent in while everybody decodes it: {@link LocalParticipant.preferCodec}. */
+  codec?: VideoCodec;
   /** Published from the beginning on, of those that may be: {@link Room.grants}. */
   tracks?: readonly LocalTrack[];
 }
@@ -232,9 +235,9 @@ export class Room extends Emitter<RoomEvents> {
         if (!this.#joined || this.#state === "disconnected") throw notJoined();
         return this.peerConnection;
       },
-      negotiated: async (transceiver) => {
+      negotiated: async (transceiver, otherwise) => {
         await this.#renewal;
-        await this.#transport?.negotiated(transceiver);
+        await this.#transport?.negotiated(transceiver, otherwise);
       },
       publish: async (mid, source, muted) => (await this.#request({ type: "publish", mid, source, muted })).track,
       unpublish: (track) => this.#request({ type: "unpublish", track }),
@@ -337,6 +340,7 @@ export class Room extends Emitter<RoomEvents> {
     const dialer = new Dialer({ url, encoding: options.encoding ?? "json", ...environment }, random);
     this.#dialer = dialer;
     this.localParticipant.name = options.name;
+    if (options.codec) this.localParticipant.preferCodec(options.codec);
     this.#token = options.token;
     this.#password = options.password;
     this.#home = options.room;
@@ -786,6 +790,9 @@ export class Room extends Emitter<RoomEvents> {
         break;
       case "wanted":
         this.localParticipant.setWanted(event.track, event);
+        break;
+      case "codecs":
+        this.localParticipant.setDecoded(event.track, event.sets);
         break;
       case "restart_ice":
         this.#transport?.restartAsked(event.ice_servers);

@@ -135,10 +135,10 @@ export class Transport extends Emitter<TransportEvents> {
     if (this.#failure && !this.connection.currentLocalDescription) throw this.#failure;
   }
 
-  /** Waits until an m-line is negotiated as it is wanted, and makes an offer for it only if none does. */
-  async negotiated(transceiver: RTCRtpTransceiver): Promise<void> {
+  /** Waits until an m-line is negotiated as it is wanted, and makes an offer for it only if none does, or if it is wanted `otherwise` than it was. */
+  async negotiated(transceiver: RTCRtpTransceiver, otherwise = false): Promise<void> {
     await this.#negotiator.settled();
-    if (transceiver.currentDirection === transceiver.direction) return;
+    if (!otherwise && transceiver.currentDirection === transceiver.direction) return;
     this.#negotiator.negotiate();
     await this.#negotiator.settled();
   }

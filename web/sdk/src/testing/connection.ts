@@ -113,11 +113,14 @@ export class FakeConnection extends EventTarget {
   #settle(): void {
     this.signalingState = "stable";
     this.currentLocalDescription = this.localDescription;
-    for (const transceiver of this.#transceivers) transceiver.currentDirection = transceiver.direction;
+    for (const transceiver of this.#transceivers) {
+      transceiver.currentDirection = transceiver.direction;
+      if (transceiver.preferences) transceiver.sender.codecs = [...transceiver.preferences];
+    }
   }
 }
 
-class FakeTransceiver {
+export class FakeTransceiver {
   mid: string | null = null;
   currentDirection: RTCRtpTransceiverDirection | null = null;
   readonly receiver: { track: { id: string } | null } = { track: null };
@@ -128,11 +131,23 @@ class FakeTransceiver {
     transport: null as { state: RTCDtlsTransportState } | null,
     replaceTrack: async (track: unknown) => void (this.sender.track = track),
     getStats: async () => new Map<string, object>(),
-    encodings: [] as RTCRtpEncodingParameters[],
-    getParameters: () => ({ encodings: this.sender.encodings.map((encoding) => ({ ...encoding })) }),
-    setParameters: async ({ encodings }: { encodings: RTCRtpEncodingParameters[] }) =>
-      void (this.sender.encodings = encodings),
+    encodings: [] as (RTCRtpEncodingParameters & { codec?: RTCRtpCodec })[],
+    /** As negotiated. */
+    codecs: [] as RTCRtpCodec[],
+    /** Whether encodings can have codecs, as in Chromium. */
+    encodesInAny: true,
+    getParameters: () => ({
+      encodings: this.sender.encodings.map((encoding) => ({ ...encoding })),
+      codecs: this.sender.codecs,
+    }),
+    setParameters: async ({ encodings }: { encodings: (RTCRtpEncodingParameters & { codec?: RTCRtpCodec })[] }) => {
+      this.sender.encodings = encodings.map(({ codec, ...encoding }) =>
+        codec && this.sender.encodesInAny ? { ...encoding, codec } : encoding,
+      );
+    },
   };
+  /** The codecs to be offered; null: all. */
+  preferences: readonly RTCRtpCodec[] | null = null;
 
   constructor(
     readonly kind: string,
@@ -140,6 +155,10 @@ class FakeTransceiver {
     encodings: RTCRtpEncodingParameters[] = [{}],
   ) {
     this.sender.encodings = encodings.map((encoding) => ({ active: true, ...encoding }));
+  }
+
+  setCodecPreferences(codecs: readonly RTCRtpCodec[]): void {
+    this.preferences = codecs;
   }
 }
 
