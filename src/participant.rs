@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use switchyard_negotiation::Mode;
 use switchyard_protocol::{
-    Answered, ClientMessage, CloseReason, DecodeError, ErrorCode, Event, IceServer, IceServers, Joined, LeaveReason, ParticipantId,
+    Answered, ClientMessage, CloseReason, DecodeError, ErrorCode, Event, IceServer, IceServers, Joined, Kind, LeaveReason, ParticipantId,
     ProtocolError, Renewed, Reply, Request, ServerMessage, Session, Snapshot, VERSION,
 };
 use switchyard_room::{Bucket, Entrant, Knock, Pass, Rate};
@@ -315,6 +315,12 @@ impl Participant {
             Request::EndOfCandidates => Ok(Reply::Done),
             Request::Publish { ref mid, source, .. } => {
                 self.transport.check_publish(mid, source.kind())?;
+                self.ask_room(request).await
+            }
+            Request::BackUp { ref backup, .. } => {
+                if let Some(backup) = backup {
+                    self.transport.check_publish(&backup.mid, Kind::Video)?;
+                }
                 self.ask_room(request).await
             }
             Request::Unpublish { .. }

@@ -80,9 +80,17 @@ pub(super) struct Member {
 #[derive(Clone, Copy)]
 struct Track {
     key: TrackKey,
+    /// What there is of it in another codec: a track of its own to the media plane.
+    backup: Option<TrackKey>,
     kind: MediaKind,
     home: WorkerIndex,
     standing: Standing,
+}
+
+impl Track {
+    fn keys(&self) -> impl Iterator<Item = TrackKey> + use<> {
+        [Some(self.key), self.backup].into_iter().flatten()
+    }
 }
 
 impl RoomTask {
@@ -243,8 +251,9 @@ impl RoomTask {
     }
 
     fn receives(&mut self, peer: PeerKey, track: TrackKey, reception: Reception, (width, height): (u16, u16)) {
-        let (Some(participant), Some(&track)) = (self.member_of(peer), self.track_ids.get(&track)) else { return };
-        self.room.handle_reception(participant, track, reception, Size { width, height });
+        let (Some(participant), Some(&id)) = (self.member_of(peer), self.track_ids.get(&track)) else { return };
+        let backup = self.tracks.get(&id).is_some_and(|published| published.backup == Some(track));
+        self.room.handle_reception(participant, id, backup, reception, Size { width, height });
     }
 
     fn grade(&mut self, peer: PeerKey, quality: Option<(switchyard_forward::Grade, switchyard_forward::Figures)>) {
@@ -348,6 +357,7 @@ impl RoomTask {
             Request::Publish { mid, source, muted } => {
                 return room.publish(from, mid, source, muted).map(|track| Reply::Published(Published { track }));
             }
+            Request::BackUp { track, backup } => room.back_up(from, track, backup),
             Request::Unpublish { track } => room.unpublish(from, track),
             Request::Mute { track, muted } => room.mute(from, track, muted),
             Request::Subscribe { track } => room.subscribe(from, track, true),
@@ -439,42 +449,56 @@ impl RoomTask {
             }
             Effect::Publish { participant, mid, track, source, enabled } => {
                 let Some(&Member { peer, worker: home, .. }) = self.members.get(&participant) else { return };
-                let key = TrackKey(self.rooms.last_track.fetch_add(1, Ordering::Relaxed) + 1);
+                let key = self.new_key();
                 let kind = match source.kind() {
                     Kind::Audio => MediaKind::Audio,
                     Kind::Video => MediaKind::Video,
                 };
                 let standing = if source == Source::Screen { Standing::Screen } else { Standing::Other };
-                self.tracks.insert(track, Track { key, kind, home, standing });
-                self.track_ids.insert(key, track);
-                self.command(home, Command::Publish { peer, mid, kind, track: key }).await;
-                if standing != Standing::Other {
-                    self.command(home, Command::SetStanding { track: key, standing }).await;
+                self.tracks.insert(track, Track { key, backup: None, kind, home, standing });
+                self.begin(track, key, peer, mid, enabled).await;
+            }
+            Effect::BackUp { participant, track: id, mid } => {
+                let Some(&Member { peer, .. }) = self.members.get(&participant) else { return };
+                let key = mid.is_some().then(|| self.new_key());
+                let Some(track) = self.tracks.get_mut(&id) else { return };
+                let (before, home) = (std::mem::replace(&mut track.backup, key), track.home);
+                if let Some(before) = before {
+                    self.track_ids.remove(&before);
+                    self.command(home, Command::Unpublish { track: before }).await;
                 }
-                if !enabled {
-                    self.command(home, Command::Enable { track: key, enabled }).await;
+                if let Some((key, (mid, enabled))) = key.zip(mid) {
+                    self.begin(id, key, peer, mid, enabled).await;
                 }
             }
             Effect::Spotlight { track: id, on } => {
                 let Some(track) = self.tracks.get_mut(&id) else { return };
                 track.standing = if on { Standing::Speaker } else { Standing::Other };
-                let Track { key, home, standing, .. } = *track;
-                for worker in std::iter::once(home).chain(self.trunks.crossings(id)) {
-                    self.command(worker, Command::SetStanding { track: key, standing }).await;
+                let track = *track;
+                for key in track.keys() {
+                    for worker in std::iter::once(track.home).chain(self.trunks.crossings(key)) {
+                        self.command(worker, Command::SetStanding { track: key, standing: track.standing }).await;
+                    }
                 }
             }
             Effect::Unpublish { track } => {
-                if let Some(Track { key, home, .. }) = self.tracks.remove(&track) {
+                let Some(track) = self.tracks.remove(&track) else { return };
+                for key in track.keys() {
                     self.track_ids.remove(&key);
-                    self.command(home, Command::Unpublish { track: key }).await;
+                    self.command(track.home, Command::Unpublish { track: key }).await;
                 }
             }
             Effect::Enable { track, enabled } => {
-                if let Some(&Track { key, home, .. }) = self.tracks.get(&track) {
-                    self.command(home, Command::Enable { track: key, enabled }).await;
+                let Some(&track) = self.tracks.get(&track) else { return };
+                for key in track.keys() {
+                    self.command(track.home, Command::Enable { track: key, enabled }).await;
                 }
             }
-            Effect::Route { subscriber, sender, track } => self.route(subscriber, sender, track).await,
+            Effect::Route { subscriber, sender, track, backup } => {
+                let track = track.and_then(|track| self.tracks.get(&track)).copied();
+                let key = track.and_then(|track| Some((if backup { track.backup? } else { track.key }, track.home)));
+                self.route(subscriber, sender, key).await;
+            }
             Effect::Show { subscriber, sender, size, pinned } => {
                 if let Some(&Member { peer, worker, .. }) = self.members.get(&subscriber) {
                     let target =
@@ -485,15 +509,32 @@ impl RoomTask {
         }
     }
 
-    async fn route(&mut self, subscriber: ParticipantId, sender: u16, id: Option<TrackId>) {
+    fn new_key(&self) -> TrackKey {
+        TrackKey(self.rooms.last_track.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// What arrives on an m-line is a track from now on, under a key of its own.
+    async fn begin(&mut self, id: TrackId, key: TrackKey, peer: PeerKey, mid: String, enabled: bool) {
+        let Some(&Track { kind, home, standing, .. }) = self.tracks.get(&id) else { return };
+        self.track_ids.insert(key, id);
+        self.command(home, Command::Publish { peer, mid, kind, track: key }).await;
+        if standing != Standing::Other {
+            self.command(home, Command::SetStanding { track: key, standing }).await;
+        }
+        if !enabled {
+            self.command(home, Command::Enable { track: key, enabled }).await;
+        }
+    }
+
+    /// `track`: its key, and where its publisher is.
+    async fn route(&mut self, subscriber: ParticipantId, sender: u16, track: Option<(TrackKey, WorkerIndex)>) {
         let Some(&Member { peer, worker, .. }) = self.members.get(&subscriber) else { return };
-        let track = id.and_then(|id| self.tracks.get(&id).map(|track| (id, *track)));
-        let crossings = self.trunks.route(subscriber, worker, sender, track.map(|(id, track)| (id, track.home)));
+        let crossings = self.trunks.route(subscriber, worker, sender, track);
         let (begin, cease): (Vec<_>, Vec<_>) = crossings.into_iter().partition(|crossing| matches!(crossing, Crossing::Begins { .. }));
         for crossing in begin {
             self.cross(crossing).await;
         }
-        self.command(worker, Command::Route { peer, sender, track: track.map(|(_, track)| track.key) }).await;
+        self.command(worker, Command::Route { peer, sender, track: track.map(|(track, _)| track) }).await;
         for crossing in cease {
             self.cross(crossing).await;
         }
@@ -501,17 +542,17 @@ impl RoomTask {
 
     /// The receiving worker knows a track before it comes and until it has stopped coming.
     async fn cross(&mut self, crossing: Crossing) {
+        let (Crossing::Begins { track: key, to } | Crossing::Ceases { track: key, to }) = crossing;
+        let Some(&Track { kind, home, standing, .. }) = self.track_ids.get(&key).and_then(|id| self.tracks.get(id)) else { return };
         match crossing {
-            Crossing::Begins { track, to } => {
-                let Some(&Track { key, kind, home, standing }) = self.tracks.get(&track) else { return };
+            Crossing::Begins { .. } => {
                 self.command(to, Command::PublishRemote { track: key, kind, home }).await;
                 if standing != Standing::Other {
                     self.command(to, Command::SetStanding { track: key, standing }).await;
                 }
                 self.command(home, Command::Trunk { track: key, to, on: true }).await;
             }
-            Crossing::Ceases { track, to } => {
-                let Some(&Track { key, home, .. }) = self.tracks.get(&track) else { return };
+            Crossing::Ceases { .. } => {
                 self.command(home, Command::Trunk { track: key, to, on: false }).await;
                 self.command(to, Command::Unpublish { track: key }).await;
             }

@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use switchyard_forward::WorkerIndex;
-use switchyard_protocol::{ParticipantId, TrackId};
+use switchyard_forward::{TrackKey, WorkerIndex};
+use switchyard_protocol::ParticipantId;
 
 /// Whether a track begins or ceases to cross to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crossing {
-    Begins { track: TrackId, to: WorkerIndex },
-    Ceases { track: TrackId, to: WorkerIndex },
+    Begins { track: TrackKey, to: WorkerIndex },
+    Ceases { track: TrackKey, to: WorkerIndex },
 }
 
 /// Routes between workers, counted.
 #[derive(Debug, Default)]
 pub struct Trunks {
     /// By subscriber and sender position: where the subscriber is and what is routed there. Only routes between workers.
-    routes: BTreeMap<(ParticipantId, u16), (WorkerIndex, TrackId)>,
+    routes: BTreeMap<(ParticipantId, u16), (WorkerIndex, TrackKey)>,
     /// How many routes need a track at a worker; never 0.
-    needed: BTreeMap<(TrackId, WorkerIndex), usize>,
+    needed: BTreeMap<(TrackKey, WorkerIndex), usize>,
 }
 
 impl Trunks {
@@ -29,7 +29,7 @@ impl Trunks {
         subscriber: ParticipantId,
         at: WorkerIndex,
         sender: u16,
-        track: Option<(TrackId, WorkerIndex)>,
+        track: Option<(TrackKey, WorkerIndex)>,
     ) -> Vec<Crossing> {
         let mut crossings = Vec::new();
         let old = self.routes.remove(&(subscriber, sender));
@@ -46,7 +46,7 @@ impl Trunks {
     }
 
     /// The workers that a track crosses to.
-    pub fn crossings(&self, track: TrackId) -> Vec<WorkerIndex> {
+    pub fn crossings(&self, track: TrackKey) -> Vec<WorkerIndex> {
         let all = (track, WorkerIndex(0))..=(track, WorkerIndex(u8::MAX));
         self.needed.range(all).map(|((_, to), _)| *to).collect()
     }
@@ -58,7 +58,7 @@ impl Trunks {
         gone.into_iter().filter_map(|(to, track)| self.release(track, to)).collect()
     }
 
-    fn release(&mut self, track: TrackId, to: WorkerIndex) -> Option<Crossing> {
+    fn release(&mut self, track: TrackKey, to: WorkerIndex) -> Option<Crossing> {
         let needed = self.needed.get_mut(&(track, to))?;
         *needed -= 1;
         if *needed > 0 {
@@ -77,8 +77,8 @@ mod tests {
     const AWAY: WorkerIndex = WorkerIndex(1);
     const ADA: ParticipantId = ParticipantId(1);
     const BEN: ParticipantId = ParticipantId(2);
-    const TRACK: TrackId = TrackId(1);
-    const OTHER: TrackId = TrackId(2);
+    const TRACK: TrackKey = TrackKey(1);
+    const OTHER: TrackKey = TrackKey(2);
 
     #[test]
     fn a_track_crosses_once_for_as_long_as_somebody_there_receives_it() {

@@ -39,17 +39,35 @@ async function decodes(viewer, of, codec, patience = CHANGES) {
   return { ...received, after: Math.round(performance.now() - from) };
 }
 
-const prefer = (person, codec) => person.evaluate((codec) => window.switchyard.localParticipant.preferCodec(codec), codec.toLowerCase());
+/** Has video sent in `codec`, with a backup if there is to be one. */
+function prefer(person, ...codecs) {
+  return person.evaluate((codecs) => window.switchyard.localParticipant.preferCodec(...codecs), codecs.map((codec) => codec.toLowerCase()));
+}
 
-for (const [publisher, guest, codec] of [
-  ["chromium", "firefox", "AV1"],
-  ["chromium", "chromium", "H264"],
-  ["firefox", "chromium", "VP9"],
+/** Runs in the page: encodings have no codecs of their own, as in older browsers. */
+function forgetCodecs() {
+  const { prototype } = RTCRtpSender;
+  const { setParameters } = prototype;
+  prototype.setParameters = function (parameters) {
+    for (const encoding of parameters.encodings) delete encoding.codec;
+    return setParameters.call(this, parameters);
+  };
+}
+
+for (const [publisher, guest, codec, by] of [
+  ["chromium", "firefox", "AV1", "itself"],
+  ["chromium", "chromium", "H264", "itself"],
+  ["firefox", "chromium", "VP9", "itself"],
+  ["chromium", "chromium", "VP9", "an offer"],
+  ["firefox", "chromium", "AV1", "an offer"],
 ]) {
-  scene(`${codec} of ${publisher} becomes VP8 while somebody decodes nothing else, and ${codec} again`, async (scene) => {
+  scene(`${codec} of ${publisher} becomes VP8 by ${by} while somebody decodes nothing else, and ${codec} again`, async (scene) => {
     const server = await scene.server();
     const chromium = await scene.chromium();
     const ada = await scene.join(publisher === "chromium" ? chromium : await scene[publisher](), server, "demo", "Ada");
+    if (by === "an offer") await ada.evaluate(forgetCodecs);
+    const offers = () => ada.evaluate(() => window.wire.filter(({ out, type }) => out && type === "offer").length);
+    const before = await offers();
     await prefer(ada, codec);
     const cai = await scene.join(chromium, server, "demo", "Cai");
     const first = await decodes(cai, ada, codec, 15_000);
@@ -66,5 +84,48 @@ for (const [publisher, guest, codec] of [
     scene.report(`${codec} again after ${last.after} ms; Cai's picture stood for ${((last.totalFreezesDuration - first.totalFreezesDuration) * 1_000).toFixed(0)} ms in all`);
     assert.deepEqual([last.track, last.mid], [first.track, first.mid]);
     await cai.receives(ada);
+    const made = (await offers()) - before;
+    assert.ok(by === "an offer" ? made >= 3 : made === 0, `${made} offers for three changes`);
+  });
+}
+
+/** Runs in the page: on how many m-lines video is sent. */
+function countSending() {
+  const lines = window.switchyard.peerConnection.getTransceivers();
+  return lines.filter(({ currentDirection, sender }) => currentDirection === "sendonly" && sender.track?.kind === "video").length;
+}
+
+for (const [publisher, guest, codec] of [
+  ["chromium", "firefox", "AV1"],
+  ["firefox", "chromium", "VP9"],
+]) {
+  scene(`with a backup ${publisher} sends ${codec} to who decodes it and VP8 to who doesn't, while they are there`, async (scene) => {
+    // Whoever is second is at another worker than who comes before and after.
+    const server = await scene.server("--span-rooms");
+    const chromium = await scene.chromium();
+    const ada = await scene.join(publisher === "chromium" ? chromium : await scene[publisher](), server, "demo", "Ada");
+    await prefer(ada, codec, "VP8");
+    const cai = await scene.join(chromium, server, "demo", "Cai");
+    const first = await decodes(cai, ada, codec, 15_000);
+
+    const ben = await scene.join(await scene[guest]({ codec: "VP8" }), server, "demo", "Ben");
+    const { reception } = await decodes(ben, ada, "VP8", 15_000);
+    assert.equal(reception, "full");
+    const meanwhile = await decodes(cai, ada, codec);
+    assert.deepEqual([meanwhile.track, meanwhile.mid], [first.track, first.mid]);
+    assert.equal(await ada.evaluate(countSending), 2);
+    await ben.receives(ada);
+
+    await ada.tab.click("Camera off");
+    await Promise.all([ben, cai].map((person) => person.seesTile("Ada", { picture: false, off: true })));
+    await ada.tab.click("Camera on");
+    await Promise.all([ben, cai].map((person) => person.sees("Ada")));
+    await decodes(ben, ada, "VP8");
+
+    await ben.leave();
+    await until("one encoding is enough", async () => (await ada.evaluate(countSending)) === 1, GRACE + CHANGES);
+    await decodes(cai, ada, codec);
+    const again = await scene.join(await scene[guest]({ codec: "VP8" }), server, "demo", "Ben");
+    await decodes(again, ada, "VP8", 15_000);
   });
 }

@@ -5,7 +5,8 @@ use ts_rs::TS;
 
 use crate::{
     ErrorCode, GuestId, MAX_ACCESS_TOKEN_BYTES, MAX_CANDIDATE_BYTES, MAX_CHAT_BYTES, MAX_IDENTITY_CHARS, MAX_MID_BYTES, MAX_NAME_CHARS,
-    MAX_ROOM_CHARS, MAX_TOKEN_BYTES, MAX_VIEW_TRACKS, ParticipantId, ProtocolError, RoomSettingsChange, Source, Token, TrackId, settings,
+    MAX_ROOM_CHARS, MAX_TOKEN_BYTES, MAX_VIEW_TRACKS, ParticipantId, ProtocolError, RoomSettingsChange, Source, Token, TrackId, VideoCodec,
+    settings,
 };
 
 /// One request of a client. The server answers with one reply or one error that carries the same id.
@@ -86,6 +87,16 @@ pub enum Request {
         /// Whether it starts out muted.
         #[serde(default)]
         muted: bool,
+    },
+    /// Say that what the client sends on another m-line is the picture of one of its video tracks, in another codec: it goes to those who decode that and not
+    /// the track's. In place of what was said before; it is gone with the track, and with the transport.
+    BackUp {
+        /// One of the client's own.
+        track: TrackId,
+        /// Absent: there is none any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        backup: Option<Backup>,
     },
     /// Withdraw a track.
     Unpublish {
@@ -198,9 +209,20 @@ pub struct TrackView {
     pub pinned: bool,
 }
 
+/// A second encoding of a video track.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Backup {
+    /// The m-line it is sent on; it may be negotiated later.
+    pub mid: String,
+    /// What it is sent in.
+    pub codec: VideoCodec,
+    /// What the track itself is sent in.
+    pub instead_of: VideoCodec,
+}
+
 impl Request {
     /// The value of `type` for every request, in the order of declaration.
-    pub const TYPES: [&'static str; 24] = [
+    pub const TYPES: [&'static str; 25] = [
         "join",
         "resume",
         "renew",
@@ -209,6 +231,7 @@ impl Request {
         "candidate",
         "end_of_candidates",
         "publish",
+        "back_up",
         "unpublish",
         "mute",
         "subscribe",
@@ -240,7 +263,7 @@ impl Request {
             Request::Ban { identity, .. } => validate_identity(identity),
             Request::Resume { token, .. } => validate_token(token),
             Request::Rename { name } => validate_name(name),
-            Request::Publish { mid, .. } => validate_mid(mid),
+            Request::Publish { mid, .. } | Request::BackUp { backup: Some(Backup { mid, .. }), .. } => validate_mid(mid),
             Request::Candidate { candidate, mid } => {
                 if candidate.len() > MAX_CANDIDATE_BYTES {
                     return Err(ProtocolError::new(

@@ -17,7 +17,7 @@ mod settings;
 mod tests;
 mod typescript;
 
-pub use client::{ClientMessage, Request, TrackView, validate_identity, validate_name, validate_room};
+pub use client::{Backup, ClientMessage, Request, TrackView, validate_identity, validate_name, validate_room};
 pub use codec::{DecodeError, Encoding};
 pub use error::{ErrorCode, ProtocolError};
 pub use grants::Grants;

@@ -19,6 +19,11 @@ fn every_request_survives_both_encodings() {
         Request::Candidate { candidate: String::new(), mid: None },
         Request::EndOfCandidates,
         Request::Publish { mid: "1".into(), source: Source::ScreenAudio, muted: true },
+        Request::BackUp {
+            track: TrackId(1),
+            backup: Some(Backup { mid: "5".into(), codec: VideoCodec::Vp8, instead_of: VideoCodec::Av1 }),
+        },
+        Request::BackUp { track: TrackId(1), backup: None },
         Request::Unpublish { track: TrackId(1) },
         Request::Mute { track: TrackId(1), muted: true },
         Request::Subscribe { track: TrackId(2) },

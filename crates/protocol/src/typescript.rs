@@ -3,10 +3,10 @@
 use ts_rs::{Config, TS};
 
 use crate::{
-    Answered, ChatMessage, ClientMessage, CloseReason, Destination, ErrorCode, Event, Grants, Guest, GuestId, IceServer, IceServers,
-    Joined, Kind, LeaveReason, Limits, Participant, ParticipantId, ProtocolError, Published, Quality, Reception, Renewed, Reply, Request,
-    Resumed, RoomSettings, RoomSettingsChange, ServerMessage, Session, SlotAssignment, Snapshot, Source, Speaker, Track, TrackId,
-    TrackView, VideoCodec,
+    Answered, Backup, ChatMessage, ClientMessage, CloseReason, Destination, ErrorCode, Event, Grants, Guest, GuestId, IceServer,
+    IceServers, Joined, Kind, LeaveReason, Limits, Participant, ParticipantId, ProtocolError, Published, Quality, Reception, Renewed,
+    Reply, Request, Resumed, RoomSettings, RoomSettingsChange, ServerMessage, Session, SlotAssignment, Snapshot, Source, Speaker, Track,
+    TrackId, TrackView, VideoCodec,
 };
 
 /// One TypeScript module with every type of the protocol.
@@ -28,6 +28,7 @@ pub fn typescript() -> String {
         VideoCodec,
         Grants,
         TrackView,
+        Backup,
         RoomSettings,
         RoomSettingsChange,
         ClientMessage,

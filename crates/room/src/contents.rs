@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use switchyard_protocol::{ParticipantId, TrackId};
+use switchyard_protocol::{ParticipantId, TrackId, VideoCodec};
 
+use crate::decoders::Codecs;
 use crate::hearing::Hearing;
 
 /// A publisher's tracks that belong together; the older, the smaller.
@@ -47,6 +48,8 @@ pub(crate) struct Contents {
     places: BTreeMap<TrackId, (GroupId, usize)>,
     /// What is shown and has nothing to be routed: its publisher's transport begins anew.
     unbound: BTreeSet<TrackId>,
+    /// What is sent twice: in which codec, and in which for those who don't decode that.
+    backups: BTreeMap<TrackId, (VideoCodec, VideoCodec)>,
     pub hearing: Hearing,
     last_group: u64,
     /// Turns taken in speaking.
@@ -56,7 +59,7 @@ pub(crate) struct Contents {
 impl Contents {
     pub fn new(heard: usize) -> Self {
         let (groups, ranking, places, unbound) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
-        Self { groups, ranking, places, unbound, hearing: Hearing::new(heard), last_group: 0, turns: 0 }
+        Self { groups, ranking, places, unbound, backups: BTreeMap::new(), hearing: Hearing::new(heard), last_group: 0, turns: 0 }
     }
 
     /// The track's group and side (0 audio, 1 video).
@@ -94,6 +97,7 @@ impl Contents {
 
     pub fn withdraw(&mut self, track: TrackId) {
         self.unbound.remove(&track);
+        self.backups.remove(&track);
         let Some((id, side)) = self.places.remove(&track) else { return };
         let Some(group) = self.groups.get_mut(&id) else { return };
         if side == 1 {
@@ -115,6 +119,20 @@ impl Contents {
 
     pub fn is_unbound(&self, track: TrackId) -> bool {
         self.unbound.contains(&track)
+    }
+
+    /// A track is sent in the first codec and in the second.
+    pub fn set_backup(&mut self, track: TrackId, codecs: Option<(VideoCodec, VideoCodec)>) {
+        match codecs {
+            Some(codecs) => self.backups.insert(track, codecs),
+            None => self.backups.remove(&track),
+        };
+    }
+
+    /// Whether who decodes `codecs` gets a track in its second codec.
+    pub fn needs_backup(&self, track: TrackId, codecs: Option<Codecs>) -> bool {
+        let (Some((first, second)), Some(codecs)) = (self.backups.get(&track), codecs) else { return false };
+        !codecs.contains(*first) && codecs.contains(*second)
     }
 
     /// Whoever's microphone this is has begun to speak.

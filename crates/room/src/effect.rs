@@ -45,7 +45,16 @@ pub enum Effect {
         /// Whether to forward it (a track that starts out muted isn't).
         enabled: bool,
     },
-    /// A track is gone, or its m-line is; nothing is routed of it any more.
+    /// What arrives on another m-line is a track as well, in another codec, from now on; or there is no such m-line any more, and nothing is routed of it.
+    BackUp {
+        /// From whom.
+        participant: ParticipantId,
+        /// Which.
+        track: TrackId,
+        /// On which m-line, and whether to forward it.
+        mid: Option<(String, bool)>,
+    },
+    /// A track is gone, or its m-line is, and its backup with it; nothing is routed of it any more.
     Unpublish {
         /// Which.
         track: TrackId,
@@ -89,6 +98,8 @@ pub enum Effect {
         sender: u16,
         /// Which; nothing if `None`.
         track: Option<TrackId>,
+        /// Not the track itself but what there is of it in another codec.
+        backup: bool,
     },
     /// How large a participant shows the video that a receiving m-line carries. Until this is said, and after each [`Effect::Route`]: as large as it gets.
     Show {

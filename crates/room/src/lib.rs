@@ -17,6 +17,7 @@
 //! a slot may carry different groups. Slots are taken away only when more than a whole step too many are there. At most 56 slots are made.
 //!
 //! Publishers are told how large each video track is shown at most, and which codecs those decode who may receive it.
+//! A track may come in a second codec ([`Room::back_up`]), which whoever decodes that alone gets in the same slot.
 //!
 //! A *viewer* receives like a participant and is shown to nobody; it brings its own fixed number of slots, and may be there for one
 //! participant only.

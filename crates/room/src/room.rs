@@ -1,5 +1,6 @@
 //! Membership, published tracks and requests.
 
+mod backup;
 mod door;
 mod manage;
 mod moderation;
@@ -137,6 +138,8 @@ struct Publication {
     publisher: ParticipantId,
     /// The m-line it arrives on; `None` from [`Room::renew`] until it is published there again.
     mid: Option<String>,
+    /// The m-line on which it arrives in another codec.
+    backup: Option<String>,
     track: Track,
     /// The moderator who muted it, as long as it is.
     muted_by: Option<ParticipantId>,
@@ -266,7 +269,7 @@ impl Room {
         let mut unbound = None;
         for id in &member.tracks {
             let publication = &self.tracks[id];
-            if publication.mid.as_ref() == Some(&mid) {
+            if [&publication.mid, &publication.backup].contains(&&Some(mid.clone())) {
                 return Err(ProtocolError::new(ErrorCode::AlreadyPublished, "this m-line is published already"));
             }
             if publication.track.source == source {
@@ -291,7 +294,7 @@ impl Room {
                 self.decoders.publish(id, participant);
             }
         }
-        self.tracks.insert(id, Publication { publisher: participant, mid: Some(mid.clone()), track, muted_by: None });
+        self.tracks.insert(id, Publication { publisher: participant, mid: Some(mid.clone()), backup: None, track, muted_by: None });
         self.member_mut(participant)?.tracks.push(id);
 
         self.out.effects.push_back(Effect::Publish { participant, mid, track: id, source: track.source, enabled: !muted });
@@ -308,7 +311,8 @@ impl Room {
         let tracks = member.tracks.clone();
         for id in &tracks {
             let Some(publication) = self.tracks.get_mut(id) else { continue };
-            publication.mid = None;
+            (publication.mid, publication.backup) = (None, None);
+            self.contents.set_backup(*id, None);
             self.contents.set_unbound(*id, true);
             self.spotlight = self.spotlight.filter(|lit| lit != id);
         }
@@ -421,10 +425,10 @@ impl Room {
         }
     }
 
-    /// A worker says what `participant`'s line leaves of a track: this much, in this size.
-    pub fn handle_reception(&mut self, participant: ParticipantId, track: TrackId, reception: Reception, size: Size) {
+    /// A worker says what `participant`'s line leaves of a track, in its second codec if `backup`: this much, in this size.
+    pub fn handle_reception(&mut self, participant: ParticipantId, track: TrackId, backup: bool, reception: Reception, size: Size) {
         let Some(member) = self.members.get_mut(&participant) else { return };
-        if member.view.set_reception(track, reception, size) {
+        if member.view.set_reception(track, backup, reception, size) {
             let event = Event::Reception { track, reception, width: size.width, height: size.height };
             self.notify(Audience::One(participant), event);
         }
@@ -552,6 +556,7 @@ impl Room {
     pub fn slots_changed(&mut self, participant: ParticipantId, mids: Vec<SlotMids>, codecs: Option<Codecs>) {
         if let Some(member) = self.members.get_mut(&participant) {
             self.decoders.set(participant, codecs, member.view.only());
+            member.view.set_codecs(codecs);
             member.view.negotiated(mids, &self.contents, &mut self.out);
         }
     }

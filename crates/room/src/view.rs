@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use switchyard_protocol::{Event, ParticipantId, Reception, SlotAssignment, TrackId, TrackView};
 
 use crate::contents::{Contents, GroupId};
+use crate::decoders::Codecs;
 use crate::demand::{Demand, Size};
 use crate::{Audience, Effect};
 
@@ -45,6 +46,8 @@ pub(crate) struct View {
     policy: SlotPolicy,
     /// Whether it may receive anything.
     receiving: bool,
+    /// What the client decodes in all its slots, as far as it is known.
+    codecs: Option<Codecs>,
     /// How many slots were asked for.
     count: usize,
     /// As many as were ever negotiated; at most `policy.most`.
@@ -75,6 +78,8 @@ struct Half {
     /// What the media plane does, and how large it is wanted.
     routed: Option<(TrackId, Size)>,
     pinned: bool,
+    /// It is routed in its second codec.
+    backup: bool,
     /// What was said of how much of it is received, unless that is everything.
     reception: Option<(Reception, Size)>,
 }
@@ -93,7 +98,7 @@ impl View {
     pub fn new(owner: ParticipantId, only: Option<ParticipantId>, policy: SlotPolicy, receiving: bool) -> Self {
         let count = if policy.step.is_some() { 0 } else { policy.most };
         let (unsubscribed, paused) = (BTreeSet::new(), BTreeSet::new());
-        Self { owner, only, policy, receiving, count, slots: Vec::new(), unsubscribed, paused, wishes: None }
+        Self { owner, only, policy, receiving, codecs: None, count, slots: Vec::new(), unsubscribed, paused, wishes: None }
     }
 
     /// Whether it may receive anything from now on; what follows from it is settled after that.
@@ -112,9 +117,9 @@ impl View {
         self.slots.iter().flatten().filter_map(assignment).collect()
     }
 
-    /// How much is received of a track that is routed. `false` if that is nothing new.
-    pub fn set_reception(&mut self, track: TrackId, reception: Reception, size: Size) -> bool {
-        let carries = |half: &&mut Half| half.routed.is_some_and(|(routed, _)| routed == track);
+    /// How much is received of a track that is routed, in its second codec if `backup`. `false` if that is nothing new.
+    pub fn set_reception(&mut self, track: TrackId, backup: bool, reception: Reception, size: Size) -> bool {
+        let carries = |half: &&mut Half| half.routed.is_some_and(|(routed, _)| routed == track) && half.backup == backup;
         let Some(half) = self.slots.iter_mut().map(|[_, video]| video).find(carries) else { return false };
         let before = std::mem::replace(&mut half.reception, (reception != Reception::Full).then_some((reception, size)));
         before != half.reception || reception == Reception::Full
@@ -167,10 +172,11 @@ impl View {
         for (index, slot) in self.slots.iter_mut().enumerate() {
             for (side, half) in slot.iter_mut().enumerate() {
                 let Some((track, size)) = half.routed.take() else { continue };
+                half.backup = false;
                 if side == 1 {
                     out.demand.change(track, Some(size), None);
                 }
-                out.effects.push_back(Effect::Route { subscriber, sender: position(index, side), track: None });
+                out.effects.push_back(Effect::Route { subscriber, sender: position(index, side), track: None, backup: false });
             }
         }
     }
@@ -180,6 +186,11 @@ impl View {
         for (track, size) in self.slots.iter().filter_map(|[_, video]| video.routed) {
             demand.change(track, Some(size), None);
         }
+    }
+
+    /// What the client decodes in all its slots; what follows from it is settled after that.
+    pub fn set_codecs(&mut self, codecs: Option<Codecs>) {
+        self.codecs = codecs;
     }
 
     /// Takes note of the m-lines that exist now, and says that those which don't any more carry nothing.
@@ -194,9 +205,14 @@ impl View {
                 if half.mid == mid {
                     continue;
                 }
-                half.reception = None;
+                (half.reception, half.backup) = (None, false);
                 if let Some((track, size)) = half.routed.take() {
-                    out.effects.push_back(Effect::Route { subscriber: self.owner, sender: position(index, side), track: None });
+                    out.effects.push_back(Effect::Route {
+                        subscriber: self.owner,
+                        sender: position(index, side),
+                        track: None,
+                        backup: false,
+                    });
                     out.demand.change(track, Some(size), None);
                 }
                 let old = std::mem::replace(&mut half.mid, mid);
@@ -352,8 +368,10 @@ impl View {
                 let received = received.filter(|Chosen { track, .. }| !self.paused.contains(track) && !contents.is_unbound(*track));
                 let routed = received.map(|chosen| (chosen.track, chosen.size));
                 let pinned = received.is_some_and(|chosen| chosen.pinned);
+                let backup = received.is_some_and(|chosen| contents.needs_backup(chosen.track, self.codecs));
                 let pin_moved = std::mem::replace(&mut half.pinned, pinned) != pinned;
-                if half.routed == routed && !pin_moved {
+                let recoded = std::mem::replace(&mut half.backup, backup) != backup;
+                if half.routed == routed && !pin_moved && !recoded {
                     continue;
                 }
                 let before = std::mem::replace(&mut half.routed, routed);
@@ -363,10 +381,16 @@ impl View {
                     }
                 }
                 let (subscriber, sender, track) = (self.owner, position(index, side), routed.map(|(track, _)| track));
-                let anew = before.map(|(track, _)| track) != track;
+                let other = before.map(|(track, _)| track) != track;
+                let anew = other || recoded;
                 if anew {
-                    half.reception = None;
-                    out.effects.push_back(Effect::Route { subscriber, sender, track });
+                    let lacked = half.reception.take();
+                    out.effects.push_back(Effect::Route { subscriber, sender, track, backup });
+                    // The slot carries the same as ever to the client, who would go on believing it.
+                    if let Some((track, _)) = routed.filter(|_| !other && lacked.is_some()) {
+                        let event = Event::Reception { track, reception: Reception::Full, width: 0, height: 0 };
+                        out.effects.push_back(Effect::Notify { to: Audience::One(subscriber), event });
+                    }
                 }
                 if let Some((_, size)) = routed.filter(|(_, size)| side == 1 && !(anew && *size == Size::FULL && !pinned)) {
                     out.effects.push_back(Effect::Show { subscriber, sender, size, pinned });

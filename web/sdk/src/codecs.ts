@@ -8,9 +8,33 @@ interface Encoding extends RTCRtpEncodingParameters {
   codec?: RTCRtpCodec;
 }
 
-/** The first codec of `order` that everybody decodes; the first of all if there is none. */
-export function choose(sets: CodecSets, order: readonly VideoCodec[]): VideoCodec | undefined {
-  return order.find((codec) => sets.every((set) => set.includes(codec))) ?? order[0];
+/** What a track is to be sent in, and in what once more for those who don't decode that. */
+export interface Choice {
+  readonly codec: VideoCodec;
+  readonly backup: VideoCodec | null;
+}
+
+/**
+ * The first codec of `order` that everybody decodes. Where there is none, the first that leaves out only people who have a codec in common, with that. With a `backup`
+ * the first of `order` is sent as long as anybody decodes it, and the backup to the others.
+ */
+export function choose(
+  sets: CodecSets,
+  order: readonly VideoCodec[],
+  backup: VideoCodec | null = null,
+): Choice | undefined {
+  const [first] = order;
+  if (!first) return undefined;
+  const lacking = (codec: VideoCodec) => sets.filter((set) => !set.includes(codec));
+  const common = order.find((codec) => lacking(codec).length === 0);
+  const divides = common !== first && backup !== null && lacking(first).length < sets.length;
+  if (common && !divides) return { codec: common, backup: null };
+  for (const codec of order) {
+    const covers = (other: VideoCodec) => lacking(codec).every((set) => set.includes(other));
+    const second = [...order.filter((other) => other === backup), ...order].find(covers);
+    if (second) return { codec, backup: second };
+  }
+  return { codec: first, backup: null };
 }
 
 /** The codec of what an m-line sends. */
@@ -59,7 +83,7 @@ export class LineCodec {
 }
 
 /** Has an m-line offered with this codec alone. */
-function preferCodec(transceiver: RTCRtpTransceiver, codec: VideoCodec): void {
+export function preferCodec(transceiver: RTCRtpTransceiver, codec: VideoCodec): void {
   const all = capabilities();
   const repairs = all.filter(({ mimeType }) => mimeType.toLowerCase() === "video/rtx");
   transceiver.setCodecPreferences([...all.filter((each) => nameOf(each) === codec), ...repairs]);

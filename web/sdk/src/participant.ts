@@ -1,8 +1,8 @@
-import { choose, type CodecSets, LineCodec } from "./codecs.js";
+import { choose, type Choice, type CodecSets, LineCodec, preferCodec } from "./codecs.js";
 import { EVERYTHING, NOTHING, type Sending, sendEncodings, sending, type Wanted } from "./encodings.js";
 import { SwitchyardError } from "./errors.js";
 import { LocalTrack } from "./local.js";
-import type { ParticipantId, Source, TrackId, VideoCodec } from "./protocol.js";
+import type { Backup, ParticipantId, Source, TrackId, VideoCodec } from "./protocol.js";
 import { type ConnectionQuality, GOOD } from "./remote.js";
 import { kindOf } from "./track.js";
 
@@ -14,6 +14,8 @@ export interface PublishingRoom {
   negotiated(transceiver: RTCRtpTransceiver, otherwise?: boolean): Promise<void>;
   /** Makes a track known to the others. */
   publish(mid: string, source: Source, muted: boolean): Promise<TrackId>;
+  /** Tells on which m-line a track is sent in another codec as well; undefined: on none. */
+  backUp(track: TrackId, backup: Backup | undefined): Promise<unknown>;
   /** Withdraws a track. */
   unpublish(track: TrackId): Promise<unknown>;
   /** Tells whether a track is muted. */
@@ -36,6 +38,8 @@ interface Publication {
   announcedOn: RTCRtpTransceiver | null;
   /** What the server was told last. */
   muted: boolean;
+  /** What sends it in another codec as well, and what the server was told of that; null while none does. */
+  backup: { readonly transceiver: RTCRtpTransceiver; readonly choice: Choice } | null;
   /** Whenever what was wanted last has been carried out. */
   applied: Promise<void>;
   /** Stops following the track. */
@@ -59,11 +63,14 @@ export class LocalParticipant {
   readonly #room: PublishingRoom;
   readonly #publications = new Map<Source, Publication>();
   readonly #transceivers = new Map<Source, RTCRtpTransceiver>();
+  /** Those of second codecs, and the codec they are negotiated with. */
+  readonly #backups = new Map<Source, { readonly transceiver: RTCRtpTransceiver; readonly codec: VideoCodec }>();
   readonly #codecs = new WeakMap<RTCRtpTransceiver, LineCodec>();
   /** What the server said of tracks of this session's. */
   readonly #wanted = new Map<TrackId, Wanted>();
   readonly #decoded = new Map<TrackId, CodecSets>();
   #preferredCodec: VideoCodec | null = null;
+  #backupCodec: VideoCodec | null = null;
   /** Publishing and withdrawing, one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -95,11 +102,15 @@ export class LocalParticipant {
   }
 
   /**
-   * Sends video in this codec as long as everybody who may receive it decodes that; otherwise in one that all do, if there is any. Null, which holds unless
-   * this is called or {@link ConnectOptions.codec} says something else: in the one that is negotiated first, VP8 as a rule.
+   * Sends video in this codec as long as everybody who may receive it decodes that; otherwise in one that all do. Null, which holds unless this is called or
+   * {@link ConnectOptions.codec} says something else: in the one that is negotiated first, VP8 as a rule.
+   *
+   * With `backup` it is sent in this codec as long as anybody decodes it, and once more in that one while somebody needs it, which takes as much again of
+   * the device and its line. Without it that is done only where no codec is decoded by all.
    */
-  preferCodec(codec: VideoCodec | null): void {
+  preferCodec(codec: VideoCodec | null, backup: VideoCodec | null = null): void {
     this.#preferredCodec = codec;
+    this.#backupCodec = backup;
     for (const publication of this.#publications.values()) void this.#apply(publication);
   }
 
@@ -156,13 +167,13 @@ export class LocalParticipant {
 
   /** @internal Another connection has taken the place of the one before, in the same session. */
   renew(): void {
-    this.#transceivers.clear();
+    this.#forgetLines();
     this.connect();
   }
 
   /** @internal The connection is gone. What is published goes on in the next one. */
   disconnect(): void {
-    this.#transceivers.clear();
+    this.#forgetLines();
     this.#wanted.clear();
     this.#decoded.clear();
     for (const publication of this.#publications.values()) {
@@ -212,6 +223,12 @@ export class LocalParticipant {
     for (const publication of this.#publications.values()) publication.release();
   }
 
+  #forgetLines(): void {
+    this.#transceivers.clear();
+    this.#backups.clear();
+    for (const publication of this.#publications.values()) publication.backup = null;
+  }
+
   #next(operation: () => Promise<void>): Promise<void> {
     const done = this.#last.then(operation);
     this.#last = done.catch(() => {});
@@ -227,20 +244,26 @@ export class LocalParticipant {
 
   /** The m-line of a source; null without a connection. */
   #transceiver(source: Source): RTCRtpTransceiver | null {
-    const connection = this.#room.connection();
-    if (!connection) return null;
+    if (!this.#room.connection()) return null;
     const known = this.#transceivers.get(source);
     if (known) {
       known.direction = "sendonly";
       return known;
     }
+    const transceiver = this.#add(source);
+    if (transceiver) this.#transceivers.set(source, transceiver);
+    return transceiver;
+  }
+
+  /** Another m-line for a source. */
+  #add(source: Source): RTCRtpTransceiver | null {
     const encodings = sendEncodings(source);
-    const transceiver = connection.addTransceiver(kindOf(source), {
+    const connection = this.#room.connection();
+    if (!connection) return null;
+    return connection.addTransceiver(kindOf(source), {
       direction: "sendonly",
       ...(encodings ? { sendEncodings: encodings } : {}),
     });
-    this.#transceivers.set(source, transceiver);
-    return transceiver;
   }
 
   /** All or none. */
@@ -306,6 +329,7 @@ export class LocalParticipant {
       announced: false,
       announcedOn: null,
       muted: true,
+      backup: null,
       applied: Promise.resolve(),
       release: () => stops.forEach((stop) => stop()),
     };
@@ -342,7 +366,8 @@ export class LocalParticipant {
       if (!transceiver || track.kind !== "video") return;
       // It may be overtaken by a negotiation or another track, after which it is done again; or the connection is gone.
       const overtaken = () => {};
-      await this.#applyWanted(publication, transceiver).catch(overtaken);
+      for (const each of [transceiver, publication.backup?.transceiver])
+        if (each) await this.#applyWanted(publication, each).catch(overtaken);
       await this.#applyCodec(publication, transceiver).catch(overtaken);
     });
     return publication.applied;
@@ -365,13 +390,56 @@ export class LocalParticipant {
   }
 
   /** What is said of the track counts from the moment that it is announced; what is preferred before that as well. */
-  async #applyCodec({ id }: Publication, transceiver: RTCRtpTransceiver): Promise<void> {
+  async #applyCodec(publication: Publication, transceiver: RTCRtpTransceiver): Promise<void> {
+    const { id } = publication;
     const line = this.#codecs.get(transceiver) ?? new LineCodec(transceiver);
     this.#codecs.set(transceiver, line);
     const { usable } = line;
     const preferred = usable.filter((codec) => codec === this.#preferredCodec);
-    const codec = choose((id !== undefined && this.#decoded.get(id)) || [], [...preferred, ...usable]);
-    if (codec && (await line.use(codec))) void this.#room.negotiated(transceiver, true);
+    const sets = (id !== undefined && this.#decoded.get(id)) || [];
+    const choice = choose(sets, [...preferred, ...usable], this.#backupCodec);
+    if (!choice) return;
+    if (await line.use(choice.codec)) void this.#room.negotiated(transceiver, true);
+    if (id !== undefined) await this.#backUp(publication, id, choice);
+  }
+
+  /** Has a track sent once more, as others need it. */
+  async #backUp(publication: Publication, id: TrackId, choice: Choice): Promise<void> {
+    const { backup, transceiver: own, track } = publication;
+    if (!choice.backup) {
+      if (!backup) return;
+      publication.backup = null;
+      await this.#room.backUp(id, undefined);
+      await this.#rest(backup.transceiver);
+      return;
+    }
+    if (backup?.choice.codec === choice.codec && backup.choice.backup === choice.backup) return;
+    const known = this.#backups.get(track.source);
+    const transceiver = known?.transceiver ?? this.#add(track.source);
+    if (!transceiver) return;
+    publication.backup = { transceiver, choice };
+    await transceiver.sender.replaceTrack(track.mediaStreamTrack);
+    if (known?.codec !== choice.backup) {
+      this.#backups.set(track.source, { transceiver, codec: choice.backup });
+      preferCodec(transceiver, choice.backup);
+      await this.#room.negotiated(transceiver, true);
+      // Another connection has taken the place of this one, which has no backup yet.
+      if (publication.transceiver !== own) return;
+    }
+    await this.#applyWanted(publication, transceiver);
+    const { mid } = transceiver;
+    if (mid !== null) await this.#room.backUp(id, { mid, codec: choice.backup, instead_of: choice.codec });
+  }
+
+  /**
+   * An m-line sends nothing for now. Its direction stays: Chromium does not say again which encoding is which on one that
+   * was inactive.
+   */
+  async #rest({ sender }: RTCRtpTransceiver): Promise<void> {
+    await sender.replaceTrack(null);
+    const parameters = sender.getParameters();
+    for (const encoding of parameters.encodings) encoding.active = false;
+    await sender.setParameters(parameters);
   }
 
   async #unpublish(tracks: readonly LocalTrack[]): Promise<void> {
@@ -397,6 +465,10 @@ export class LocalParticipant {
       for (const { transceiver } of withdrawn) {
         if (transceiver) await this.#room.negotiated(transceiver);
       }
+      for (const publication of withdrawn) {
+        await publication.applied;
+        if (publication.backup) await this.#rest(publication.backup.transceiver);
+      }
     } catch (cause) {
       if (!this.#outlived(connection)) this.#fail(cause);
     }
@@ -406,6 +478,7 @@ export class LocalParticipant {
     const { track, transceiver } = publication;
     try {
       await transceiver?.sender.replaceTrack(track.mediaStreamTrack);
+      await publication.backup?.transceiver.sender.replaceTrack(track.mediaStreamTrack);
       await this.#apply(publication);
     } catch (cause) {
       if (publication.transceiver === transceiver) this.#fail(cause);

@@ -50,6 +50,20 @@ height: number,
  */
 pinned: boolean, };
 
+export type Backup = { 
+/**
+ * The m-line it is sent on; it may be negotiated later.
+ */
+mid: string, 
+/**
+ * What it is sent in.
+ */
+codec: VideoCodec, 
+/**
+ * What the track itself is sent in.
+ */
+instead_of: VideoCodec, };
+
 export type RoomSettings = { 
 /**
  * Nobody new comes in but moderators.
@@ -151,7 +165,15 @@ source: Source,
 /**
  * Whether it starts out muted.
  */
-muted: boolean, } | { "type": "unpublish", 
+muted: boolean, } | { "type": "back_up", 
+/**
+ * One of the client's own.
+ */
+track: TrackId, 
+/**
+ * Absent: there is none any more.
+ */
+backup?: Backup, } | { "type": "unpublish", 
 /**
  * One of the client's own.
  */
@@ -290,7 +312,15 @@ source: Source,
 /**
  * Whether it starts out muted.
  */
-muted: boolean, } | { "type": "unpublish", 
+muted: boolean, } | { "type": "back_up", 
+/**
+ * One of the client's own.
+ */
+track: TrackId, 
+/**
+ * Absent: there is none any more.
+ */
+backup?: Backup, } | { "type": "unpublish", 
 /**
  * One of the client's own.
  */

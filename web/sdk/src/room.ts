@@ -76,6 +76,8 @@ export interface ConnectOptions {
   password?: string;
   /** What video is sent in while everybody decodes it: {@link LocalParticipant.preferCodec}. */
   codec?: VideoCodec;
+  /** What it is sent in once more for those who don't decode that. */
+  backupCodec?: VideoCodec;
   /** Published from the beginning on, of those that may be: {@link Room.grants}. */
   tracks?: readonly LocalTrack[];
 }
@@ -240,6 +242,7 @@ export class Room extends Emitter<RoomEvents> {
         await this.#transport?.negotiated(transceiver, otherwise);
       },
       publish: async (mid, source, muted) => (await this.#request({ type: "publish", mid, source, muted })).track,
+      backUp: (track, backup) => this.#request({ type: "back_up", track, ...(backup ? { backup } : {}) }),
       unpublish: (track) => this.#request({ type: "unpublish", track }),
       mute: (track, muted) => this.#request({ type: "mute", track, muted }),
       changed: () => this.emit("localTracksChanged"),
@@ -340,7 +343,7 @@ export class Room extends Emitter<RoomEvents> {
     const dialer = new Dialer({ url, encoding: options.encoding ?? "json", ...environment }, random);
     this.#dialer = dialer;
     this.localParticipant.name = options.name;
-    if (options.codec) this.localParticipant.preferCodec(options.codec);
+    if (options.codec) this.localParticipant.preferCodec(options.codec, options.backupCodec ?? null);
     this.#token = options.token;
     this.#password = options.password;
     this.#home = options.room;

@@ -146,8 +146,8 @@ fn who_speaks_comes_first_until_somebody_else_does() {
 #[test]
 fn what_a_line_leaves_of_a_track_is_told_its_subscriber_alone() {
     let (mut shell, people) = crowd(2);
-    shell.room.handle_reception(people[0].id, people[1].camera, Reception::Paused, Size::NONE);
-    shell.room.handle_reception(people[0].id, TrackId(999), Reception::Paused, Size::NONE);
+    shell.room.handle_reception(people[0].id, people[1].camera, false, Reception::Paused, Size::NONE);
+    shell.room.handle_reception(people[0].id, TrackId(999), false, Reception::Paused, Size::NONE);
     shell.settle();
     let told = |shell: &mut Shell, who: &Person| {
         shell.client(who.id).events.iter().filter(|event| matches!(event, Event::Reception { .. })).count()
@@ -160,9 +160,9 @@ fn who_has_missed_what_a_line_leaves_and_whose_is_bad_is_told_with_the_room_as_i
     let (mut shell, people) = crowd(3);
     let [ada, ben, cleo] = [0, 1, 2].map(|at| people[at].id);
     let size = Size { width: 320, height: 180 };
-    shell.room.handle_reception(ada, people[1].camera, Reception::Reduced, size);
-    shell.room.handle_reception(ada, people[2].camera, Reception::Paused, Size::NONE);
-    shell.room.handle_reception(ada, people[2].camera, Reception::Full, Size::FULL);
+    shell.room.handle_reception(ada, people[1].camera, false, Reception::Reduced, size);
+    shell.room.handle_reception(ada, people[2].camera, false, Reception::Paused, Size::NONE);
+    shell.room.handle_reception(ada, people[2].camera, false, Reception::Full, Size::FULL);
     shell.quality(ben, Quality::Poor, Figures { loss: 12, round_trip: 90, jitter: 20 });
     let mut retold = |who: ParticipantId| {
         shell.settle();

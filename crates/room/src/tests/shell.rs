@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use switchyard_protocol::{Event, Kind, LeaveReason, ParticipantId, ProtocolError, Quality, Source, TrackId, TrackView};
+use switchyard_protocol::{Event, Kind, LeaveReason, ParticipantId, ProtocolError, Quality, Source, TrackId, TrackView, VideoCodec};
 
 use crate::{Activity, Answer, Audience, Codecs, Effect, Entrant, Entry, Figures, Knock, Limits, Pass, Room, Size, SlotMids};
 
@@ -27,6 +27,8 @@ pub struct Client {
     pub sizes: BTreeMap<u16, Size>,
     /// Which of them come first.
     pub pinned: BTreeSet<u16>,
+    /// Which of them come in their second codec.
+    pub by_backup: BTreeSet<u16>,
     /// Who is there, from the reply to `join` and events.
     pub present: BTreeMap<ParticipantId, BTreeSet<TrackId>>,
     pub events: Vec<Event>,
@@ -48,6 +50,8 @@ pub struct Published {
     pub enabled: bool,
     /// What is sent can be routed.
     pub bound: bool,
+    /// In another codec as well.
+    pub backed_up: bool,
 }
 
 pub struct Shell {
@@ -126,7 +130,7 @@ impl Shell {
 
     pub fn publish(&mut self, participant: ParticipantId, source: Source) -> TrackId {
         let track = self.room.publish(participant, format!("{source:?}"), source, false).expect("not published yet");
-        let before = self.tracks.insert(track, Published { publisher: participant, source, enabled: true, bound: true });
+        let before = self.tracks.insert(track, Published { publisher: participant, source, enabled: true, bound: true, backed_up: false });
         assert!(before.is_none_or(|before| !before.bound), "an id is used once");
         self.execute();
         track
@@ -135,7 +139,10 @@ impl Shell {
     /// Begins the transport anew: all m-lines are gone.
     pub fn renew(&mut self, participant: ParticipantId) {
         self.client(participant).mids.clear();
-        self.tracks.values_mut().filter(|track| track.publisher == participant).for_each(|track| track.bound = false);
+        self.tracks
+            .values_mut()
+            .filter(|track| track.publisher == participant)
+            .for_each(|track| (track.bound, track.backed_up) = (false, false));
         assert!(self.room.renew(participant));
         self.execute();
     }
@@ -275,13 +282,16 @@ impl Shell {
                     self.forget_wishes();
                 }
                 Effect::Dismiss { viewer } => self.dismissed.push(viewer),
-                Effect::Route { subscriber, sender, track } => {
+                Effect::Route { subscriber, sender, track, backup } => {
+                    let exists = !backup || track.and_then(|track| self.tracks.get(&track)).is_some_and(|track| track.backed_up);
+                    assert!(exists, "only what there is in a second codec comes in it");
                     let client = self.client(subscriber);
                     let old = match track {
                         Some(track) => client.routes.insert(sender, track),
                         None => client.routes.remove(&sender),
                     };
-                    assert_ne!(old, track, "a route that changes nothing");
+                    let old_backup = if backup { !client.by_backup.insert(sender) } else { client.by_backup.remove(&sender) };
+                    assert_ne!((old, old_backup), (track, backup), "a route that changes nothing");
                     client.sizes.remove(&sender);
                     client.pinned.remove(&sender);
                 }
@@ -293,6 +303,11 @@ impl Shell {
                     assert_ne!((old, was_pinned), (size, pinned), "a size that changes nothing");
                 }
                 Effect::Enable { track, enabled } => self.tracks.get_mut(&track).expect("published").enabled = enabled,
+                Effect::BackUp { track, mid, .. } => {
+                    let of_it = |client: &Client| client.by_backup.iter().any(|sender| client.routes.get(sender) == Some(&track));
+                    assert!(mid.is_some() || !self.clients.values().any(of_it), "nothing is routed of what is gone");
+                    self.tracks.get_mut(&track).expect("published").backed_up = mid.is_some();
+                }
                 Effect::Unpublish { track } => {
                     let routed = self.clients.values().any(|client| client.routes.values().any(|routed| *routed == track));
                     assert!(!routed, "nothing is routed of a track without an m-line");
@@ -379,6 +394,10 @@ impl Shell {
             assert_eq!(client.routes, routes, "what a client believes is what is routed");
         }
         assert!(seen.is_subset(&wanted));
+        // Tests have AV1 backed up by VP8.
+        let needs_backup = client.codecs.is_some_and(|codecs| !codecs.contains(VideoCodec::Av1) && codecs.contains(VideoCodec::Vp8));
+        let backed_up = client.routes.iter().filter(|(_, track)| needs_backup && self.tracks[track].backed_up).map(|(sender, _)| *sender);
+        assert_eq!(client.by_backup, backed_up.collect(), "who needs the second codec gets it, and nobody else");
         if free > 0 && all {
             let hidden = wanted.difference(&seen).count();
             assert!(hidden <= lame, "nobody waits while a slot is free");

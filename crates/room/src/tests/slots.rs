@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use proptest::prelude::*;
-use switchyard_protocol::{ErrorCode, Event, Kind, ParticipantId, Source, TrackId, TrackView};
+use switchyard_protocol::{Backup, ErrorCode, Event, Kind, ParticipantId, Source, TrackId, TrackView, VideoCodec};
 
 use super::shell::Shell;
 use crate::{Activity, Audience, Effect, Limits};
@@ -195,6 +195,8 @@ enum Step {
     Renew(usize),
     View(usize, Vec<(usize, u16, bool)>, bool),
     Voice(usize, usize, u8),
+    Decode(usize, bool),
+    BackUp(usize, Option<usize>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -215,6 +217,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (index(), 0..3usize, 20..60u8).prop_map(|(track, activity, level)| Step::Voice(track, activity, level)),
         2 => (index(), 0..6usize, any::<bool>()).prop_map(|(who, slot, audio)| Step::Refuse(who, slot, audio)),
         2 => index().prop_map(Step::Renew),
+        2 => (index(), any::<bool>()).prop_map(|(who, many)| Step::Decode(who, many)),
+        3 => (index(), prop::option::of(0..2usize)).prop_map(|(track, line)| Step::BackUp(track, line)),
     ]
 }
 
@@ -308,6 +312,19 @@ fn run(shell: &mut Shell, step: Step) {
             if let Some(id) = shown(shell, at) {
                 shell.renew(id);
             }
+        }
+        Step::Decode(at, many) => {
+            let Some(id) = who(shell, at) else { return };
+            let codecs: &[VideoCodec] = if many { &[VideoCodec::Vp8, VideoCodec::Av1] } else { &[VideoCodec::Vp8] };
+            shell.client(id).codecs = Some(codecs.iter().copied().collect());
+            shell.report_slots(id);
+        }
+        Step::BackUp(at, line) => {
+            let videos = shell.tracks.iter().filter(|(_, track)| track.bound && track.source.kind() == Kind::Video);
+            let Some((id, publisher)) = pick(videos.map(|(id, track)| (*id, track.publisher)), at) else { return };
+            let mid = |line| format!("{line} for {}", id.0);
+            let backup = line.map(|line| Backup { mid: mid(line), codec: VideoCodec::Vp8, instead_of: VideoCodec::Av1 });
+            shell.ask(|room| room.back_up(publisher, id, backup));
         }
     }
 }

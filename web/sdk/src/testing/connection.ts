@@ -134,7 +134,7 @@ export class FakeTransceiver {
     encodings: [] as (RTCRtpEncodingParameters & { codec?: RTCRtpCodec })[],
     /** As negotiated. */
     codecs: [] as RTCRtpCodec[],
-    /** Whether encodings can have codecs, as in Chromium. */
+    /** Whether encodings can have codecs. */
     encodesInAny: true,
     getParameters: () => ({
       encodings: this.sender.encodings.map((encoding) => ({ ...encoding })),
