@@ -59,6 +59,9 @@ pub trait Sink: Send {
 
     /// Told when packets of this process' own were late in being read, in microseconds, once for a batch.
     fn handle_lag(&mut self, micros: u64);
+
+    /// Told that a keyframe of the participant's own stream `ssrc` is asked for, and when that came, as [`Arrival::at_micros`].
+    fn handle_keyframe_request(&mut self, _ssrc: u32, _at_micros: u64) {}
 }
 
 /// A bad line for one participant.
@@ -241,14 +244,19 @@ impl State {
             Packet::SenderReport(report) => self.reception.handle_sender_report(report.ssrc, report.ntp, at_micros),
             Packet::ReceiverReport(report) => report.reports().for_each(|block| self.transmission.acknowledged(block.ssrc)),
             Packet::Nack(nack) => self.transmission.handle_nack(nack.media, nack.sequences()),
-            Packet::PictureLossIndication { media, .. } => self.transmission.keyframe_requested(*media),
+            Packet::PictureLossIndication { media, .. } => self.handle_keyframe_request(*media, at_micros),
             Packet::FullIntraRequest(request) => {
                 for (ssrc, _) in request.entries() {
-                    self.transmission.keyframe_requested(ssrc);
+                    self.handle_keyframe_request(ssrc, at_micros);
                 }
             }
             _ => {}
         }
+    }
+
+    fn handle_keyframe_request(&mut self, ssrc: u32, at_micros: u64) {
+        self.transmission.keyframe_requested(ssrc);
+        self.reception.handle_keyframe_request(ssrc, at_micros);
     }
 
     /// Sends what is asked for, missing or due.

@@ -159,6 +159,10 @@ impl Reception {
         self.sink.handle_lag(micros);
     }
 
+    pub(super) fn handle_keyframe_request(&mut self, ssrc: u32, at_micros: u64) {
+        self.sink.handle_keyframe_request(ssrc, at_micros);
+    }
+
     pub(super) fn handle_rtp(&mut self, header: &Header, payload: &[u8], at_micros: u64) {
         let Ok(repaired) = self.repaired(header, payload) else { return };
         let (ssrc, sequence, payload) = match repaired {

@@ -221,6 +221,11 @@ impl Sender {
         self.kind
     }
 
+    /// Which stream it sends.
+    pub fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
     /// Packets sent.
     pub fn packets(&self) -> u64 {
         self.index - 1
