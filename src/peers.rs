@@ -217,7 +217,7 @@ impl Peers {
             | Event::Recovered { peer }
             | Event::Voice { peer, .. }
             | Event::Quality { peer, .. }
-            | Event::Wanted { peer, .. }
+            | Event::Limited { peer, .. }
             | Event::Allocated { peer, .. }
             | Event::Decodable { peer, .. }
             | Event::Expired { peer }) = event;
@@ -245,8 +245,11 @@ impl Peers {
                     let _ = room.try_send(Sensed::Decodable { peer, track, decodable });
                     continue;
                 }
-                // Publishers hear from their room how large they are shown.
-                Event::Wanted { .. } => continue,
+                Event::Limited { track, most, .. } => {
+                    // It is said again.
+                    let _ = room.try_send(Sensed::Limited { track, most });
+                    continue;
+                }
                 Event::Connected { .. } => PathNotice::Connected,
                 Event::Silent { .. } => {
                     let _ = room.try_send(Sensed::Quality { peer, quality: None });

@@ -59,6 +59,8 @@ pub enum Sensed {
     Voice { track: TrackKey, activity: Activity, level: u8 },
     /// What the line leaves of a subscription, and its size in pixels.
     Allocated { peer: PeerKey, track: TrackKey, outcome: Outcome, size: (u16, u16) },
+    /// The largest size of a track that is of use to anybody, as far as lines go; none: they are no limit.
+    Limited { track: TrackKey, most: Option<(u16, u16)> },
     /// Whether they know a codec that a track comes in.
     Decodable { peer: PeerKey, track: TrackKey, decodable: bool },
     /// How good the connection is; nothing has been heard for some seconds if there is no grade.

@@ -432,6 +432,7 @@ fn sender_config(sender: &Sender) -> Option<SenderConfig> {
         ssrc: sender.ssrc,
         rtx_ssrc: sender.rtx_ssrc,
         nack: sender.feedback.nack,
+        remb: sender.feedback.remb,
     })
 }
 

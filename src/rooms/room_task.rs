@@ -238,6 +238,11 @@ impl RoomTask {
                 };
                 self.receives(peer, track, reception, size);
             }
+            Sensed::Limited { track, most } => {
+                if let Some(&track) = self.track_ids.get(&track) {
+                    self.room.handle_limit(track, most.map(|(width, height)| Size { width, height }));
+                }
+            }
             Sensed::Decodable { peer, track, decodable } => {
                 let reception = if decodable { Reception::Full } else { Reception::Undecodable };
                 self.receives(peer, track, reception, (0, 0));

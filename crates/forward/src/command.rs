@@ -131,6 +131,8 @@ pub struct SenderConfig {
     pub rtx_ssrc: Option<u32>,
     /// Whether the participant asks for lost packets (`nack`).
     pub nack: bool,
+    /// Whether it says what its line carries (`goog-remb`) instead of when packets arrived.
+    pub remb: bool,
 }
 
 /// What the control plane tells a worker. Unknown keys are ignored: the peer or track has just gone.

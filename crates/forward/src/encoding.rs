@@ -6,6 +6,7 @@ use switchyard_rtp::codec::dependency::Structure;
 use switchyard_rtp::{Codec, ExtensionMap};
 
 use crate::clock::TrackClock;
+use crate::comeback::Comeback;
 use crate::history::History;
 use crate::keyframes::Keyframes;
 use crate::layers::FrameInfo;
@@ -14,6 +15,8 @@ use crate::layers::FrameInfo;
 const STOPPED: Duration = Duration::from_millis(700);
 /// … while another brought this many frames: a screen's high encoding may have a sixth of the frames of its low one.
 const FRAMES_MEANWHILE: u32 = 12;
+/// What is measured counts for what an encoding takes while no more frames of others have come since its last: it may be about to stop.
+const FEW_MEANWHILE: u32 = FRAMES_MEANWHILE / 2;
 /// Between two looks at the bytes: long enough for a rate that one large frame does not double.
 const MEASURE: Duration = Duration::from_millis(500);
 /// Spatial and temporal layers measured apart; what is above counts as the highest.
@@ -35,11 +38,16 @@ pub(crate) struct Encoding {
     pub(crate) structure: Option<Box<Structure>>,
     /// In pixels, as the last keyframe said.
     pub(crate) size: Option<(u16, u16)>,
+    /// The largest that any keyframe said: a publisher that is short of processor time sends less for a while.
+    pub(crate) largest: Option<(u16, u16)>,
     /// When the last packet came, while any do.
     heard: Option<Instant>,
     /// Frames of other encodings since then.
     meanwhile: u32,
     pub(crate) rates: Rates,
+    /// What it takes, or took while it came, and so would again; `None` while it isn't known, or nobody knows that it would come.
+    known: Option<Rates>,
+    pub(crate) comeback: Comeback,
 }
 
 impl Encoding {
@@ -52,9 +60,12 @@ impl Encoding {
             batch: Vec::new(),
             structure: None,
             size: None,
+            largest: None,
             heard: None,
             meanwhile: 0,
             rates: Rates::default(),
+            known: None,
+            comeback: Comeback::default(),
         }
     }
 
@@ -79,10 +90,22 @@ impl Encoding {
     /// A packet has come; whether none did before.
     pub(crate) fn hear(&mut self, now: Instant, frame: &FrameInfo, bytes: usize) -> bool {
         self.meanwhile = 0;
+        let begins = self.heard.replace(now).is_none();
+        if begins {
+            self.rates = self.known.map_or(self.rates, |known| known.from(now));
+            self.comeback.begin(now);
+        }
         self.rates.add(frame, bytes);
         let resized = frame.size.is_some() && self.size != frame.size;
         self.size = frame.size.or(self.size);
-        self.heard.replace(now).is_none() || resized
+        let area = |(width, height): (u16, u16)| u32::from(width) * u32::from(height);
+        self.largest = frame.size.filter(|&size| self.largest.is_none_or(|largest| area(size) >= area(largest))).or(self.largest);
+        begins || resized
+    }
+
+    /// What it takes, or would if it came; `None` where it is not known that it would.
+    pub(crate) fn rates(&self) -> Option<&Rates> {
+        self.known.as_ref().or(Some(&self.rates).filter(|_| self.is_live()))
     }
 
     /// Another encoding began a frame.
@@ -90,14 +113,22 @@ impl Encoding {
         self.meanwhile = self.meanwhile.saturating_add(1);
     }
 
-    /// Whether it has just been found to have stopped.
+    /// Measures. Whether it has just been found to have stopped, or to have other layers.
     pub(crate) fn look(&mut self, now: Instant) -> bool {
+        let top = self.rates.top();
+        if self.rates.look(now) && self.is_live() && self.meanwhile <= FEW_MEANWHILE {
+            self.known = Some(self.rates);
+        }
+        if !self.is_live() && self.comeback.is_in_vain(now) {
+            self.known = None;
+        }
         let silent = self.heard.is_some_and(|heard| now.saturating_duration_since(heard) >= STOPPED);
         let stopped = silent && self.meanwhile >= FRAMES_MEANWHILE;
         if stopped {
             self.forget_heard();
+            self.comeback.stop(now);
         }
-        stopped
+        stopped || self.rates.top() != top
     }
 
     /// Whether packets come is to be seen anew.
@@ -133,6 +164,11 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
+    /// The same, measured on from `now`.
+    fn from(self, now: Instant) -> Self {
+        Self { bytes: [[0; TEMPORAL]; SPATIAL], since: Some(now), ..self }
+    }
+
     fn add(&mut self, frame: &FrameInfo, bytes: usize) {
         let (spatial, temporal) = (usize::from(frame.spatial).min(SPATIAL - 1), usize::from(frame.temporal).min(TEMPORAL - 1));
         let sum = &mut self.bytes[spatial][temporal];
@@ -140,14 +176,11 @@ impl Rates {
     }
 
     /// Measures, if it is time to.
-    pub(crate) fn look(&mut self, now: Instant) {
-        let Some(since) = self.since else {
-            self.since = Some(now);
-            return;
-        };
+    pub(crate) fn look(&mut self, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
         let elapsed = now.saturating_duration_since(since);
         if elapsed < MEASURE {
-            return;
+            return false;
         }
         self.since = Some(now);
         for (bytes, rate) in self.bytes.iter_mut().flatten().zip(self.bits_per_second.iter_mut().flatten()) {
@@ -156,12 +189,18 @@ impl Rates {
             let smooth = if *rate == 0 { sample } else { (u64::from(*rate) + sample) / 2 };
             *rate = u32::try_from(smooth).unwrap_or(u32::MAX);
         }
+        true
     }
 
     /// The layers that anything was measured of, as spatial and temporal; the lowest first.
     pub(crate) fn layers(&self) -> Vec<(u8, u8)> {
         let rates = self.bits_per_second.iter().enumerate();
         rates.flat_map(|(s, rates)| (0u8..).zip(rates).filter(|(_, rate)| **rate > 0).map(move |(t, _)| (s as u8, t))).collect()
+    }
+
+    /// The highest spatial layer that anything was measured of.
+    pub(crate) fn top(&self) -> u8 {
+        self.bits_per_second.iter().rposition(|rates| rates.iter().any(|rate| *rate > 0)).unwrap_or(0) as u8
     }
 
     /// Bits a second of everything up to a layer, RTP headers included.

@@ -467,7 +467,7 @@ impl Forwarder {
             let encodings = [sender.layer().map(|layer| layer.encoding), sender.needs_keyframe()];
             encodings.into_iter().flatten().fold(0, |mask, encoding| mask | 1 << encoding)
         });
-        sent.chain(track.trunks.iter().map(|crossing| crossing.wanted)).fold(0, |all, mask| all | mask)
+        sent.chain(track.trunks.iter().map(|crossing| crossing.wanted.carried)).fold(0, |all, mask| all | mask)
     }
 
     /// A participant's packets were lost both ways: what it is shown and what it shows begin anew.

@@ -8,6 +8,7 @@
 
 mod agent;
 mod clock;
+mod comeback;
 mod command;
 mod counted;
 mod downlink;
@@ -35,5 +36,5 @@ pub use encoding::EncodingView;
 pub use forwarder::{Config, Forwarder};
 pub use layers::{Layer, MAX_ENCODINGS, Target};
 pub use switchyard_bandwidth::Outcome;
-pub use track::Standing;
+pub use track::{Standing, Wanted};
 pub use wire::{Activity, Address, Batch, Event, Figures, Grade, Origin, Path, Received, Remote, Run, SocketId, TrunkPacket, Wire};

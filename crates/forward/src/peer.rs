@@ -77,6 +77,8 @@ pub(crate) struct Route {
     pub(crate) pinned: bool,
     /// What of the target the line carries.
     pub(crate) share: Share,
+    /// The largest encoding that it would carry; `None`: whatever the target comes to.
+    pub(crate) reach: Option<u8>,
 }
 
 /// A packet that may be forwarded.
@@ -257,7 +259,7 @@ impl Peer {
 
     /// Begins to measure the line if anything that is sent can be.
     pub(crate) fn measure(&mut self, now: Instant) {
-        if self.downlink.is_none() && self.senders.iter().flatten().any(Sender::is_numbered) {
+        if self.downlink.is_none() && self.senders.iter().flatten().any(Sender::is_measured) {
             self.downlink = Some(Box::new(Downlink::new(now)));
         }
     }

@@ -210,6 +210,11 @@ impl Sender {
         self.config.extensions.id(Extension::TransportSequence).is_some()
     }
 
+    /// Whether the participant says anything of how its line carries them.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.is_numbered() || self.config.remb
+    }
+
     /// Rewrites and seals a packet of the track's `encodings` into `room`, under a transport-wide sequence number if there are any; returns its length.
     pub(crate) fn forward(
         &mut self,

@@ -11,8 +11,10 @@ use crate::{TrackKey, WorkerIndex};
 
 /// After nothing came of any encoding for this long, which of them come is seen anew: after a pause browsers begin with the lowest.
 const PAUSE: Duration = Duration::from_secs(3);
-/// What nobody wants any more is told after this long: a glance elsewhere doesn't stop and start an encoder.
-const UNWANTED: Duration = Duration::from_millis(1_000);
+/// That no line carries an encoding that somebody shows is told after this long: estimates dip, and those of new lines grow for some seconds.
+const UNCARRIED: Duration = Duration::from_secs(8);
+/// What was once said of it is said again, in case it was not heard.
+const REPEAT: Duration = Duration::from_secs(10);
 /// What is wanted is found out anew after this long, whatever was noticed: who has gone may have wanted it.
 const JUDGED: Duration = Duration::from_secs(1);
 /// What the largest encoding is taken for while no keyframe has said its size: a camera's usual.
@@ -50,8 +52,23 @@ pub(crate) struct Subscriber {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Crossing {
     pub(crate) to: WorkerIndex,
-    /// A bit for each encoding that anyone there wants.
-    pub(crate) wanted: u8,
+    /// What anyone there wants.
+    pub(crate) wanted: Wanted,
+}
+
+/// Which of a track's encodings are wanted: a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those that somebody would have who shows them, if they came and lines were no limit.
+    pub shown: u8,
+    /// Those that are sent to somebody, or would be.
+    pub carried: u8,
+}
+
+impl Wanted {
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self { shown: self.shown | other.shown, carried: self.carried | other.carried }
+    }
 }
 
 /// A published track.
@@ -71,12 +88,12 @@ pub(crate) struct Track {
     pub(crate) changed: bool,
     /// Whether other encodings may be wanted than [`Track::wanted`] says.
     pub(crate) stale: bool,
-    wanted: u8,
+    wanted: Wanted,
     judged: Option<Instant>,
     heard: Option<Instant>,
-    /// The encodings that were said to be wanted, and since when fewer are.
-    told: Option<u8>,
-    fewer: Option<Instant>,
+    /// What was said last to who gathers what several workers want.
+    told: Option<Wanted>,
+    limit: Limit,
     /// Of audio.
     pub(crate) voice: Option<Box<Voice>>,
 }
@@ -95,11 +112,11 @@ impl Track {
             count: 1,
             changed: false,
             stale: true,
-            wanted: 0,
+            wanted: Wanted::default(),
             judged: None,
             heard: None,
             told: None,
-            fewer: None,
+            limit: Limit::default(),
             voice: (kind == MediaKind::Audio).then(|| Box::new(Voice::new())),
         }
     }
@@ -124,14 +141,25 @@ impl Track {
     pub(crate) fn look(&mut self, now: Instant) {
         for encoding in &mut self.encodings[..usize::from(self.count)] {
             self.changed |= encoding.look(now);
-            encoding.rates.look(now);
         }
     }
 
     /// What a target comes to with the encodings that come, and those that may do until then.
     pub(crate) fn aim(&self, target: Target) -> Option<(Layer, u8)> {
         let live = (0..self.count).any(|encoding| self.encodings[usize::from(encoding)].is_live());
-        resolve(target, self.candidates(live))
+        let (layer, begin) = resolve(target, self.candidates(live))?;
+        let spatial = match target {
+            Target::Covering { width, height } => self.covering(layer.encoding, width, height),
+            _ => layer.spatial,
+        };
+        Some((Layer { spatial, ..layer }, begin))
+    }
+
+    /// The lowest spatial layer of an encoding that covers so many pixels; each is half as wide and high as the next.
+    fn covering(&self, encoding: u8, width: u16, height: u16) -> u8 {
+        let (top, size) = (self.encodings[usize::from(encoding)].rates.top(), self.size(encoding));
+        let of = |spatial: u8| Candidate { encoding, size: (size.0 >> (top - spatial), size.1 >> (top - spatial)) };
+        (0..top).find(|&spatial| of(spatial).covers(width, height)).unwrap_or(Layer::all_of(encoding).spatial)
     }
 
     /// The encodings that `target` would have if all came.
@@ -155,31 +183,77 @@ impl Track {
         self.stale || self.judged.is_none_or(|judged| now.saturating_duration_since(judged) >= JUDGED)
     }
 
-    /// The encodings that anyone wants, a bit for each, as was just found out.
-    pub(crate) fn judge(&mut self, now: Instant, wanted: u8) {
+    /// What is wanted, as was just found out.
+    pub(crate) fn judge(&mut self, now: Instant, wanted: Wanted) {
         (self.wanted, self.judged, self.stale) = (wanted, Some(now), false);
     }
 
-    /// The encodings that anyone wants: a bit for each.
-    pub(crate) fn wanted(&self) -> u8 {
-        self.wanted
+    /// What is wanted, if that is to be said to who gathers what several workers want: at once.
+    pub(crate) fn tell_wanted(&mut self) -> Option<Wanted> {
+        (self.told.replace(self.wanted) != Some(self.wanted)).then_some(self.wanted)
     }
 
-    /// Whether to say that `wanted` are, to who gathers what several want: at once.
-    pub(crate) fn tell_at_once(&mut self, wanted: u8) -> bool {
-        self.told.replace(wanted) != Some(wanted)
+    /// The largest encoding of use, if it is smaller than what is shown: no line carries more.
+    fn most(&self) -> Option<u8> {
+        let (shown, carried) = (self.largest(self.wanted.shown)?, self.largest(self.wanted.carried)?);
+        (self.area(carried) < self.area(shown)).then_some(carried)
     }
 
-    /// Which encodings to say are wanted now that `wanted` are; `None`: those that were said to be. More at once, fewer after a while.
-    pub(crate) fn tell(&mut self, now: Instant, wanted: u8) -> Option<u8> {
-        let told = self.told.unwrap_or(0);
-        let mut tell = told | wanted;
-        if tell == wanted {
-            self.fewer = None;
-        } else if now.saturating_duration_since(*self.fewer.get_or_insert(now)) >= UNWANTED {
-            (tell, self.fewer) = (wanted, None);
+    /// The one of these encodings, a bit for each, that has the most pixels.
+    fn largest(&self, encodings: u8) -> Option<u8> {
+        (0..self.count).filter(|place| encodings >> place & 1 == 1).max_by_key(|&place| self.area(place))
+    }
+
+    /// Those of which the largest is smaller.
+    pub(crate) fn smaller(&self, some: u8, others: u8) -> u8 {
+        let area = |encodings: u8| self.largest(encodings).map(|place| self.area(place));
+        if area(others) < area(some) { others } else { some }
+    }
+
+    fn area(&self, encoding: u8) -> u32 {
+        let (width, height) = self.size(encoding);
+        u32::from(width) * u32::from(height)
+    }
+
+    /// Beyond which size nothing is of use to anybody, when that is to be said; `None` within: there is no limit.
+    pub(crate) fn tell_limit(&mut self, now: Instant) -> Option<Option<(u16, u16)>> {
+        let most = self.most().map(|place| (self.area(place), self.encodings[usize::from(place)].largest.unwrap_or(self.size(place))));
+        self.limit.look(now, most)
+    }
+}
+
+/// Which encodings lines carry at most, as the publisher has heard it: more at once, less after a while.
+#[derive(Debug, Default)]
+struct Limit {
+    /// The largest encoding's area, and what is said of it. `None`: there is no limit.
+    told: Most,
+    said: Option<Instant>,
+    /// Since when it is less, and the most that it was since then.
+    less: Option<(Instant, Most)>,
+}
+
+type Most = Option<(u32, (u16, u16))>;
+
+impl Limit {
+    fn look(&mut self, now: Instant, most: Most) -> Option<Option<(u16, u16)>> {
+        let rank = |most: Most| most.map_or(u32::MAX, |(area, _)| area);
+        let mut tell = self.told;
+        if rank(most) >= rank(self.told) {
+            (tell, self.less) = (most, None);
+        } else {
+            let (since, best) = self.less.get_or_insert((now, most));
+            *best = if rank(most) > rank(*best) { most } else { *best };
+            if now.saturating_duration_since(*since) >= UNCARRIED {
+                (tell, self.less) = (*best, None);
+            }
         }
-        (self.told.replace(tell) != Some(tell)).then_some(tell)
+        let is_new = rank(tell) != rank(self.told);
+        let is_due = is_new || self.said.is_some_and(|said| now.saturating_duration_since(said) >= REPEAT);
+        self.told = tell;
+        if is_due {
+            self.said = Some(now);
+        }
+        is_due.then(|| tell.map(|(_, size)| size))
     }
 }
 
@@ -188,26 +262,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wanted_is_told_at_once_and_what_is_not_after_a_while() {
+    fn that_lines_carry_more_is_told_at_once_and_that_they_carry_less_after_a_while() {
         let start = Instant::now();
-        let mut track = Track::new(TrackKey(1), MediaKind::Video, Home::Local { peer: 0 });
-        let mut told = |ms: u64, wanted: u8| track.tell(start + Duration::from_millis(ms), wanted);
+        let mut limit = Limit::default();
+        let size = |place: u16| (320 << place, 180 << place);
+        let mut told = |ms: u64, most: Option<u16>| {
+            let most = most.map(|place| (u32::from(size(place).0) * u32::from(size(place).1), size(place)));
+            limit.look(start + Duration::from_millis(ms), most)
+        };
         let steps = [
-            (0, 0b000, Some(0b000)),
-            (50, 0b100, Some(0b100)),
-            (100, 0b100, None),
-            (200, 0b001, Some(0b101)),
-            (1_100, 0b001, None),
-            (1_200, 0b001, Some(0b001)),
-            (1_300, 0b000, None),
-            (1_900, 0b001, None),
-            (2_000, 0b000, None),
-            (2_900, 0b000, None),
-            (3_000, 0b000, Some(0b000)),
-            (3_100, 0b010, Some(0b010)),
+            (0, None, None),
+            (100, Some(1), None),
+            (7_900, Some(1), None),
+            (8_000, None, None),
+            (8_100, Some(1), None),
+            (9_000, Some(0), None),
+            (16_100, Some(0), Some(Some(size(1)))),
+            (16_200, Some(0), None),
+            (24_200, Some(0), Some(Some(size(0)))),
+            (34_100, Some(0), None),
+            (34_200, Some(0), Some(Some(size(0)))),
+            (34_300, Some(1), Some(Some(size(1)))),
+            (34_400, None, Some(None)),
+            (44_400, None, Some(None)),
         ];
-        for (ms, wanted, expected) in steps {
-            assert_eq!(told(ms, wanted), expected, "{wanted:03b} at {ms} ms");
+        for (ms, most, expected) in steps {
+            assert_eq!(told(ms, most), expected, "{most:?} at {ms} ms");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_the_largest_that_is_carried_if_more_is_shown() {
+        let mut track = Track::new(TrackKey(1), MediaKind::Video, Home::Local { peer: 0 });
+        track.count = 3;
+        for (shown, carried, most) in [
+            (0b100, 0b100, None),
+            (0b101, 0b011, Some(1)),
+            (0b010, 0b011, None),
+            (0b001, 0b100, None),
+            (0b100, 0b001, Some(0)),
+            (0b100, 0, None),
+            (0, 0, None),
+        ] {
+            track.judge(Instant::now(), Wanted { shown, carried });
+            assert_eq!(track.most(), most, "{shown:03b} are shown, {carried:03b} carried");
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use switchyard_bandwidth::Outcome;
 use switchyard_rtp::{Codec, ExtensionMap};
 
-use crate::{PeerKey, TrackKey, WorkerIndex};
+use crate::{PeerKey, TrackKey, Wanted, WorkerIndex};
 
 /// A socket of the worker's; 0 is its UDP socket, each other one TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,8 +110,8 @@ pub enum Remote {
         track: TrackKey,
         /// Who says so.
         from: WorkerIndex,
-        /// A bit for each.
-        encodings: u8,
+        /// These.
+        wanted: Wanted,
     },
     /// The clock of a track's encoding: at `ntp` (server time, NTP 32.32) its RTP timestamp was `rtp`.
     Clock {
@@ -232,14 +232,15 @@ pub enum Event {
         /// How loud it is, in dB below overload (RFC 6464): 0 to 127.
         level: u8,
     },
-    /// Another set of encodings of a published video is wanted than was told before: more at once, fewer after a second.
-    Wanted {
+    /// How much of a published video lines to subscribers carry of what they show is another: more is told at once, less after some seconds; what was said once is
+    /// said again.
+    Limited {
         /// The publisher.
         peer: PeerKey,
-        /// The track's m-line.
-        mid: String,
-        /// A bit for each encoding; none: nobody is shown any of it.
-        encodings: u8,
+        /// Which.
+        track: TrackKey,
+        /// The size in pixels of the largest encoding that is of use to anybody; `None`: no line is the limit.
+        most: Option<(u16, u16)>,
     },
     /// What a participant's line leaves of a subscription has changed; until this is said it is all that is wanted.
     Allocated {

@@ -48,7 +48,7 @@ impl Way {
     /// The feedback the server gives, or takes.
     fn feedback(self, kind: MediaKind) -> Feedback {
         let video = kind == MediaKind::Video;
-        Feedback { nack: true, pli: video, fir: video, transport_cc: true }
+        Feedback { nack: true, pli: video, fir: video, transport_cc: true, remb: self == Way::Out }
     }
 }
 
@@ -98,7 +98,7 @@ impl Profile {
                 payload_type: found.payload_type,
                 rtx: rtx.map(|format| format.payload_type),
                 params: found.params,
-                feedback: found.feedback.intersection(way.feedback(kind)),
+                feedback: found.feedback.intersection(way.feedback(kind)).with_one_estimate(),
             });
         }
         // Browsers send the first codec of an answer. In RED a lost packet comes again with the next one.
@@ -130,6 +130,8 @@ impl Profile {
     pub(crate) fn to_send(kind: MediaKind, known: &Known) -> Self {
         let mut codecs = Vec::new();
         let learned = &known.codecs[kind as usize];
+        // Their own estimate only from those who said that they have one and report no arrivals.
+        let offered = |said: Feedback| Feedback { remb: said.remb, ..Way::Out.feedback(kind) };
         if learned.is_empty() {
             let mut free = known.free_payload_types();
             let mut take = |preferred: u8| if free.take(preferred) { Some(preferred) } else { free.next() };
@@ -139,12 +141,12 @@ impl Profile {
                 }
                 let Some(payload_type) = take(payload_type) else { break };
                 let params = Params { profile_level_id, level_idx: 5, ..Params::default() };
-                codecs.push(Agreed { codec, payload_type, rtx: rtx.and_then(&mut take), params, feedback: Way::Out.feedback(kind) });
+                codecs.push(Agreed { codec, payload_type, rtx: rtx.and_then(&mut take), params, feedback: offered(Feedback::default()) });
             }
         } else {
             codecs.extend(learned.iter().map(|agreed| Agreed {
                 params: Params { stereo: false, dtx: false, max_average_bitrate: 0, ..agreed.params },
-                feedback: Way::Out.feedback(kind),
+                feedback: offered(agreed.feedback),
                 ..*agreed
             }));
         }
@@ -322,9 +324,13 @@ impl Body {
             let _ = write!(formats, "{separator}{payload_type}");
             let _ = write!(lines, "a=rtpmap:{payload_type} {}\r\n", format::rtpmap(agreed.codec));
             let feedback = agreed.feedback;
-            for (present, name) in
-                [(feedback.transport_cc, "transport-cc"), (feedback.fir, "ccm fir"), (feedback.nack, "nack"), (feedback.pli, "nack pli")]
-            {
+            for (present, name) in [
+                (feedback.transport_cc, "transport-cc"),
+                (feedback.remb, "goog-remb"),
+                (feedback.fir, "ccm fir"),
+                (feedback.nack, "nack"),
+                (feedback.pli, "nack pli"),
+            ] {
                 if present {
                     let _ = write!(lines, "a=rtcp-fb:{payload_type} {name}\r\n");
                 }

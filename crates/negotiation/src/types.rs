@@ -127,6 +127,8 @@ pub struct Feedback {
     pub fir: bool,
     /// Transport-wide congestion control feedback.
     pub transport_cc: bool,
+    /// The receiver's own estimate (draft-alvestrand-rmcat-remb-03), where there is no such feedback.
+    pub remb: bool,
 }
 
 impl Feedback {
@@ -136,7 +138,13 @@ impl Feedback {
             pli: self.pli | other.pli,
             fir: self.fir | other.fir,
             transport_cc: self.transport_cc | other.transport_cc,
+            remb: self.remb | other.remb,
         }
+    }
+
+    /// Who reports arrivals need not estimate.
+    pub(crate) fn with_one_estimate(self) -> Self {
+        Self { remb: self.remb && !self.transport_cc, ..self }
     }
 
     pub(crate) fn intersection(self, other: Self) -> Self {
@@ -145,6 +153,7 @@ impl Feedback {
             pli: self.pli & other.pli,
             fir: self.fir & other.fir,
             transport_cc: self.transport_cc & other.transport_cc,
+            remb: self.remb & other.remb,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How large each video track is wanted at most, and when its publisher is to be told.
+//! How large each video track is wanted at most, or carried by any line, and when its publisher is to be told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -45,6 +45,8 @@ impl Ord for Size {
 struct Wanted {
     /// How many want it at each size. Never 0.
     sizes: BTreeMap<Size, u32>,
+    /// What lines carry of it at most.
+    limit: Size,
     /// What the publisher believes.
     told: Size,
     /// When it is to hear of less.
@@ -53,7 +55,7 @@ struct Wanted {
 
 impl Wanted {
     fn most(&self) -> Size {
-        self.sizes.last_key_value().map_or(Size::NONE, |(&size, _)| size)
+        self.sizes.last_key_value().map_or(Size::NONE, |(&size, _)| size.min(self.limit))
     }
 }
 
@@ -68,7 +70,7 @@ pub(crate) struct Demand {
 impl Demand {
     /// A new track: its publisher believes that it is wanted.
     pub fn publish(&mut self, track: TrackId) {
-        self.tracks.insert(track, Wanted { sizes: BTreeMap::new(), told: Size::FULL, less_at: None });
+        self.tracks.insert(track, Wanted { sizes: BTreeMap::new(), limit: Size::FULL, told: Size::FULL, less_at: None });
         self.changed.insert(track);
     }
 
@@ -92,6 +94,15 @@ impl Demand {
             *wanted.sizes.entry(to).or_default() += 1;
         }
         self.changed.insert(track);
+    }
+
+    /// No line carries more of a track than this.
+    pub fn limit(&mut self, track: TrackId, limit: Size) {
+        if let Some(wanted) = self.tracks.get_mut(&track)
+            && std::mem::replace(&mut wanted.limit, limit) != limit
+        {
+            self.changed.insert(track);
+        }
     }
 
     /// What publishers are to be told now: more at once, less after a while.
@@ -177,6 +188,24 @@ mod tests {
         demand.unpublish(TRACK);
         demand.change(TRACK, None, Some(LARGE));
         assert_eq!(demand, Demand::default());
+    }
+
+    #[test]
+    fn what_no_line_carries_is_not_wanted_however_large_it_is_shown() {
+        let (mut demand, now) = shown(LARGE);
+        demand.limit(TRACK, SMALL);
+        assert_eq!(demand.tell(now), []);
+        assert_eq!(demand.tell(now + GRACE), [(TRACK, SMALL)]);
+        demand.change(TRACK, Some(LARGE), Some(Size::FULL));
+        assert_eq!(demand.tell(now + GRACE), []);
+        demand.limit(TRACK, Size::FULL);
+        assert_eq!(demand.tell(now + GRACE), [(TRACK, Size::FULL)], "at once");
+        demand.limit(TRACK, LARGE);
+        demand.change(TRACK, Some(Size::FULL), Some(SMALL));
+        demand.tell(now + GRACE);
+        assert_eq!(demand.tell(now + GRACE * 2), [(TRACK, SMALL)]);
+        demand.limit(TrackId(2), SMALL);
+        assert_eq!(demand.tell(now + GRACE * 2), []);
     }
 
     #[test]

@@ -329,6 +329,7 @@ impl Room {
         let changed = std::mem::replace(&mut publication.track.muted, muted) != muted;
         publication.muted_by = publication.muted_by.filter(|_| muted);
         self.contents.set_unbound(id, false);
+        self.out.demand.limit(id, Size::FULL);
         self.out.effects.push_back(Effect::Publish { participant, mid, track: id, source, enabled: !muted });
         if changed {
             self.notify(Audience::Others(participant), Event::TrackMuted { participant, track: id, muted, by: None });
@@ -432,6 +433,11 @@ impl Room {
             let event = Event::Reception { track, reception, width: size.width, height: size.height };
             self.notify(Audience::One(participant), event);
         }
+    }
+
+    /// A worker says that no line carries more of a video track than this of what is shown; `None`: no line is the limit.
+    pub fn handle_limit(&mut self, track: TrackId, most: Option<Size>) {
+        self.out.demand.limit(track, most.unwrap_or(Size::FULL));
     }
 
     /// Tells a participant of everybody whose connection isn't good.

@@ -7,7 +7,7 @@ use crate::forwarder::{Forwarder, Owner, packet_of};
 use crate::history::{Depth, History};
 use crate::layers::{FrameInfo, Source, Target};
 use crate::peer::{Peer, Route};
-use crate::track::{Crossing, Home, Subscriber, Track};
+use crate::track::{Crossing, Home, Subscriber, Track, Wanted};
 use crate::{Address, Batch, Command, Origin, Path, PeerKey, Received, Remote, SocketId, TrackKey, TrunkPacket, Wire, WorkerIndex};
 use switchyard_rtp::{Header, MediaKind};
 
@@ -99,11 +99,11 @@ impl Forwarder {
                     self.request_needed_keyframes(now, index);
                 }
             }
-            Remote::Wanted { track, from, encodings } => {
+            Remote::Wanted { track, from, wanted } => {
                 if let Some(&index) = self.track_keys.get(&track)
                     && let Some(crossing) = self.tracks[index].trunks.iter_mut().find(|crossing| crossing.to == from)
                 {
-                    crossing.wanted = encodings;
+                    crossing.wanted = wanted;
                     self.tracks[index].stale = true;
                 }
             }
@@ -246,8 +246,8 @@ impl Forwarder {
         track.stale = true;
         track.trunks.retain(|crossing| crossing.to != to);
         if on && to != self.config.worker {
-            let wanted = track.wish(Target::Largest);
-            track.trunks.push(Crossing { to, wanted });
+            let largest = track.wish(Target::Largest);
+            track.trunks.push(Crossing { to, wanted: Wanted { shown: largest, carried: largest } });
             wire.tell(to, Remote::Encodings { track: key, count: track.count });
             for (encoding, clock) in (0..).zip(&track.encodings).filter_map(|(place, encoding)| Some((place, encoding.clock?))) {
                 wire.tell(to, Remote::Clock { track: key, encoding, ntp: clock.ntp, rtp: clock.rtp });
@@ -272,7 +272,8 @@ impl Forwarder {
         if subscriber.routes.len() <= place {
             subscriber.routes.resize(place + 1, None);
         }
-        subscriber.routes[place] = Some(Route { track: key, target: Target::default(), pinned: false, share: Share::default() });
+        subscriber.routes[place] =
+            Some(Route { track: key, target: Target::default(), pinned: false, share: Share::default(), reach: None });
         self.tracks[track].subscribers.push(Subscriber { peer: index, sender });
         self.tracks[track].stale = true;
         self.start_sender(now, index, sender, track);
@@ -285,7 +286,7 @@ impl Forwarder {
         let peer = &mut self.peers[index];
         let (Some(voice), Some(map), Some(path)) = (&track.voice, track.encodings[0].extensions, peer.agent.egress()) else { return };
         let (Some(sealer), Some(Some(sender))) = (&mut peer.sealer, peer.senders.get_mut(usize::from(place))) else { return };
-        let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_numbered());
+        let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_measured());
         let sent = sender.sent_of(track.key);
         for (index, codec, bytes) in voice.word(now).filter(|(index, ..)| *index >= sent) {
             let Ok(header) = Header::parse(bytes) else { continue };

@@ -8,7 +8,7 @@ use switchyard_rtp::{Header, MediaKind};
 
 use crate::counted::{Drop, Happening};
 use crate::downlink::{Share, Told, Waiting};
-use crate::encoding::{SPATIAL, TEMPORAL};
+use crate::encoding::{Encoding, SPATIAL, TEMPORAL};
 use crate::forwarder::{Forwarder, packet_of, schedule};
 use crate::layers::{FrameInfo, Layer, Source, Target};
 use crate::peer::Route;
@@ -223,6 +223,10 @@ impl Forwarder {
         let estimate = if downlink.estimator.is_settled() { downlink.estimator.estimate() } else { u64::MAX / 200 };
         let all = allocate(estimate, &demands, &mut grants);
         bear_dips(downlink.lately(estimate), &demands, &mut grants);
+        let come_down = |((_, track, _, ladder), grant): (&(usize, usize, MediaKind, Ladder), &mut Grant)| {
+            ladder.come_down(now, &mut self.tracks[*track].encodings, grant)
+        };
+        let reaches: Vec<Option<u8>> = ladders.iter().zip(&mut grants).map(come_down).collect();
         for ((place, ..), (demand, grant)) in ladders.iter().zip(demands.iter().zip(&mut grants)) {
             if !rises(demand, grant) {
                 downlink.rising(*place, false);
@@ -231,7 +235,9 @@ impl Forwarder {
             }
         }
         downlink.set_wanted(now, all * SPARE / 100);
-        for ((place, track, _, ladder), grant) in ladders.iter().zip(&grants).filter(|((_, _, kind, _), _)| *kind == MediaKind::Video) {
+        let pictures = ladders.iter().zip(grants.iter().zip(reaches)).filter(|((_, _, kind, _), _)| *kind == MediaKind::Video);
+        for ((place, track, _, ladder), (grant, reach)) in pictures {
+            self.set_reach(index, (*place, *track), reach);
             let share = match grant.outcome {
                 Outcome::Paused => Share::Paused,
                 Outcome::Reduced => grant.layer.map_or(Share::Paused, |rank| Share::Part(ladder.layer(rank))),
@@ -244,6 +250,11 @@ impl Forwarder {
                 .map_or((0, 0), |rung| (rung.width, rung.height));
             self.tell_outcome(now, index, (*place, *track), grant.outcome, size, wire);
         }
+    }
+
+    fn set_reach(&mut self, index: usize, (place, track): (usize, usize), reach: Option<u8>) {
+        let Some(Some(route)) = self.peers[index].routes.get_mut(place) else { return };
+        self.tracks[track].stale |= std::mem::replace(&mut route.reach, reach) != reach;
     }
 
     fn set_share(&mut self, now: Instant, index: usize, (place, track): (usize, usize), share: Share) {
@@ -301,17 +312,15 @@ fn bear_dips(lately: u64, demands: &[Demand<'_>], grants: &mut [Grant]) {
     }
 }
 
-/// Whether a larger encoding is granted than the one that is sent, on a line that does not carry everything.
+/// Whether a larger encoding or a higher spatial layer is granted than is sent, on a line that does not carry everything.
 fn rises(demand: &Demand<'_>, grant: &Grant) -> bool {
-    let encoding = |rank: Rank| usize::from(rank.spatial) / SPATIAL;
     let both = demand.current.zip(grant.layer);
-    grant.outcome == Outcome::Reduced && both.is_some_and(|(current, layer)| encoding(layer) > encoding(current))
+    grant.outcome == Outcome::Reduced && both.is_some_and(|(current, layer)| layer.spatial > current.spatial)
 }
 
-/// The best of the encoding that is sent, in place of a larger one.
+/// The best of the encoding and layer that is sent, in place of a larger one.
 fn stay(demand: &Demand<'_>, grant: &mut Grant) {
-    let encoding = |rank: Rank| usize::from(rank.spatial) / SPATIAL;
-    let same = |rung: &&Rung| demand.current.map(encoding) == Some(encoding(rung.layer)) && rung.bitrate <= grant.bitrate;
+    let same = |rung: &&Rung| demand.current.map(|current| current.spatial) == Some(rung.layer.spatial) && rung.bitrate <= grant.bitrate;
     if let Some(rung) = demand.rungs.iter().filter(same).max_by_key(|rung| rung.layer) {
         (grant.layer, grant.bitrate) = (Some(rung.layer), rung.bitrate);
     }
@@ -322,6 +331,8 @@ struct Ladder {
     rungs: Vec<Rung>,
     /// The encodings by their size.
     order: Vec<u8>,
+    /// A bit for each encoding that has stopped: of those the rungs say what they would take.
+    stopped: u8,
     wanted: (u16, u16),
     current: Option<Rank>,
     standing: Standing,
@@ -337,17 +348,18 @@ impl Ladder {
         };
         let bitrate = measured.max(if first { VOICE } else { 1 });
         let rung = Rung { layer: Rank { spatial: 0, temporal: 0 }, bitrate, width: 0, height: 0, rate: 0 };
-        Self { rungs: vec![rung], order: vec![0], wanted: (0, 0), current: None, standing: track.standing, pinned: false }
+        Self { rungs: vec![rung], order: vec![0], stopped: 0, wanted: (0, 0), current: None, standing: track.standing, pinned: false }
     }
 
     fn new(track: &Track, route: &Route, current: Option<Layer>) -> Self {
         let target = route.target;
-        let encodings = (0..track.count).filter(|&encoding| track.encodings[usize::from(encoding)].is_live());
-        let mut order: Vec<u8> = encodings.collect();
+        let is_live = |encoding: u8| track.encodings[usize::from(encoding)].is_live();
+        let mut order: Vec<u8> = (0..track.count).filter(|&encoding| track.encodings[usize::from(encoding)].rates().is_some()).collect();
+        let stopped = order.iter().filter(|&&encoding| !is_live(encoding)).fold(0, |mask, encoding| mask | 1 << encoding);
         order.sort_by_key(|&encoding| (u32::from(track.size(encoding).0) * u32::from(track.size(encoding).1), encoding));
         let mut rungs = Vec::with_capacity(order.len() * TEMPORAL);
         for (rank, &encoding) in (0u8..).zip(&order) {
-            let rates = &track.encodings[usize::from(encoding)].rates;
+            let Some(rates) = track.encodings[usize::from(encoding)].rates() else { continue };
             let (width, height) = track.size(encoding);
             let layers = rates.layers();
             for (spatial, temporal) in layers.iter().copied() {
@@ -382,9 +394,34 @@ impl Ladder {
         }
         let rank = |layer: Layer| {
             let rank = order.iter().position(|&encoding| encoding == layer.encoding)? as u8;
-            Some(Rank { spatial: rank * SPATIAL as u8 + layer.spatial.min(SPATIAL as u8 - 1), temporal: layer.temporal })
+            let top = track.encodings[usize::from(layer.encoding)].rates()?.top();
+            Some(Rank { spatial: rank * SPATIAL as u8 + layer.spatial.min(top), temporal: layer.temporal })
         };
-        Self { current: current.and_then(rank), rungs, order, wanted, standing: track.standing, pinned: route.pinned }
+        let current = current.filter(|layer| is_live(layer.encoding)).and_then(rank);
+        Self { current, rungs, order, stopped, wanted, standing: track.standing, pinned: route.pinned }
+    }
+
+    fn encoding(&self, rank: Rank) -> u8 {
+        self.order.get(usize::from(rank.spatial) / SPATIAL).copied().unwrap_or(0)
+    }
+
+    /// In place of an encoding that has stopped grants what there is below it; the publisher is asked for it if it may be by now. Returns the largest encoding that
+    /// the line carries, if it does not carry all that is wanted.
+    fn come_down(&self, now: Instant, encodings: &mut [Encoding], grant: &mut Grant) -> Option<u8> {
+        let is_limited = matches!(grant.outcome, Outcome::Reduced | Outcome::Paused);
+        let smallest = self.order.first().copied();
+        let Some(granted) = grant.layer else { return smallest.filter(|_| is_limited) };
+        let has_stopped = |rank: Rank| self.stopped >> self.encoding(rank) & 1 == 1;
+        if !has_stopped(granted) {
+            return is_limited.then(|| self.encoding(granted));
+        }
+        let there = self.rungs.iter().filter(|rung| rung.layer < granted && !has_stopped(rung.layer)).max_by_key(|rung| rung.layer);
+        (grant.layer, grant.bitrate) = there.map_or((None, 0), |rung| (Some(rung.layer), rung.bitrate));
+        if encodings[usize::from(self.encoding(granted))].comeback.ask(now) {
+            is_limited.then(|| self.encoding(granted))
+        } else {
+            grant.layer.map(|rank| self.encoding(rank)).or(smallest)
+        }
     }
 
     fn demand(&self, kind: MediaKind) -> Demand<'_> {
@@ -399,7 +436,7 @@ impl Ladder {
 
     /// What a rung stands for.
     fn layer(&self, rank: Rank) -> Layer {
-        let encoding = self.order.get(usize::from(rank.spatial) / SPATIAL).copied().unwrap_or(0);
+        let encoding = self.encoding(rank);
         let same = |rung: &&Rung| usize::from(rung.layer.spatial) / SPATIAL == usize::from(rank.spatial) / SPATIAL;
         let top = |axis: fn(&Rung) -> u8, of: u8| if self.rungs.iter().filter(same).map(axis).max() == Some(of) { 7 } else { of };
         let spatial = top(|rung| rung.layer.spatial, rank.spatial);

@@ -69,7 +69,7 @@ impl Forwarder {
                     continue;
                 };
                 let before = sender.layer();
-                let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_numbered());
+                let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_measured());
                 for encoding in sender.wants() {
                     let source = Source { track: track.key, encoding };
                     let Some(batch) = track.encodings.get(usize::from(encoding)).map(|encoding| &encoding.batch) else { continue };

@@ -14,7 +14,7 @@ use crate::forwarder::{Forwarder, packet_of};
 use crate::layers::FrameInfo;
 use crate::peer::REPORT_INTERVAL;
 use crate::silence::Change;
-use crate::track::{Home, Subscriber};
+use crate::track::{Home, Subscriber, Wanted};
 use crate::{Event, Remote, Wire};
 
 /// Between two looks at every peer: reports, expired paths.
@@ -70,6 +70,7 @@ impl Forwarder {
                 Packet::Remb(remb) => {
                     if let Some(downlink) = &mut self.peers[index].downlink {
                         downlink.estimator.handle_remb(remb.bitrate);
+                        downlink.follow_estimate();
                     }
                 }
                 _ => {}
@@ -140,7 +141,7 @@ impl Forwarder {
         let frame =
             FrameInfo::read(codec, bytes.get(header.payload(bytes.len())).unwrap_or_default(), descriptor, encoding.structure.as_deref());
         let packet = packet_of(bytes, &header, original, codec, &frame, &extensions, 0);
-        let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_numbered());
+        let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_measured());
         let number = downlink.as_ref().map(|downlink| downlink.number());
         let len = sender.retransmit(&placed, &packet, number, sealer, self.egress.room(wire))?;
         if let Some(downlink) = &mut downlink {
@@ -364,34 +365,38 @@ impl Forwarder {
                 self.request_needed_keyframes(now, index);
             }
             if self.tracks[index].is_to_be_judged(now) {
-                let wanted = self.in_use(index) | self.wished(index);
+                let wanted = self.wanted(index);
                 self.tracks[index].judge(now, wanted);
             }
             let track = &mut self.tracks[index];
-            let wanted = track.wanted();
             match track.home {
                 Home::Remote(worker) => {
-                    if track.tell_at_once(wanted) {
-                        wire.tell(worker, Remote::Wanted { track: track.key, from: self.config.worker, encodings: wanted });
+                    if let Some(wanted) = track.tell_wanted() {
+                        wire.tell(worker, Remote::Wanted { track: track.key, from: self.config.worker, wanted });
                     }
                 }
                 Home::Local { peer } => {
                     let Some(peer) = self.peers.get(peer) else { continue };
-                    let Some((mid, _)) = peer.published.iter().find(|(_, key)| *key == track.key) else { continue };
-                    if let Some(encodings) = track.tell(now, wanted) {
-                        wire.event(Event::Wanted { peer: peer.key, mid: mid.clone(), encodings });
+                    if let Some(most) = track.tell_limit(now) {
+                        wire.event(Event::Limited { peer: peer.key, track: track.key, most });
                     }
                 }
             }
         }
     }
 
-    /// The encodings of a track that its subscribers would have if all came: a bit for each.
-    fn wished(&self, index: usize) -> u8 {
+    /// Which of a track's encodings are wanted, here and by other workers.
+    fn wanted(&self, index: usize) -> Wanted {
         let track = &self.tracks[index];
         let route =
             |subscriber: &Subscriber| self.peers.get(subscriber.peer)?.routes.get(usize::from(subscriber.sender)).copied().flatten();
-        track.subscribers.iter().filter_map(route).fold(0, |all, route| all | track.wish(route.target))
+        let wished = track.subscribers.iter().filter_map(route).map(|route| {
+            let shown = track.wish(route.target);
+            Wanted { shown, carried: route.reach.map_or(shown, |reach| track.smaller(shown, 1 << reach)) }
+        });
+        let others = track.trunks.iter().map(|crossing| crossing.wanted);
+        let wanted = wished.chain(others).fold(Wanted::default(), Wanted::union);
+        Wanted { carried: wanted.carried | self.in_use(index), ..wanted }
     }
 }
 

@@ -57,10 +57,11 @@ impl Selector {
         self.current = None;
     }
 
-    /// The encoding of which a keyframe is needed.
+    /// The encoding of which a keyframe is needed: to go over to it, or to a higher spatial layer of it, which publishers hardly ever let one do elsewhere.
     pub(crate) fn awaits(&self) -> Option<u8> {
-        let target = self.target?.encoding;
-        (self.current.is_none_or(|current| current.encoding != target)).then_some(target)
+        let target = self.target?;
+        let has = |current: Layer| current.encoding == target.encoding && current.spatial >= target.spatial.min(self.top);
+        (!self.current.is_some_and(has)).then_some(target.encoding)
     }
 
     /// The encodings that have to be looked at, in this order.

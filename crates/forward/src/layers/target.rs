@@ -60,7 +60,8 @@ impl Candidate {
         (u32::from(self.size.0) * u32::from(self.size.1), self.encoding)
     }
 
-    fn covers(&self, width: u16, height: u16) -> bool {
+    /// Whether it is large enough to be shown at that size.
+    pub(crate) fn covers(&self, width: u16, height: u16) -> bool {
         // The picture is shown whole, so that it is large enough once it is one way.
         let enough = |has: u16, wants: u16| u32::from(has) * 9 >= u32::from(wants) * 8;
         enough(self.size.0, width) || enough(self.size.1, height)

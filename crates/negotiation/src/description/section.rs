@@ -332,6 +332,7 @@ fn add_feedback(feedback: &mut Feedback, value: &str) {
         "nack pli" => feedback.pli = true,
         "ccm fir" => feedback.fir = true,
         "transport-cc" => feedback.transport_cc = true,
+        "goog-remb" => feedback.remb = true,
         _ => {}
     }
 }

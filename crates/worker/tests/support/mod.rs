@@ -177,6 +177,7 @@ impl Client {
             ssrc: self.ssrc(),
             rtx_ssrc: Some(self.ssrc() + 1),
             nack: true,
+            remb: false,
         };
         command(workers, self.worker, Command::SetSenders { peer: self.key, senders: vec![None, Some(sender)] });
         command(workers, self.worker, Command::Route { peer: self.key, sender: 1, track: Some(track) });

@@ -3,19 +3,43 @@
 use std::time::{Duration, Instant};
 
 use switchyard_bandwidth::Outcome;
-use switchyard_netem::{Config as LineConfig, Line};
-use switchyard_rtp::MediaKind;
+use switchyard_netem::{Config as LineConfig, Line, Random};
 use switchyard_rtp::rtcp::{Packet, Packets};
 use switchyard_rtp::srtp::Profile;
+use switchyard_rtp::{ExtensionMap, MediaKind};
 
 use super::media::{CAMERA, subscribe};
 use super::world::*;
-use crate::{Command, Event, ReceiverConfig, Simulcast, Target};
+use crate::{Command, Event, ReceiverConfig, SenderConfig, Simulcast, Target, TrackKey, WorkerIndex};
 
 const RIDS: [&str; 3] = ["q", "h", "f"];
 const SIZES: [(u16, u16); 3] = [(320, 180), (640, 360), (1280, 720)];
 /// Packets in a frame, and the bytes in each: 100, 480 and 1,700 kbit/s.
 const FRAMES: [(usize, usize); 3] = [(1, 416), (2, 1_000), (7, 1_010)];
+
+/// How much larger a keyframe is, where pictures are as cameras have them; what the next ones make up for of that; and the bytes of their packets.
+const KEY: f64 = 5.0;
+const REPAID: f64 = 0.1;
+const PACKET: usize = 1_100;
+/// A picture that comes so much later than the one before is a freeze: webrtc-stats' measure (`freezeCount`) at 30 pictures a second.
+const FREEZE: Duration = Duration::from_millis(183);
+
+/// A picture that a subscriber got all of.
+#[derive(Clone, Copy, Debug)]
+struct Picture {
+    at: Instant,
+    encoding: usize,
+    bytes: usize,
+}
+
+/// What of the latest picture of a subscriber's has come: which it is, its packets, their bytes.
+#[derive(Clone, Copy, Default)]
+struct Partial {
+    frame: u32,
+    encoding: u8,
+    packets: u8,
+    bytes: usize,
+}
 
 /// A call, frame by frame.
 struct Lines {
@@ -30,8 +54,18 @@ struct Lines {
     silent: bool,
     /// Whether the middle encoding takes a third of its bits in every second second.
     varying: bool,
+    /// Pictures of a camera's: of varying size, and a keyframe, of all encodings whichever is asked for, several times as large. The bytes beyond the mean so far.
+    lively: Option<Random>,
+    debt: [f64; 3],
+    /// Whether what no line carries is not sent; the size it is limited to.
+    obedient: bool,
+    most: Option<(u16, u16)>,
+    /// When what was said of that.
+    limits: Vec<(Instant, Option<(u16, u16)>)>,
     /// Keyframes that were asked for.
     asked: [usize; 3],
+    pictures: Vec<Vec<Picture>>,
+    partial: Vec<Partial>,
     /// When each packet came that says which of which encoding it is.
     got: Vec<Vec<(Instant, u8)>>,
     waits: Vec<Vec<Duration>>,
@@ -43,7 +77,12 @@ struct Lines {
 
 impl Lines {
     fn new(seed: u64, lines: &[&str]) -> Self {
-        let mut world = World::new(1);
+        Self::over(1, seed, lines)
+    }
+
+    /// The subscribers are on the last of so many workers.
+    fn over(workers: u8, seed: u64, lines: &[&str]) -> Self {
+        let mut world = World::new(workers);
         world.join(0, Profile::AeadAes128Gcm);
         for (encoding, rid) in (0u32..).zip(RIDS) {
             world.clients[0].named.insert(7_000 + 10 * encoding, vec![(4, "1"), (10, rid)]);
@@ -53,9 +92,15 @@ impl Lines {
         let peer = world.clients[0].key;
         world.command(0, Command::SetReceivers { peer, receivers: vec![camera] });
         world.publish(0, "1", CAMERA);
+        let last = workers - 1;
+        if last > 0 {
+            let (track, to) = (TrackKey(CAMERA), WorkerIndex(last));
+            world.command(usize::from(last), Command::PublishRemote { track, kind: MediaKind::Video, home: WorkerIndex(0) });
+            world.command(0, Command::Trunk { track, to, on: true });
+        }
         let start = world.now;
         for (place, line) in lines.iter().enumerate() {
-            let client = world.join(0, Profile::AeadAes128Gcm);
+            let client = world.join(usize::from(last), Profile::AeadAes128Gcm);
             let config: LineConfig = line.parse().expect("a line");
             world.clients[client].line = Some(Line::new(&config, seed + place as u64, start).expect("a line"));
             subscribe(&mut world, client, CAMERA, true);
@@ -70,7 +115,14 @@ impl Lines {
             reported: vec![(0, 0); count],
             silent: false,
             varying: false,
+            lively: None,
+            debt: [0.0; 3],
+            obedient: false,
+            most: None,
+            limits: Vec::new(),
             asked: [0; 3],
+            pictures: vec![Vec::new(); count],
+            partial: vec![Partial::default(); count],
             got: vec![Vec::new(); count],
             waits: vec![Vec::new(); count],
             padding: 0,
@@ -91,12 +143,24 @@ impl Lines {
 
     /// One frame of every encoding, and 33 ms.
     fn frame(&mut self) {
-        let keyframes = if self.frames == 0 { vec![0, 1, 2] } else { self.asked() };
+        let mut keyframes = if self.frames == 0 { vec![0, 1, 2] } else { self.asked() };
         keyframes.iter().for_each(|&encoding| self.asked[encoding] += 1);
+        if self.lively.is_some() && !keyframes.is_empty() {
+            keyframes = vec![0, 1, 2];
+        }
         self.frames += 1;
-        for (encoding, (count, size)) in FRAMES.into_iter().enumerate() {
-            let size = if self.varying && encoding == 1 && self.frames / 30 % 2 == 1 { size / 3 } else { size };
-            let packets: Vec<_> = (0..count).map(|part| self.packet(encoding, part, size, keyframes.contains(&encoding))).collect();
+        // Consent to send lasts for 30 s.
+        if self.obedient && self.frames.is_multiple_of(300) {
+            (0..self.world.clients.len()).for_each(|client| self.world.check(client));
+        }
+        self.obey();
+        for (encoding, size) in SIZES.into_iter().enumerate() {
+            if self.most.is_some_and(|most| size.0 > most.0) {
+                continue;
+            }
+            let keyframe = keyframes.contains(&encoding);
+            let (count, size) = self.shape(encoding, keyframe);
+            let packets: Vec<_> = (0..count).map(|part| self.packet(encoding, (part, count), size, keyframe)).collect();
             self.world.send(0, &packets);
         }
         for place in 0..self.got.len() {
@@ -112,7 +176,35 @@ impl Lines {
         }
     }
 
-    fn packet(&mut self, encoding: usize, part: usize, size: usize, keyframe: bool) -> (u32, u8, u64, u32, Vec<u8>) {
+    /// Packets of the next frame of an encoding, and the bytes in each.
+    fn shape(&mut self, encoding: usize, keyframe: bool) -> (usize, usize) {
+        let (count, size) = FRAMES[encoding];
+        let Some(random) = &mut self.lively else {
+            return (count, if self.varying && encoding == 1 && self.frames / 30 % 2 == 1 { size / 3 } else { size });
+        };
+        let mean = (count * size) as f64;
+        let bytes = mean * (1.0 + 0.2 * random.normal()).clamp(0.3, 2.0) * if keyframe { KEY } else { 1.0 };
+        let bytes = (bytes - REPAID * self.debt[encoding]).max(0.3 * mean);
+        self.debt[encoding] += bytes - mean;
+        let count = (bytes as usize).div_ceil(PACKET);
+        (count, bytes as usize / count)
+    }
+
+    /// Hears what lines carry, and sends no more, if it does.
+    fn obey(&mut self) {
+        let now = self.world.now;
+        for event in &self.world.events {
+            if let Event::Limited { most, .. } = event
+                && self.limits.last().is_none_or(|(_, last)| last != most)
+            {
+                self.limits.push((now, *most));
+                self.most = most.filter(|_| self.obedient);
+            }
+        }
+        self.world.events.retain(|event| !matches!(event, Event::Limited { .. }));
+    }
+
+    fn packet(&mut self, encoding: usize, (part, parts): (usize, usize), size: usize, keyframe: bool) -> (u32, u8, u64, u32, Vec<u8>) {
         self.sent[encoding] += 1;
         let (width, height) = SIZES[encoding];
         let mut payload = vec![0; size];
@@ -123,6 +215,8 @@ impl Lines {
         payload[12..14].copy_from_slice(&width.to_le_bytes());
         payload[14..16].copy_from_slice(&height.to_le_bytes());
         payload[28] = encoding as u8;
+        payload[29..33].copy_from_slice(&self.frames.to_be_bytes());
+        payload[33] = parts as u8;
         let time = (self.frames * 3_000).wrapping_add(1_000_000 * encoding as u32);
         (7_000 + 10 * encoding as u32, VP8, self.sent[encoding], time, payload)
     }
@@ -133,13 +227,21 @@ impl Lines {
         for (place, got) in self.got.iter_mut().enumerate() {
             let media = 100 * (place as u32 + 1) + 20;
             self.padding += self.world.clients[place + 1].rtp.iter().filter(|(header, _)| header.ssrc == media + 1).count();
-            let rtp = self.world.clients[place + 1].rtp.drain(..);
-            let rtp = rtp.inspect(|(header, _)| {
-                if header.ssrc == media {
-                    self.latest[place] = header.sequence;
+            for (header, payload) in
+                self.world.clients[place + 1].rtp.drain(..).filter(|(header, payload)| header.ssrc == media && payload.len() > 33)
+            {
+                self.latest[place] = header.sequence;
+                got.push((now, payload[28]));
+                let frame = u32::from_be_bytes(payload[29..33].try_into().expect("four bytes"));
+                let partial = &mut self.partial[place];
+                if (partial.frame, partial.encoding) != (frame, payload[28]) {
+                    *partial = Partial { frame, encoding: payload[28], ..Partial::default() };
                 }
-            });
-            got.extend(rtp.filter(|(header, payload)| header.ssrc == media && payload.len() > 28).map(|(_, payload)| (now, payload[28])));
+                (partial.packets, partial.bytes) = (partial.packets + 1, partial.bytes + payload.len());
+                if partial.packets == payload[33] {
+                    self.pictures[place].push(Picture { at: now, encoding: usize::from(payload[28]), bytes: partial.bytes });
+                }
+            }
         }
     }
 
@@ -174,11 +276,36 @@ impl Lines {
         shares
     }
 
+    /// What became of a subscriber's picture from `from` seconds on.
+    fn seen(&self, place: usize, from: u64) -> Seen {
+        let since = self.start + Duration::from_secs(from);
+        let pictures: Vec<&Picture> = self.pictures[place].iter().filter(|picture| picture.at >= since).collect();
+        let seconds = (self.world.now - since).as_secs_f64();
+        let gaps = pictures.windows(2).map(|pair| pair[1].at - pair[0].at);
+        let mut waits = self.waits[place][from as usize * 30..].to_vec();
+        waits.sort();
+        Seen {
+            shares: std::array::from_fn(|encoding| pictures.iter().filter(|picture| picture.encoding == encoding).count()),
+            rate: pictures.iter().map(|picture| picture.bytes).sum::<usize>() as f64 * 8.0 / seconds,
+            frozen: gaps.filter(|gap| *gap >= FREEZE).sum(),
+            wait: waits[waits.len() * 95 / 100],
+        }
+    }
+
     fn longest_wait(&self, place: usize, percent: usize) -> Duration {
         let mut waits = self.waits[place][150..].to_vec();
         waits.sort();
         waits[waits.len() * percent / 100]
     }
+}
+
+/// A subscriber's part of a call: whole pictures by encoding, their bits a second, how long they stood still, how long packets waited in 95 of 100 cases.
+#[derive(Debug)]
+struct Seen {
+    shares: [usize; 3],
+    rate: f64,
+    frozen: Duration,
+    wait: Duration,
 }
 
 #[test]
@@ -213,7 +340,8 @@ fn what_does_not_fit_is_paused_and_said_and_comes_back_when_it_fits() {
     };
     let (before, during, after) = (said(8), said(8), said(12));
     assert_eq!(before.last(), Some(&(Outcome::Reduced, SIZES[1])), "{before:?}");
-    assert_eq!(during, [(Outcome::Paused, (0, 0))]);
+    assert_eq!(during.last(), Some(&(Outcome::Paused, (0, 0))), "{during:?}");
+    assert!(during.len() <= 2, "at once, or by way of less: {during:?}");
     assert_eq!(after.first().map(|told| told.0), Some(Outcome::Reduced), "{after:?}");
     assert_eq!(after.last(), Some(&(Outcome::Reduced, SIZES[1])), "{after:?}");
     assert!(before.len() <= 4 && after.len() <= 4, "told as it changes: {before:?} {after:?}");
@@ -274,4 +402,107 @@ fn an_encoding_that_fits_for_a_moment_only_is_not_gone_over_to() {
     let shares = lines.shares(0, 20);
     assert!(shares[0] >= 540 && shares[1] <= 60, "{shares:?}");
     assert!(lines.asked[1] <= 4, "{:?} keyframes", lines.asked);
+}
+
+/// Three lines, of which each carries one encoding more than the one before.
+const LINES: [&str; 3] = ["delay=30ms,rate=200kbit/s", "delay=20ms,rate=1Mbit/s", "delay=10ms,rate=5Mbit/s"];
+
+#[test]
+fn on_three_lines_in_one_room_each_sees_what_it_would_see_alone() {
+    let call = |pictures: u64, seed: u64, lines: &[&str]| {
+        let mut call = Lines::new(seed, lines);
+        (call.lively, call.obedient) = (Some(Random::new(pictures, 7)), true);
+        call.run(60);
+        call
+    };
+    for seed in [1, 20, 300] {
+        let together = call(seed, seed, &LINES);
+        for (place, line) in LINES.into_iter().enumerate() {
+            let alone = call(seed, seed + place as u64, &[line]);
+            // While estimates grow others' keyframes cost a slow line something, and a probe more or less five seconds of a better picture; after that nothing.
+            for (from, apart, frozen, late) in [(0, 0.1, 800, 5), (20, 0.005, 0, 5)] {
+                let (with, without) = (together.seen(place, from), alone.seen(0, from));
+                let what = format!("seed {seed}, {line}, from {from} s on: {with:?}, alone {without:?}");
+                println!("{what}");
+                let pictures: usize = without.shares.iter().sum();
+                let differs = with.shares.iter().zip(without.shares).map(|(with, without)| with.abs_diff(without)).max().unwrap_or(0);
+                assert!(differs as f64 <= apart * pictures as f64, "other pictures: {what}");
+                assert!((with.rate / without.rate - 1.0).abs() <= apart, "another rate: {what}");
+                assert!(with.frozen <= without.frozen + Duration::from_millis(frozen), "freezes: {what}");
+                assert!(with.wait <= without.wait + Duration::from_millis(late), "packets wait: {what}");
+                assert!(with.shares[place] * 100 >= pictures * 90, "not its own layer: {what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_encoding_that_no_line_carries_is_not_sent_and_comes_back_once_one_does() {
+    for workers in [1, 2] {
+        let mut lines = Lines::over(workers, 3, &["delay=20ms,rate=1Mbit/s,rate@20s=5Mbit/s"]);
+        lines.obedient = true;
+        lines.run(19);
+        assert_eq!(lines.most, Some(SIZES[1]), "over {workers}: {:?}", lines.limits);
+        assert_eq!(lines.limits.len(), 1, "{:?}", lines.limits);
+        let told = |lines: &Lines| {
+            let of = |event: &Event| if let Event::Allocated { outcome, size, .. } = event { Some((*outcome, *size)) } else { None };
+            lines.world.events.iter().rev().find_map(of)
+        };
+        assert_eq!(told(&lines), Some((Outcome::Reduced, SIZES[1])), "it is the line that leaves less");
+        let shares = lines.shares(0, 5);
+        assert!(shares[1] >= 290 && shares[0] == 0, "{shares:?}");
+        // The line is found to carry more; the publisher is told, and sends.
+        let enough = (FRAMES[2].0 * FRAMES[2].1 * 8 * 30) as u64 * 105 / 87;
+        let mut carries = None;
+        while lines.most.is_some() && lines.frames < 40 * 30 {
+            lines.frame();
+            let forwarder = &lines.world.forwarders[usize::from(workers) - 1];
+            let downlink = forwarder.peers.iter().find_map(|(_, peer)| peer.downlink.as_ref()).expect("a line");
+            carries = carries.or((downlink.estimator.estimate() >= enough).then_some(lines.world.now));
+        }
+        let asked = lines.world.now - carries.expect("the line carries it by now");
+        assert!(lines.most.is_none() && asked <= Duration::from_millis(500), "asked for {asked:?} after the line carries it");
+        lines.run(3);
+        let shares = lines.shares(0, 1);
+        assert!(shares[2] >= 7 * 29 && shares[1] == 0, "{shares:?}");
+        assert_eq!(told(&lines).map(|told| told.1), Some(SIZES[2]));
+    }
+}
+
+#[test]
+fn what_a_line_carries_just_about_does_not_come_and_go() {
+    for (seed, rate) in [(1, "1.9Mbit/s"), (2, "2.05Mbit/s"), (3, "2.2Mbit/s")] {
+        let mut lines = Lines::new(seed, &[&format!("delay=20ms,rate={rate}")]);
+        (lines.lively, lines.obedient) = (Some(Random::new(seed, 7)), true);
+        lines.run(120);
+        println!(
+            "{rate}: {:?}, keyframes {:?}",
+            lines.limits.iter().map(|(at, most)| (*at - lines.start, most)).collect::<Vec<_>>(),
+            lines.asked
+        );
+        assert!(lines.limits.len() <= 10, "{rate}: {}", lines.limits.len());
+    }
+}
+
+#[test]
+fn who_reports_no_arrivals_but_says_what_its_line_carries_is_sent_that() {
+    let mut lines = Lines::new(5, &["delay=20ms"]);
+    lines.silent = true;
+    let unnumbered = |kind, ssrc, rtx| SenderConfig { extensions: ExtensionMap::default(), remb: true, ..sender(kind, ssrc, rtx) };
+    let senders = vec![Some(unnumbered(MediaKind::Audio, 110, false)), Some(unnumbered(MediaKind::Video, 120, true))];
+    let peer = lines.world.clients[1].key;
+    lines.world.command(0, Command::SetSenders { peer, senders });
+    lines.run(3);
+    let shares = lines.shares(0, 2);
+    assert!(shares[2] >= 59 * 7 && shares[2] == shares.iter().sum::<usize>(), "nothing is known of the line: {shares:?}");
+    for (bits, encoding) in [(800_000, 1), (250_000, 0), (5_000_000, 2)] {
+        lines.world.send_rtcp(1, |writer| writer.remb(1, bits, [120]).expect("it fits"));
+        lines.run(3);
+        let estimates: Vec<u64> =
+            lines.world.forwarders[0].peers.iter().filter_map(|(_, peer)| Some(peer.downlink.as_ref()?.estimator.estimate())).collect();
+        assert_eq!(estimates, [bits]);
+        let shares = lines.shares(0, 1);
+        assert!(shares[encoding] >= 29 * FRAMES[encoding].0 && shares[encoding] == shares.iter().sum::<usize>(), "{bits}: {shares:?}");
+    }
+    assert_eq!((lines.padding, lines.world.clients[1].arrivals.len()), (0, 0), "nothing is numbered, and nothing probed");
 }

@@ -9,7 +9,7 @@ use switchyard_rtp::srtp::Profile;
 
 use super::media::{CAMERA, rtcp_of, subscribe};
 use super::world::*;
-use crate::{Command, Drop, Event, Layer, ReceiverConfig, Simulcast, Target, TrackKey, WorkerIndex};
+use crate::{Command, Drop, Layer, ReceiverConfig, Simulcast, Target, TrackKey, WorkerIndex};
 
 const RIDS: [&str; 3] = ["q", "h", "f"];
 const SIZES: [(u16, u16); 3] = [(320, 180), (640, 360), (1280, 720)];
@@ -138,15 +138,6 @@ impl Room {
             false
         });
         asked
-    }
-
-    fn wanted(&self) -> Vec<u8> {
-        let peer = self.world.clients[0].key;
-        let wanted = |event: &Event| match event {
-            Event::Wanted { peer: whose, mid, encodings } if *whose == peer && mid == "1" => Some(*encodings),
-            _ => None,
-        };
-        self.world.events.iter().filter_map(wanted).collect()
     }
 }
 
@@ -336,29 +327,6 @@ fn a_packet_without_a_known_rid_is_nobodys() {
         assert_eq!(room.world.forwarders[0].drops().get(Drop::UnknownSsrc), expected);
     }
     assert_eq!(room.got(), []);
-}
-
-#[test]
-fn the_publisher_is_told_which_encodings_anyone_wants() {
-    for workers in [1, 2] {
-        let mut room = Room::over(workers);
-        room.frame(&[0, 1, 2], &[0, 1, 2], 0);
-        room.frames(&[0, 1, 2], 6);
-        assert_eq!(room.wanted().last(), Some(&0b100), "over {workers}");
-        room.target(Target::Covering { width: 320, height: 180 });
-        room.frame(&[0, 1, 2], &[0], 0);
-        room.frames(&[0, 1, 2], 5);
-        assert_eq!(room.wanted().last(), Some(&0b101), "the small one at once");
-        room.frames(&[0, 1, 2], 45);
-        assert_eq!(room.wanted().last(), Some(&0b001), "the large one is not after a while");
-        room.frames(&[0], 30);
-        room.target(Target::Largest);
-        room.frames(&[0], 8);
-        assert_eq!(room.wanted().last(), Some(&0b101), "also what does not come");
-        room.world.route(1, 1, None);
-        room.frames(&[0], 80);
-        assert_eq!(room.wanted().last(), Some(&0), "over {workers}");
-    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! A publisher of one encoding with spatial layers: VP9 (RFC 9628).
 
+use std::time::Duration;
+
 use switchyard_rtp::codec::vp9::Descriptor;
 use switchyard_rtp::srtp::Profile;
 
-use super::media::{CAMERA, SSRC, room};
+use super::media::{CAMERA, SSRC, is_pli, room, rtcp_of};
 use super::world::*;
 use crate::{Command, Layer, Target};
 
@@ -46,4 +48,36 @@ fn the_last_packet_of_the_layer_that_is_sent_ends_the_picture() {
     let expected = [(false, 0, 50), (true, 1, 50), (true, 0, 51), (true, 0, 52), (true, 0, 53), (false, 0, 54), (true, 1, 54)];
     let expected: Vec<_> = (0..).zip(expected).map(|(at, (marker, spatial, picture))| (first + at, marker, spatial, picture)).collect();
     assert_eq!(got, expected);
+}
+
+#[test]
+fn a_tile_is_shown_the_layer_that_covers_it_and_a_higher_one_from_a_keyframe_on() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    let peer = world.clients[1].key;
+    let mut number = 50;
+    let mut play = |world: &mut World, keyframe: bool, count: usize| {
+        world.clients[1].rtp.clear();
+        for place in 0..count {
+            number += 1;
+            picture(world, number, keyframe && place == 0);
+            world.pass(Duration::from_millis(33));
+        }
+        let layers = world.clients[1].rtp.iter().map(|(_, payload)| Descriptor::parse(payload).unwrap().spatial_layer);
+        layers.fold([0; 2], |counts, layer| std::array::from_fn(|place| counts[place] + usize::from(usize::from(layer) == place)))
+    };
+    let show = |world: &mut World, width: u16, height: u16| {
+        world.command(0, Command::SetTarget { peer, sender: 1, target: Target::Covering { width, height }, pinned: false });
+    };
+    assert_eq!(play(&mut world, true, 40), [40, 40]);
+    world.clients[0].rtcp.clear();
+    // The higher of two is taken for 1280 by 720 while nothing says its size.
+    show(&mut world, 480, 270);
+    assert_eq!(play(&mut world, false, 10), [10, 0]);
+    assert_eq!(rtcp_of(&world, 0, is_pli), 0, "down at any picture");
+    show(&mut world, 1_280, 720);
+    assert_eq!(play(&mut world, false, 5), [5, 0]);
+    assert_eq!(rtcp_of(&world, 0, is_pli), 1, "up at a keyframe, which is asked for");
+    assert_eq!(play(&mut world, true, 10), [10, 10]);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(rtcp_of(&world, 0, is_pli), 1);
 }

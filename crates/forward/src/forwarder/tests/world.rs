@@ -153,6 +153,7 @@ pub(super) fn sender(kind: MediaKind, ssrc: u32, rtx: bool) -> SenderConfig {
         ssrc,
         rtx_ssrc: rtx.then_some(ssrc + 1),
         nack: kind == MediaKind::Video,
+        remb: false,
     }
 }
 

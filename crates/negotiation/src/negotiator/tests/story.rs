@@ -56,7 +56,7 @@ fn chromiums_first_offer_is_answered_with_what_the_server_receives() {
     assert_eq!(video.payloads.get(108), Some(Payload::Media(Codec::H264ConstrainedBaseline1)));
     assert_eq!(video.payloads.get(120), None);
     assert_eq!(video.extensions.id(Extension::TransportSequence), Some(3));
-    assert_eq!(video.feedback, Feedback { nack: true, pli: true, fir: true, transport_cc: true });
+    assert_eq!(video.feedback, Feedback { nack: true, pli: true, fir: true, transport_cc: true, remb: false });
     let [pair] = video.ssrcs[..] else { panic!() };
     assert!(CHROMIUM.contains(&format!("a=ssrc-group:FID {} {}", pair.ssrc, pair.rtx.unwrap())));
 }
@@ -75,6 +75,35 @@ fn lost_sound_is_asked_for_where_both_ends_say_so() {
     };
     assert_eq!(says(false), (false, false));
     assert_eq!(says(true), (true, true));
+}
+
+#[test]
+fn an_estimate_of_the_receivers_own_is_taken_where_arrivals_are_not_reported() {
+    let (arrivals, estimate) = ("a=rtcp-fb:96 transport-cc\r\n", "a=rtcp-fb:96 goog-remb\r\n");
+    let both = [estimate, arrivals].concat();
+    for (said, expected) in [(arrivals, (true, false)), (estimate, (false, true)), (both.as_str(), (true, false)), ("", (false, false))] {
+        let say = |sdp: String| sdp.replace(arrivals, said);
+        let mut server = negotiator();
+        let mut client = model::Client::default();
+        client.add("video", "sendonly");
+        let answer = server.handle_offer(&say(client.offer()), no_restart).unwrap().unwrap();
+        assert!(!answer.contains("goog-remb"), "the server gives none");
+        client.take_answer(&answer);
+        server.set_slots(1);
+        let offer = server.poll_offer().unwrap();
+        assert_eq!(offer.sdp.contains("goog-remb"), expected.1, "{said}");
+        server.handle_answer(offer.revision, &say(client.take_offer(&offer.sdp, |_| false))).unwrap();
+        let taken = |feedback: Feedback| (feedback.transport_cc, feedback.remb);
+        assert_eq!(taken(server.slots()[0].video.feedback), expected, "{said}");
+
+        let mut server = one_way(Mode::Egress);
+        let mut player = model::Client::default();
+        player.plays = true;
+        player.add("video", "recvonly");
+        let answer = server.handle_offer(&say(player.offer()), no_restart).unwrap().unwrap();
+        assert_eq!(answer.contains("goog-remb"), expected.1, "{said}");
+        assert_eq!(taken(server.slots()[0].video.feedback), expected, "{said}");
+    }
 }
 
 #[test]
@@ -274,7 +303,7 @@ fn an_answer_makes_slots_active_with_what_the_client_takes() {
     assert_eq!((video.codecs.media(Codec::Vp8), video.codecs.rtx(Codec::Vp8), video.codecs.media(Codec::Av1)), (Some(96), Some(97), None));
     assert_eq!(video.extensions.id(Extension::Mid), Some(4));
     assert_eq!(video.extensions.id(Extension::DependencyDescriptor), None, "the client left it out");
-    assert_eq!(video.feedback, Feedback { nack: true, pli: true, fir: true, transport_cc: true });
+    assert_eq!(video.feedback, Feedback { nack: true, pli: true, fir: true, transport_cc: true, remb: false });
     assert!(offer.sdp.contains(&format!("a=ssrc-group:FID {} {}", video.ssrc, video.rtx_ssrc.unwrap())));
     assert_eq!(first.audio.rtx_ssrc, None);
 
