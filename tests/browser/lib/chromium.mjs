@@ -23,9 +23,10 @@ const ARGUMENTS = [
  * `within(program)` resolves with a program that runs another one somewhere else; `secure` is an origin without TLS that counts as secure. `authority`: the only one
  * whose certificates are right, beside the usual ones (PEM); without it all are.
  * `voice` is a WAV file for the microphone, which otherwise beeps; `film` a Y4M file for the camera. `size`: the windows'. `codec`: the only one that video is sent in.
+ * `layers`: the camera is sent in one stream of these (W3C webrtc-svc) instead of several encodings.
  * The camera's usual size and rate are less than a real one's: that leaves two cores enough for three windows that encode and decode in software.
  */
-export async function launchChromium({ within, secure, authority, voice, fps = 15, camera = { width: 320, height: 240 }, film, codec, size = { width: 960, height: 600 } } = {}) {
+export async function launchChromium({ within, secure, authority, voice, fps = 15, camera = { width: 320, height: 240 }, film, codec, layers, size = { width: 960, height: 600 } } = {}) {
   const args = [...ARGUMENTS, `--use-fake-device-for-media-stream=fps=${fps}`];
   if (secure) args.push(`--unsafely-treat-insecure-origin-as-secure=${secure}`);
   // Where Chromium looks for its user's authorities.
@@ -43,6 +44,7 @@ export async function launchChromium({ within, secure, authority, voice, fps = 1
       const context = await browser.newContext({ viewport: size });
       await context.addInitScript(plainCamera, camera);
       if (codec) await context.addInitScript(onlyCodec, codec);
+      if (layers) await context.addInitScript(oneStream, layers);
       if (script) await context.addInitScript(script);
       return new ChromiumTab(await context.newPage(), context);
     },
@@ -61,6 +63,16 @@ function plainCamera({ width, height }) {
   mediaDevices.getUserMedia = ({ video, ...others }) => {
     const wishes = typeof video === "object" ? video : {};
     return getUserMedia({ ...others, video: video ? { ...wishes, width: { exact: width }, height: { exact: height } } : false });
+  };
+}
+
+/** Runs in a page before anything else: what is sent in several encodings is sent in one stream of these layers. */
+function oneStream(scalabilityMode) {
+  const { prototype } = RTCPeerConnection;
+  const { addTransceiver } = prototype;
+  prototype.addTransceiver = function (kind, options) {
+    const several = options?.sendEncodings?.length > 1;
+    return addTransceiver.call(this, kind, several ? { ...options, sendEncodings: [{ scalabilityMode }] } : options);
   };
 }
 
