@@ -25,6 +25,8 @@ const REPORT: usize = 2;
 const SETTLE: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_secs(20);
 const TRACK: TrackKey = TrackKey(1);
+/// A packet with everything on costs at most this many times what it costs without.
+const MOST: f64 = 1.2;
 
 /// One room.
 struct Room {
@@ -48,10 +50,12 @@ struct Cost {
     arrived: f64,
 }
 
-pub fn run(scale: Scale) -> anyhow::Result<()> {
+/// Fails with `check` if the median is beyond [`MOST`].
+pub fn run(scale: Scale, check: bool) -> anyhow::Result<()> {
     let seconds = scale.seconds.min(4);
     println!("Full: 25 frames a second of {FRAMES:?} packets, {} interleaved rounds of {seconds} s", scale.rounds);
     println!("  subscribers   plain µs   full µs   ratio (min … max)      packets a run    turns a second   arrived");
+    let mut beyond = Vec::new();
     for subscribers in [50, 300] {
         let (mut plain, mut full) = (Room::new(subscribers, false)?, Room::new(subscribers, true)?);
         full.play(SETTLE)?;
@@ -63,12 +67,16 @@ pub fn run(scale: Scale) -> anyhow::Result<()> {
             of_full.push(full.play(Duration::from_secs(seconds))?);
         }
         let ratios: Vec<f64> = of_full.iter().zip(&of_plain).map(|(full, plain)| full.micros / plain.micros).collect();
+        let ratio = median(ratios.clone());
+        if ratio > MOST {
+            beyond.push(format!("{ratio:.3} for {subscribers} subscribers"));
+        }
         let of = |costs: &[Cost], what: fn(&Cost) -> f64| median(costs.iter().map(what).collect());
         println!(
             "  {subscribers:11}   {:8.3}   {:7.3}   {:5.2} ({:.2} … {:.2})     {:5.2} / {:5.2}    {:5.0} / {:5.0}    {:5.1} / {:5.1} %",
             of(&of_plain, |cost| cost.micros),
             of(&of_full, |cost| cost.micros),
-            median(ratios.clone()),
+            ratio,
             ratios.iter().copied().fold(f64::INFINITY, f64::min),
             ratios.iter().copied().fold(0.0, f64::max),
             of(&of_plain, |cost| cost.runs),
@@ -79,6 +87,9 @@ pub fn run(scale: Scale) -> anyhow::Result<()> {
             of(&of_full, |cost| cost.arrived * 100.0),
         );
     }
+    let found = if beyond.is_empty() { "within it".to_owned() } else { format!("beyond it: {}", beyond.join(", ")) };
+    println!("  the bound is {MOST} times the plain cost; {found}");
+    anyhow::ensure!(!check || beyond.is_empty(), "the bound is {MOST} times the plain cost; {found}");
     Ok(())
 }
 
