@@ -239,6 +239,33 @@ mod tests {
     }
 
     #[test]
+    fn what_an_encoding_took_is_known_until_it_is_asked_for_in_vain() {
+        let start = Instant::now();
+        let mut encoding = Encoding::new();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut now = 0;
+        let mut took = Vec::new();
+        // It comes for three seconds, 10,000 bits in each 100 ms; after that only another does. The last 500 ms that count may lack 100.
+        while now < 6_000 {
+            if now < 3_000 {
+                encoding.hear(at(now), &FrameInfo::default(), 1_250);
+            } else {
+                (0..3).for_each(|_| encoding.miss());
+            }
+            encoding.look(at(now));
+            took.extend(encoding.rates().map(|rates| rates.up_to(0, 0)).filter(|_| now >= 2_000));
+            now += 100;
+        }
+        assert!(!encoding.is_live());
+        assert!(took.len() == 40 && took.iter().all(|rate| (88_000..=110_000).contains(rate)), "{took:?}");
+        assert!(encoding.comeback.ask(at(now)));
+        encoding.look(at(now + 2_900));
+        assert!(encoding.rates().is_some(), "it may come yet");
+        encoding.look(at(now + 3_000));
+        assert!(encoding.rates().is_none(), "its publisher doesn't send it");
+    }
+
+    #[test]
     fn an_encoding_has_stopped_when_others_go_on_without_it() {
         let start = Instant::now();
         let mut encoding = Encoding::new();
