@@ -419,8 +419,8 @@ fn on_three_lines_in_one_room_each_sees_what_it_would_see_alone() {
         let together = call(seed, seed, &LINES);
         for (place, line) in LINES.into_iter().enumerate() {
             let alone = call(seed, seed + place as u64, &[line]);
-            // While estimates grow others' keyframes cost a slow line something, and a probe more or less five seconds of a better picture; after that nothing.
-            for (from, apart, frozen, late) in [(0, 0.1, 800, 5), (20, 0.005, 0, 5)] {
+            // While estimates grow, others' keyframes cost a slow line some seconds of its picture, and a probe more or less five of a better one; after that nothing.
+            for (from, apart, frozen, late) in [(0, 0.1, 4_000, 5), (20, 0.005, 0, 5)] {
                 let (with, without) = (together.seen(place, from), alone.seen(0, from));
                 let what = format!("seed {seed}, {line}, from {from} s on: {with:?}, alone {without:?}");
                 println!("{what}");
