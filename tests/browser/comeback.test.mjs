@@ -4,8 +4,10 @@ import * as does from "./lib/conduct.mjs";
 import { Crowd } from "./lib/crowd.mjs";
 import { scene } from "./lib/scene.mjs";
 
-/** Milliseconds in which everybody has everybody's picture and sound again, from the crash on. */
+/** Milliseconds in which 95 of 100 have everybody's picture or sound again, from the crash on; of three that is everybody. */
 const BACK = 10_000;
+/** Milliseconds that are waited for it, so that a failure says how long it took. */
+const PATIENCE = 30_000;
 
 for (const [browser, crowded] of [["chromium", false], ["firefox", true]]) {
   scene(`three windows, one of ${browser}${crowded ? ", and a crowd of 200" : ""}, come back after the server has crashed`, async (scene) => {
@@ -18,28 +20,24 @@ for (const [browser, crowded] of [["chromium", false], ["firefox", true]]) {
     await Promise.all([ada, eve].map((person) => person.seesTile("Ben", { muted: true })));
     const room = await ada.evaluate(() => ((window.sameRoom = window.switchyard), window.switchyard.id));
 
-    const crashed = performance.now();
-    const time = Date.now();
+    const crashed = Date.now();
     await scene.firstServer.crash();
-    const listening = performance.now();
-    const crowdBack = crowd && crowd.back(time);
-    await Promise.all(
+    const listening = Date.now();
+    const crowdBack = crowd ? crowd.back(crashed) : [];
+    const took = await Promise.all(
       people.map(async (person) => {
         const others = people.filter((other) => other !== person);
-        for (const other of others) await person.seesTile(other.name, { picture: true, muted: other === ben }, BACK);
-        await Promise.all(others.map((other) => person.sees(other.name, "camera", BACK)));
-        const back = performance.now();
-        scene.report(
-          `${person.name} has everybody's picture again ${(back - crashed).toFixed(0)} ms after the crash, ${(back - listening).toFixed(0)} ms after the server listens`,
-        );
-        assert.ok(back - crashed <= BACK, `${person.name} was back after ${(back - crashed).toFixed(0)} ms`);
+        for (const other of others) await person.seesTile(other.name, { picture: true, muted: other === ben }, PATIENCE);
+        await Promise.all(others.map((other) => person.sees(other.name, "camera", PATIENCE)));
+        const back = Date.now();
+        scene.report(`${person.name} has everybody's picture again ${back - crashed} ms after the crash, ${back - listening} ms after the server listens`);
+        return back - crashed;
       }),
     );
-    if (crowdBack) {
-      const { people, median, p95, last } = await crowdBack;
-      scene.report(`of ${people} others half hear everybody in their rooms again after ${median} ms, 95 % after ${p95}, the last after ${last}`);
-      assert.ok(p95 <= BACK, `95 % of the crowd were back after ${p95} ms`);
-    }
+    const all = [...took, ...(await crowdBack)].sort((a, b) => a - b);
+    const late = all[Math.ceil(all.length * 0.95) - 1];
+    scene.report(`of ${all.length} half are back after ${all[Math.floor(all.length / 2)]} ms, 95 % after ${late}, the last after ${all.at(-1)}`);
+    assert.ok(late <= BACK, `95 % were back after ${late} ms`);
     await Promise.all([ada.hears("Eve"), eve.hears("Ada")]);
     for (const person of people) assert.equal((await person.tiles()).length, people.length, "nobody is there twice");
     assert.equal(await ada.evaluate(() => window.sameRoom === window.switchyard && window.switchyard.id), room, "it is the same room, to the page as well");

@@ -28,7 +28,7 @@ export class Crowd {
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
-  /** Waits until everybody hears everybody after a time (milliseconds since the epoch): how many `people`, and how long it took the `median`, 95 of 100 (`p95`) and the `last`, in ms. */
+  /** Waits until everybody hears everybody after a time (milliseconds since the epoch): how long it took each of them, in ms. */
   async back(since) {
     this.#child.stdin.write(`${since}\n`);
     return JSON.parse(await this.#next());
