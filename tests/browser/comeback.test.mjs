@@ -9,7 +9,7 @@ const BACK = 10_000;
 /** Milliseconds that are waited for it, so that a failure says how long it took. */
 const PATIENCE = 30_000;
 
-for (const [browser, crowded] of [["chromium", false], ["firefox", true]]) {
+for (const [browser, crowded] of [["chromium", false], ["firefox", false], ["firefox", true]]) {
   scene(`three windows, one of ${browser}${crowded ? ", and a crowd of 200" : ""}, come back after the server has crashed`, async (scene) => {
     const [chromium, other] = await Promise.all([scene.chromium(), scene[browser]()]);
     const people = await does.threeMeet(scene, [chromium, chromium, other], ...(crowded ? Crowd.SERVER : []));

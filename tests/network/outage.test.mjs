@@ -12,6 +12,8 @@ const REBOUND = 5_000;
 const PATIENCE = 30_000;
 /** Milliseconds between two scenes: statistics, retransmissions and back-off come to rest. */
 const REST = 2_000;
+/** The same before one is played again: a client whose connection has not held for ten seconds is more careful with the next. */
+const FORGOTTEN = 12_000;
 
 const summary = (took) => {
   const [what, longest] = Object.entries(took).reduce((most, entry) => (entry[1] > most[1] ? entry : most), ["nothing", 0]);
@@ -142,6 +144,6 @@ async function play(scene, { line, Ada, Eve, Ben, behind }) {
         await after?.(line);
       }
       scene.report(`${name}: ${await watch.nothingLost()} numbered messages arrived, all in order`);
-    });
+    }, FORGOTTEN);
   }
 }

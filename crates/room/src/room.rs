@@ -436,8 +436,10 @@ impl Room {
     }
 
     /// A worker says that no line carries more of a video track than this of what is shown; `None`: no line is the limit.
+    /// Of a track that is sent in two codecs none is taken note of: one size is told for both, and what is too much for who gets one may not be for who gets the other.
     pub fn handle_limit(&mut self, track: TrackId, most: Option<Size>) {
-        self.out.demand.limit(track, most.unwrap_or(Size::FULL));
+        let is_double = self.tracks.get(&track).is_some_and(|publication| publication.backup.is_some());
+        self.out.demand.limit(track, most.filter(|_| !is_double).unwrap_or(Size::FULL));
     }
 
     /// Tells a participant of everybody whose connection isn't good.

@@ -3,6 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { Bot } from "./bot.mjs";
 import { launchChromium } from "./chromium.mjs";
 import { launchFirefox } from "./firefox.mjs";
@@ -69,20 +70,21 @@ class Scene {
   }
 
   /**
-   * A step that measures times or rates, which a machine that has other things to do can spoil: it holds if it does at first, or twice when it is played again. What it
-   * begins with it has to bring about itself. `todo` is as of {@link step}.
+   * A step that measures times or rates, which a machine that has other things to do can spoil: it holds if it does at first, or twice when it is played again, each time
+   * after `rest` milliseconds. What it begins with it has to bring about itself.
    */
-  measured(name, play, todo = undefined) {
-    const thrice = async () => {
+  measured(name, play, rest = 0) {
+    return this.step(name, async () => {
       try {
         await play();
       } catch (error) {
         this.report(`${name}: measured again, twice, because at first ${error.message}`);
-        await play();
-        await play();
+        for (let times = 0; times < 2; times++) {
+          await pause(rest);
+          await play();
+        }
       }
-    };
-    return this.step(name, thrice, todo);
+    });
   }
 
   /** Starts a server; `options` are `startServer`'s. */

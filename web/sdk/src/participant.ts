@@ -409,8 +409,7 @@ export class LocalParticipant {
     if (!choice.backup) {
       if (!backup) return;
       publication.backup = null;
-      await this.#room.backUp(id, undefined);
-      await this.#rest(backup.transceiver);
+      await this.#room.backUp(id, undefined).finally(() => this.#rest(backup.transceiver));
       return;
     }
     if (backup?.choice.codec === choice.codec && backup.choice.backup === choice.backup) return;
@@ -418,17 +417,23 @@ export class LocalParticipant {
     const transceiver = known?.transceiver ?? this.#add(track.source);
     if (!transceiver) return;
     publication.backup = { transceiver, choice };
-    await transceiver.sender.replaceTrack(track.mediaStreamTrack);
-    if (known?.codec !== choice.backup) {
-      this.#backups.set(track.source, { transceiver, codec: choice.backup });
-      preferCodec(transceiver, choice.backup);
-      await this.#room.negotiated(transceiver, true);
-      // Another connection has taken the place of this one, which has no backup yet.
-      if (publication.transceiver !== own) return;
+    try {
+      await transceiver.sender.replaceTrack(track.mediaStreamTrack);
+      if (known?.codec !== choice.backup) {
+        this.#backups.set(track.source, { transceiver, codec: choice.backup });
+        preferCodec(transceiver, choice.backup);
+        await this.#room.negotiated(transceiver, true);
+        // Another connection has taken the place of this one, which has no backup yet.
+        if (publication.transceiver !== own) return;
+      }
+      await this.#applyWanted(publication, transceiver);
+      const { mid } = transceiver;
+      if (mid !== null) await this.#room.backUp(id, { mid, codec: choice.backup, instead_of: choice.codec });
+    } catch (cause) {
+      // What was not done is done with the next change.
+      if (publication.backup?.transceiver === transceiver) publication.backup = backup;
+      throw cause;
     }
-    await this.#applyWanted(publication, transceiver);
-    const { mid } = transceiver;
-    if (mid !== null) await this.#room.backUp(id, { mid, codec: choice.backup, instead_of: choice.codec });
   }
 
   /**

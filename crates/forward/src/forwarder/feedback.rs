@@ -98,7 +98,7 @@ impl Forwarder {
         let place = peer.sender_by_ssrc(ssrc).ok_or(Drop::NotRouted)?;
         let sender = peer.senders.get_mut(usize::from(place)).and_then(Option::as_mut).ok_or(Drop::NotRouted)?;
         sender.note_asked();
-        sender.source(sequence).ok_or(Drop::Forgotten)?;
+        let (source, original, _) = sender.source(sequence).ok_or(Drop::Forgotten)?;
         let kind = sender.config.kind;
         let downlink = peer.downlink.as_deref_mut().and_then(|downlink| (!downlink.is_open(now, kind)).then_some(downlink));
         // Who asks again meanwhile asks for what waits.
@@ -107,7 +107,10 @@ impl Forwarder {
             return Err(Drop::ResentJustNow);
         }
         if let Some(downlink) = downlink {
-            downlink.wait(MAX_DATAGRAM, Waiting::Again { sender: place, ssrc, sequence }).map_err(|_| Drop::LineFull)?;
+            let encoding = |&track: &usize| self.tracks[track].encodings.get(usize::from(source.encoding));
+            let history = self.track_keys.get(&source.track).and_then(encoding).and_then(|encoding| encoding.history.as_ref());
+            let size = history.and_then(|history| history.get(original)).map_or(MAX_DATAGRAM, |(_, packet)| packet.len());
+            downlink.wait(size, Waiting::Again { sender: place, ssrc, sequence }).map_err(|_| Drop::LineFull)?;
             self.pace(index);
             return Ok(());
         }
@@ -124,6 +127,9 @@ impl Forwarder {
         let (source, original, placed) = sender.source(sequence).ok_or(Drop::Forgotten)?;
         if let Some(ciphertext) = sender.ciphertext(sequence) {
             self.egress.datagram(&path, ciphertext, wire);
+            if let Some(downlink) = peer.downlink.as_deref_mut() {
+                downlink.pacer.sent(now, ciphertext.len());
+            }
             self.happenings.count(Happening::Resent);
             return Ok(());
         }

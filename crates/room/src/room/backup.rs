@@ -3,7 +3,7 @@
 use switchyard_protocol::{Backup, ErrorCode, Kind, ParticipantId, ProtocolError, TrackId};
 
 use super::{Publication, Room, not_yours};
-use crate::Effect;
+use crate::{Effect, Size};
 
 impl Room {
     /// What `participant` sends on another m-line is a video track of its own in another codec, for whom decodes that alone; or on none any more. Fails with
@@ -23,6 +23,9 @@ impl Room {
             return Err(ProtocolError::new(ErrorCode::WrongState, "only video that is being sent can be sent in another codec as well"));
         }
         let enabled = !publication.track.muted;
+        if mid.is_some() {
+            self.out.demand.limit(track, Size::FULL);
+        }
         let before = std::mem::replace(&mut publication.backup, mid.clone());
         let moves = before.is_some() && before != mid;
         if moves {

@@ -143,3 +143,25 @@ fn a_track_comes_in_its_second_codec_to_who_decodes_that_and_not_the_first() {
     shell.ask(|room| room.back_up(ada, camera, backup("9")));
     shell.leave(ada);
 }
+
+#[test]
+fn what_a_line_carries_limits_nothing_that_is_sent_in_two_codecs() {
+    let (mut shell, now) = (Shell::new(Limits::default()), Instant::now());
+    let [(ada, camera), _] = people(&mut shell);
+    let small = Size { width: 320, height: 180 };
+    let limited = |shell: &mut Shell, at: u32| {
+        shell.room.handle_limit(camera, Some(small));
+        shell.advance(now + SECOND * at);
+        shell.advance(now + SECOND * (at + 2));
+        let size = |event: &Event| match event {
+            Event::Wanted { track, width, height } if *track == camera => Some(Size { width: *width, height: *height }),
+            _ => None,
+        };
+        shell.client(ada).events.iter().rev().find_map(size)
+    };
+    assert_eq!(limited(&mut shell, 0), Some(small));
+    shell.ask(|room| room.back_up(ada, camera, backup("9")));
+    assert_eq!(limited(&mut shell, 5), Some(Size::FULL));
+    shell.ask(|room| room.back_up(ada, camera, None));
+    assert_eq!(limited(&mut shell, 10), Some(small));
+}
