@@ -149,8 +149,7 @@ fn what_a_line_carries_limits_nothing_that_is_sent_in_two_codecs() {
     let (mut shell, now) = (Shell::new(Limits::default()), Instant::now());
     let [(ada, camera), _] = people(&mut shell);
     let small = Size { width: 320, height: 180 };
-    let limited = |shell: &mut Shell, at: u32| {
-        shell.room.handle_limit(camera, Some(small));
+    let told = |shell: &mut Shell, at: u32| {
         shell.advance(now + SECOND * at);
         shell.advance(now + SECOND * (at + 2));
         let size = |event: &Event| match event {
@@ -159,9 +158,13 @@ fn what_a_line_carries_limits_nothing_that_is_sent_in_two_codecs() {
         };
         shell.client(ada).events.iter().rev().find_map(size)
     };
-    assert_eq!(limited(&mut shell, 0), Some(small));
+    shell.room.handle_limit(camera, Some(small));
+    assert_eq!(told(&mut shell, 0), Some(small));
     shell.ask(|room| room.back_up(ada, camera, backup("9")));
-    assert_eq!(limited(&mut shell, 5), Some(Size::FULL));
+    assert_eq!(told(&mut shell, 5), Some(Size::FULL), "it holds no more");
+    shell.room.handle_limit(camera, Some(small));
+    assert_eq!(told(&mut shell, 10), Some(Size::FULL), "nor does another");
     shell.ask(|room| room.back_up(ada, camera, None));
-    assert_eq!(limited(&mut shell, 10), Some(small));
+    shell.room.handle_limit(camera, Some(small));
+    assert_eq!(told(&mut shell, 15), Some(small));
 }
