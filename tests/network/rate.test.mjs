@@ -1,5 +1,6 @@
 // Lines that carry little: pictures follow what they carry, and who has a good line gets a good picture.
 import assert from "node:assert/strict";
+import { setTimeout as pause } from "node:timers/promises";
 import { audience, meeting } from "./lib/meeting.mjs";
 import { describe, quality } from "./lib/quality.mjs";
 import { until } from "../browser/lib/tab.mjs";
@@ -14,6 +15,8 @@ const [SMALL, LARGE] = [320, 640];
 /** Milliseconds until what is sent fits a line that has become slow, and until it has recovered with it. */
 const FITS = 3_000;
 const RECOVERS = 15_000;
+/** Milliseconds of a wide line before it becomes slow: probes for more are over, and the queue of a path that has become longer is taken for its length. */
+const UNDISTURBED = 8_000;
 /** Seconds that pictures stand still meanwhile, all together. */
 const FROZEN = 2;
 /** Milliseconds without standing still after which somebody's picture counts as settled. A freeze is counted when it ends, with all of its time. */
@@ -52,13 +55,13 @@ for (const who of ["Ada", "Eve"]) {
     };
     await scene.measured("at 3 Mbit/s the picture is as large as there is", async () => {
       await large();
-      // Longer than a path that has become longer is taken for a queue.
-      const result = await quality(person, ["Ben"], 8_000);
+      const result = await quality(person, ["Ben"], UNDISTURBED);
       report(result);
       assert.ok(result.received.Ben.fps >= FPS * 0.8, `${result.received.Ben.fps} frames a second`);
     });
     await scene.measured(`at 500 kbit/s it fits within ${FITS / 1000} s, and at 3 Mbit/s again it is large within ${RECOVERS / 1000} s`, async () => {
       await large();
+      await pause(UNDISTURBED);
       const measured = quality(person, ["Ben"], 12_000);
       await line.say("line delay=20ms,rate=500kbit/s");
       scene.report(`${SMALL} pixels after ${await becomes(person, "Ben", SMALL, FITS)} ms`);
