@@ -107,7 +107,8 @@ impl Allowance {
     /// Over the time `passed` a share of `used` was used, in a share of `throttled` of the periods it was used up, and there are `peers` now: how many there may
     /// be until the next update.
     pub fn update(&mut self, passed: Duration, used: f64, throttled: f64, peers: u32) -> u32 {
-        let ceiling = self.used.update(passed, used, peers);
+        // Joining costs more than being there: what newcomers take now says nothing of what they will.
+        let ceiling = if self.used.update(passed, used, peers) == 0 { 0 } else { u32::MAX };
         self.throttled.update(passed, throttled);
         let most = if self.stopped { MAX_THROTTLED / 2.0 } else { MAX_THROTTLED };
         self.stopped = self.used.limit.is_finite() && self.throttled.value >= most;
