@@ -43,9 +43,9 @@ pub struct Admission {
     max_load: AtomicU8,
     /// How many peers each worker may have for now.
     ceilings: Box<[AtomicU32]>,
-    /// The quota that all of them share with the control plane, and how many peers it may have for now.
+    /// The quota that all of them share with the control plane, and whether too much of it is used for newcomers.
     quota: Option<Quota>,
-    ceiling: AtomicU32,
+    used_up: AtomicBool,
     /// The control plane has been late for a while.
     lagging: AtomicBool,
     start: Instant,
@@ -80,7 +80,7 @@ impl Admission {
             max_load: AtomicU8::new(max_load),
             ceilings: (0..workers).map(|_| AtomicU32::new(u32::MAX)).collect(),
             quota: None,
-            ceiling: AtomicU32::new(u32::MAX),
+            used_up: AtomicBool::new(false),
             lagging: AtomicBool::new(false),
             start,
             next_look: AtomicU64::new(0),
@@ -130,7 +130,7 @@ impl Admission {
     /// Whether somebody who came now would be let in.
     pub fn check(&self, workers: &Workers) -> Result<(), ProtocolError> {
         let is_open = |worker| self.has_room(workers, WorkerIndex(worker));
-        let within_quota = peers(workers) < self.ceiling.load(Ordering::Relaxed);
+        let within_quota = !self.used_up.load(Ordering::Relaxed);
         let is_in_time = !self.lagging.load(Ordering::Relaxed);
         if is_in_time && within_quota && (0..workers.count()).any(is_open) { Ok(()) } else { Err(full()) }
     }
@@ -193,8 +193,7 @@ impl Admission {
                 let throttled = (throttled / now.periods.saturating_sub(then.periods).max(1) as f64).min(1.0);
                 let was_used_up = allowance.is_used_up();
                 allowance.set_limit(max_load.unwrap_or(f64::INFINITY));
-                let ceiling = allowance.update(passed, share, throttled, peers(&workers));
-                self.ceiling.store(ceiling, Ordering::Relaxed);
+                self.used_up.store(allowance.update(passed, share, throttled), Ordering::Relaxed);
                 let (used, throttled) = allowance.smoothed();
                 let (percent, stopped_percent) = ((used * 100.0).round(), (throttled * 100.0).round());
                 match (was_used_up, allowance.is_used_up()) {
@@ -220,11 +219,6 @@ impl Admission {
             }
         }
     }
-}
-
-/// Of all workers.
-fn peers(workers: &Workers) -> u32 {
-    (0..workers.count()).map(|worker| workers.load(WorkerIndex(worker))).sum()
 }
 
 fn full() -> ProtocolError {

@@ -85,7 +85,7 @@ impl Busy {
     }
 }
 
-/// How much of a quota of processor time is used, and how many peers there may be.
+/// How much of a quota of processor time is used.
 #[derive(Clone, Debug)]
 pub struct Allowance {
     used: Busy,
@@ -104,15 +104,15 @@ impl Allowance {
         self.used.set_limit(limit * EVENNESS);
     }
 
-    /// Over the time `passed` a share of `used` was used, in a share of `throttled` of the periods it was used up, and there are `peers` now: how many there may
-    /// be until the next update.
-    pub fn update(&mut self, passed: Duration, used: f64, throttled: f64, peers: u32) -> u32 {
-        // Joining costs more than being there: what newcomers take now says nothing of what they will.
-        let ceiling = if self.used.update(passed, used, peers) == 0 { 0 } else { u32::MAX };
+    /// Over the time `passed` a share of `used` was used, and in a share of `throttled` of the periods it was used up: whether there is no room for newcomers.
+    ///
+    /// How many there are doesn't count: joining costs more than being there, so that what newcomers take now says nothing of what they will.
+    pub fn update(&mut self, passed: Duration, used: f64, throttled: f64) -> bool {
+        self.used.update(passed, used, 0);
         self.throttled.update(passed, throttled);
         let most = if self.stopped { MAX_THROTTLED / 2.0 } else { MAX_THROTTLED };
         self.stopped = self.used.limit.is_finite() && self.throttled.value >= most;
-        if self.stopped { 0 } else { ceiling }
+        self.is_used_up()
     }
 
     /// Whether there is no room for anybody, whoever leaves.
@@ -226,17 +226,17 @@ mod tests {
     #[test]
     fn a_quota_is_used_up_before_all_of_it_is_used_or_when_it_stops_everything_often() {
         let after = |allowance: &mut Allowance, seconds: u32, used: f64, throttled: f64| {
-            (0..10 * seconds).map(|_| allowance.update(STEP, used, throttled, 100)).last().expect("a step at least")
+            (0..10 * seconds).map(|_| allowance.update(STEP, used, throttled)).last().expect("a step at least")
         };
         let mut allowance = Allowance::new(0.85);
-        assert!(after(&mut allowance, 30, 0.66, 0.0) > 100);
-        assert_eq!(after(&mut allowance, 30, 0.69, 0.0), 0);
-        assert!(after(&mut allowance, 30, 0.4, 0.0) > 100 && !allowance.is_used_up());
-        assert!(after(&mut allowance, 30, 0.4, 0.05) > 100);
-        assert_eq!(after(&mut allowance, 30, 0.4, 0.1), 0);
+        assert!(!after(&mut allowance, 30, 0.66, 0.0));
+        assert!(after(&mut allowance, 30, 0.69, 0.0));
+        assert!(!after(&mut allowance, 30, 0.4, 0.0));
+        assert!(!after(&mut allowance, 30, 0.4, 0.05));
+        assert!(after(&mut allowance, 30, 0.4, 0.1));
         assert!(allowance.is_used_up());
-        assert_eq!(after(&mut allowance, 1, 0.4, 0.0), 0, "not at once");
-        assert!(after(&mut allowance, 5, 0.4, 0.0) > 100);
+        assert!(after(&mut allowance, 1, 0.4, 0.0), "not at once");
+        assert!(!after(&mut allowance, 5, 0.4, 0.0));
     }
 
     #[test]
