@@ -40,7 +40,7 @@ function answerLate(milliseconds) {
   };
 }
 
-/** What happens, the mildest first, and how to make it so, `only` to some; `fail` resolves when the network is back, with that time. */
+/** What happens, the mildest first, and how to make it so, `only` to some; `fail` resolves when the network is back, with that time. `tells`: what the app says of it. */
 const OUTAGES = [
   {
     name: "a DTLS session that has failed",
@@ -96,6 +96,8 @@ const OUTAGES = [
       await pause(seconds * 1000);
       return Date.now();
     },
+    // What is over sooner need not be noticed.
+    tells: seconds >= 20 ? ["Connection lost. You are still in the meeting; it goes on by itself.", "Connected again."] : undefined,
   })),
 ];
 
@@ -125,9 +127,10 @@ async function play(scene, { line, Ada, Eve, Ben, behind }) {
       scene.report(`${what}: ${longest > 250 ? `the longest gap was ${longest} ms` : "no gap of more than 250 ms"}`);
       assert.ok(longest < 500, `${what} was not there for ${longest} ms`);
     }
+    for (const person of behind) await watch.tells(person, ["Reconnecting to the server. Sound and picture go on meanwhile.", "Connected again."]);
     await watch.nothingLost();
   });
-  for (const { name, limit, fail, after } of OUTAGES.filter(({ only }) => !only || behind.some(({ name }) => name === only))) {
+  for (const { name, limit, fail, after, tells } of OUTAGES.filter(({ only }) => !only || behind.some(({ name }) => name === only))) {
     await scene.measured(`${name}: media within ${limit / 1000} s`, async () => {
       await pause(REST);
       await watch.begin();
@@ -143,6 +146,7 @@ async function play(scene, { line, Ada, Eve, Ben, behind }) {
       } finally {
         await after?.(line);
       }
+      if (tells) for (const person of behind) await watch.tells(person, tells);
       scene.report(`${name}: ${await watch.nothingLost()} numbered messages arrived, all in order`);
     }, FORGOTTEN);
   }

@@ -353,7 +353,9 @@ impl Forwarder {
         if track.encodings.iter().all(|encoding| encoding.batch.is_empty()) {
             self.touched.push(index);
         }
-        track.hear(now, ready.encoding, &ready.frame, packet.len());
+        if !ready.is_empty() {
+            track.hear(now, ready.encoding, &ready.frame, packet.len());
+        }
         let encoding = &mut track.encodings[usize::from(ready.encoding)];
         if ready.frame.keyframe {
             encoding.keyframes.handle_keyframe();

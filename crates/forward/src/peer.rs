@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use switchyard_rtp::MediaKind;
 use switchyard_rtp::codec::{Codec, Payload};
 use switchyard_rtp::rtcp::{ReportBlock, RtcpWriter, SenderInfo};
-use switchyard_rtp::rtp::original_sequence;
+use switchyard_rtp::rtp::{original_sequence, unpad};
 use switchyard_rtp::srtp::{OpenError, Opener, Sealer, SrtpKeys};
 use switchyard_rtp::{Extension, Header, ParsedExtensions};
 
@@ -349,12 +349,17 @@ impl Peer {
         if incoming.reception.handle_packet(now, index, transit, number) == Arrival::Duplicate {
             return Err(Drop::Duplicate);
         }
+        let (mut header, mut len) = (header, packet.len() - skip);
         if payload_len == skip {
-            return Err(Drop::Padding);
+            if skip > 0 || receiver.config.kind == MediaKind::Audio {
+                return Err(Drop::Padding);
+            }
+            // A probe among the pictures: its number is all there is to it.
+            len = unpad(packet, &mut header, len);
         }
         let extensions = if skip == 0 { extensions } else { receiver.config.extensions.parse(&header, &packet[skip..]) };
         let track = receiver.track.ok_or(Drop::NotPublished)?;
-        Ok(Ingested { track, encoding, skip, len: packet.len() - skip, header, index, codec, extensions, restarted })
+        Ok(Ingested { track, encoding, skip, len, header, index, codec, extensions, restarted })
     }
 
     /// Binds an SSRC that was not announced by its MID extension (RFC 9143 §9.2), and by its RID where there are several encodings (RFC 8852).

@@ -243,6 +243,11 @@ impl Sender {
         let is_current = self.selector.current().is_some_and(|layer| layer.encoding == from.encoding);
         let placed = if is_current && self.rewriter.is_late(packet.index) {
             self.rewriter.place_late(packet.index).ok_or(Drop::BeforeSwitch)?
+        } else if packet.payload.is_empty() {
+            if is_current {
+                self.rewriter.close(packet.index);
+            }
+            return Err(Drop::Padding);
         } else {
             match self.selector.choose(from.encoding, packet.frame) {
                 Choice::Forward => {}

@@ -307,6 +307,14 @@ pub fn pad(packet: &mut [u8], len: usize, count: u8) -> Result<usize, WriteError
     Ok(new_len)
 }
 
+/// Removes the padding of the clear packet `packet[..len]`, which `header` was parsed from, and returns its new length.
+pub fn unpad(packet: &mut [u8], header: &mut Header, len: usize) -> usize {
+    if let Some(first) = packet.first_mut() {
+        *first &= !PADDING_BIT;
+    }
+    len - std::mem::take(&mut header.padding).min(len)
+}
+
 /// The sequence number of the packet that an RTX payload carries (RFC 4588 §4); the original payload follows its two
 /// bytes. `None` for a payload without one, which is probing padding.
 pub fn original_sequence(rtx_payload: &[u8]) -> Option<u16> {

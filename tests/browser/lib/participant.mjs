@@ -67,12 +67,14 @@ export class Participant {
   /** Waits until another participant's picture from `source` is decoded anew, in some size. */
   async sees(name, source = "camera", deadline) {
     const frames = (report) => report[name]?.[source]?.framesDecoded ?? 0;
-    const before = frames(await this.received());
+    let before = frames(await this.received());
     await until(
       `${this.name} decodes ${name}'s ${source}`,
       async () => {
         const report = await this.received();
         const { frameWidth, frameHeight } = report[name]?.[source] ?? {};
+        // Another connection counts anew.
+        before = Math.min(before, frames(report));
         return frames(report) >= before + 5 && frameWidth > 0 && frameHeight > 0 ? report : false;
       },
       deadline,
@@ -82,8 +84,16 @@ export class Participant {
   /** Waits until something of another participant's microphone is heard anew, not silence. */
   async hears(name, source = "microphone", deadline) {
     const energy = (report) => report[name]?.[source]?.totalAudioEnergy ?? 0;
-    const before = energy(await this.received());
-    await until(`${this.name} hears ${name}'s ${source}`, async () => energy(await this.received()) > before, deadline);
+    let before = energy(await this.received());
+    await until(
+      `${this.name} hears ${name}'s ${source}`,
+      async () => {
+        const now = energy(await this.received());
+        before = Math.min(before, now);
+        return now > before;
+      },
+      deadline,
+    );
   }
 
   /** Sees and hears each of `others`. */

@@ -2,7 +2,8 @@
 
 /**
  * Runs in a page before anything else: keeps a line in `window.wire` for each message of signaling in JSON that has to do
- * with negotiation: `{ at, out, type, id?, kind? }`, milliseconds of `performance.now()`. Replies have the type of what they reply to.
+ * with negotiation: `{ at, out, type, id?, kind? }`, milliseconds of `performance.now()`. Replies have the type of what they reply to. `window.wireSession`: what the
+ * session is resumed with.
  */
 export function recordWire() {
   const lines = [];
@@ -21,6 +22,7 @@ export function recordWire() {
     } else if (message.type === "event") {
       if (message.event.kind === "offer") lines.push({ at, out, type: "offer", revision: message.event.revision });
     } else {
+      if (message.result?.session) window.wireSession = message.result.session;
       const type = asked.get(message.id);
       asked.delete(message.id);
       if (type === "offer") lines.push({ at, out, type: "reply", id: message.id, kind: message.result?.kind ?? message.error?.code });

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 import { until } from "../../browser/lib/tab.mjs";
+import { isTold, recordTold } from "../../browser/lib/told.mjs";
 
 /** Milliseconds between two looks at the browser's statistics, and thus how exactly a gap is known. */
 const LOOK = 100;
@@ -89,7 +90,8 @@ function readWatch(since) {
     Object.fromEntries(Object.entries(all).map(([name, flow]) => [name, [...flow.gaps, [flow.at, now]].filter(([, end]) => end > since)]));
   return {
     left,
-    events: events.filter(([at]) => at > since - 60_000),
+    events: [...events, ...window.told.map(([at, text]) => [at, `"${text}"`])].filter(([at]) => at > since - 60_000).sort(([a], [b]) => a - b),
+    told: window.told.map(([, text]) => text),
     closed,
     refused,
     sent,
@@ -112,6 +114,7 @@ export class Watch {
   static async start(people) {
     for (const person of people) {
       await person.tab.until(`${person.name}'s data channel is open`, () => window.switchyard.dataOpen);
+      await person.evaluate(recordTold);
       await person.evaluate(watchRoom, { look: LOOK, shortest: GAP / 2, messages: MESSAGES });
     }
     return new Watch(people);
@@ -181,6 +184,12 @@ export class Watch {
     const longest = Math.max(...flows.flatMap(({ gaps }) => gaps.map(({ begin, end }) => end - begin)));
     for (const { what, gaps } of flows) assert.ok(gaps.every(({ begin, end }) => end - begin <= GAP), `${what}: ${JSON.stringify(gaps)}`);
     return longest > GAP / 2 ? `the longest gap was ${longest} ms` : `no gap of more than ${GAP / 2} ms`;
+  }
+
+  /** Waits until the app has told `person` of an outage: these sentences, in this order, since the part began. */
+  async tells(person, sentences) {
+    const index = this.people.indexOf(person);
+    await isTold(person, sentences, this.#before[index].told.length, ARRIVAL);
   }
 
   /** Nobody left or is somebody else, and every message that was sent since the part began has arrived, once and in order. */

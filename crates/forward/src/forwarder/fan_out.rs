@@ -171,6 +171,11 @@ impl Ready {
         self.header.payload(self.len).len()
     }
 
+    /// Whether it was all padding.
+    pub(super) fn is_empty(&self) -> bool {
+        self.payload_len() == 0
+    }
+
     fn packet<'a>(&'a self, bytes: &'a [u8]) -> Packet<'a> {
         packet_of(bytes, &self.header, self.index, self.codec, &self.frame, &self.extensions, self.pad)
     }

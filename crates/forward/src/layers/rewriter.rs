@@ -30,7 +30,7 @@ pub(crate) struct Source {
 
 /// The source's packets `from`.. are sent as `to`...
 #[derive(Clone, Copy, Debug)]
-struct Segment {
+pub(crate) struct Segment {
     source: Source,
     /// Counts beginnings: packets that come late belong to the same one only.
     run: u32,
@@ -171,16 +171,21 @@ impl Rewriter {
 
     /// The newest packet is left out on purpose: the next takes its number.
     pub(crate) fn skip(&mut self, index: u64, timestamp: u32, frame: &FrameInfo) {
-        let is_whole = timestamp != self.newest;
-        (self.head, self.newest) = (index + 1, timestamp);
+        let is_whole = std::mem::replace(&mut self.newest, timestamp) != timestamp;
+        if let Some(segment) = self.close(index).filter(|_| is_whole && frame.numbers.dense) {
+            segment.shift.picture = segment.shift.picture.wrapping_sub(1);
+        }
+    }
+
+    /// The same of a packet that belongs to no picture.
+    pub(crate) fn close(&mut self, index: u64) -> Option<&mut Segment> {
+        self.head = index + 1;
         if self.before.capacity() < SEGMENTS {
             self.before.reserve_exact(SEGMENTS - self.before.len());
         }
-        let Some(segment) = self.cut(index) else { return };
+        let segment = self.cut(index)?;
         (segment.from, segment.to) = (index + 1, segment.to + (index - segment.from));
-        if is_whole && frame.numbers.dense {
-            segment.shift.picture = segment.shift.picture.wrapping_sub(1);
-        }
+        Some(segment)
     }
 
     /// A packet was sent under `index`.

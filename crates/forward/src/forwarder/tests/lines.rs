@@ -54,6 +54,8 @@ struct Lines {
     silent: bool,
     /// Whether the middle encoding takes a third of its bits in every second second.
     varying: bool,
+    /// Whether packets of padding follow every picture.
+    probing: bool,
     /// Pictures of a camera's: of varying size, and a keyframe, of all encodings whichever is asked for, several times as large. The bytes beyond the mean so far.
     lively: Option<Random>,
     debt: [f64; 3],
@@ -71,8 +73,9 @@ struct Lines {
     waits: Vec<Vec<Duration>>,
     /// Packets under the numbers of retransmissions: where nobody asks for any, they are padding.
     padding: usize,
-    /// The number of the latest packet that each subscriber got.
+    /// The number of the latest packet that each subscriber got, and how often it was not the next.
     latest: Vec<u16>,
+    gaps: usize,
 }
 
 impl Lines {
@@ -115,6 +118,7 @@ impl Lines {
             reported: vec![(0, 0); count],
             silent: false,
             varying: false,
+            probing: false,
             lively: None,
             debt: [0.0; 3],
             obedient: false,
@@ -127,6 +131,7 @@ impl Lines {
             waits: vec![Vec::new(); count],
             padding: 0,
             latest: vec![0; count],
+            gaps: 0,
         }
     }
 
@@ -160,7 +165,11 @@ impl Lines {
             }
             let keyframe = keyframes.contains(&encoding);
             let (count, size) = self.shape(encoding, keyframe);
-            let packets: Vec<_> = (0..count).map(|part| self.packet(encoding, (part, count), size, keyframe)).collect();
+            let mut packets: Vec<_> = (0..count).map(|part| self.packet(encoding, (part, count), size, keyframe)).collect();
+            for _ in 0..if self.probing { 2 } else { 0 } {
+                self.sent[encoding] += 1;
+                packets.push((packets[0].0, VP8, self.sent[encoding], packets[0].3, Vec::new()));
+            }
             self.world.send(0, &packets);
         }
         for place in 0..self.got.len() {
@@ -230,7 +239,8 @@ impl Lines {
             for (header, payload) in
                 self.world.clients[place + 1].rtp.drain(..).filter(|(header, payload)| header.ssrc == media && payload.len() > 33)
             {
-                self.latest[place] = header.sequence;
+                let before = std::mem::replace(&mut self.latest[place], header.sequence);
+                self.gaps += usize::from(header.sequence != before.wrapping_add(1) && !got.is_empty());
                 got.push((now, payload[28]));
                 let frame = u32::from_be_bytes(payload[29..33].try_into().expect("four bytes"));
                 let partial = &mut self.partial[place];
@@ -347,6 +357,44 @@ fn what_does_not_fit_is_paused_and_said_and_comes_back_when_it_fits() {
     assert!(before.len() <= 4 && after.len() <= 4, "told as it changes: {before:?} {after:?}");
     let shares = lines.shares(0, 3);
     assert!(shares[1] >= 170, "{shares:?}");
+}
+
+#[test]
+fn a_line_that_narrows_and_widens_is_followed_by_the_picture() {
+    let lines = ["delay=25ms", "delay=60ms", "delay=25ms,loss=1%"];
+    for (line, seed) in lines.into_iter().flat_map(|line| (1..=5).map(move |seed| (line, seed))) {
+        let line = format!("{line},rate=3Mbit/s,rate@20s=500kbit/s,rate@40s=3Mbit/s");
+        let mut lines = Lines::new(seed, &[&line]);
+        (lines.lively, lines.obedient) = (Some(Random::new(seed, 7)), true);
+        lines.run(20);
+        let wide = lines.seen(0, 10);
+        lines.run(20);
+        let narrow = lines.seen(0, 23);
+        lines.run(20);
+        let (all, recovered) = (lines.seen(0, 20), lines.seen(0, 55));
+        let what =
+            format!("seed {seed}, {line}:\n  wide {wide:?}\n  narrow {narrow:?}\n  since the step {all:?}\n  recovered {recovered:?}");
+        println!("{what}");
+        // The smallest encoding is what 500 kbit/s carry beside keyframes.
+        assert!(narrow.shares[0] * 10 >= narrow.shares.iter().sum::<usize>() * 9, "it fits within three seconds: {what}");
+        assert!(narrow.frozen.is_zero() && narrow.wait < Duration::from_millis(100), "what fits comes in time: {what}");
+        assert!(all.frozen <= Duration::from_secs(2), "freezes: {what}");
+        for good in [wide, recovered] {
+            assert!(good.shares[2] * 100 >= good.shares.iter().sum::<usize>() * 85 && good.frozen.is_zero(), "the largest again: {what}");
+        }
+    }
+}
+
+#[test]
+fn padding_that_waits_with_pictures_leaves_no_gap_either() {
+    let mut lines = Lines::new(13, &["delay=20ms,rate=1Mbit/s"]);
+    lines.probing = true;
+    // Once it is known what the line carries nothing is lost on it.
+    lines.run(3);
+    lines.gaps = 0;
+    lines.run(7);
+    let shares = lines.shares(0, 3);
+    assert!(shares[1] >= 170 && lines.gaps == 0, "{shares:?}, {} gaps", lines.gaps);
 }
 
 #[test]

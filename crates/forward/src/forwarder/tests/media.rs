@@ -86,6 +86,42 @@ fn packets_of_a_frame_that_differ_by_a_byte_leave_as_one_run() {
     assert_eq!(lens, [1_000, 1_001, 1_001, 400], "padding is no payload");
 }
 
+/// Packets of nothing but padding, as publishers without RTX probe their line.
+fn probe(first: u64, count: u64, time: u32) -> Vec<(u32, u8, u64, u32, Vec<u8>)> {
+    (first..first + count).map(|index| (SSRC, VP8, index, time, Vec::new())).collect()
+}
+
+#[test]
+fn padding_among_pictures_leaves_no_gap() {
+    let mut world = World::new(2);
+    world.join(0, Profile::AeadAes128Gcm);
+    let peer = world.clients[0].key;
+    world.command(0, Command::SetReceivers { peer, receivers: vec![receiver("1", MediaKind::Video, SSRC)] });
+    world.publish(0, "1", CAMERA);
+    let (track, to) = (TrackKey(CAMERA), WorkerIndex(1));
+    world.command(1, Command::PublishRemote { track, kind: MediaKind::Video, home: WorkerIndex(0) });
+    world.command(0, Command::Trunk { track, to, on: true });
+    for worker in [0, 1] {
+        let client = world.join(worker, Profile::AeadAes128Gcm);
+        subscribe(&mut world, client, CAMERA, true);
+    }
+    world.send(0, &frame(3, 3, true));
+    world.send(0, &probe(6, 3, 3_000));
+    world.send(0, &frame(9, 3, false));
+    // One overtakes the padding before it, which has its number by then.
+    world.send(0, &frame(13, 2, false));
+    world.send(0, &probe(12, 1, 9_000));
+    for client in &world.clients[1..] {
+        let first = client.rtp[0].0.sequence;
+        let got: Vec<_> = client.rtp.iter().map(|(header, payload)| (header.sequence - first, payload.get(4).copied())).collect();
+        let pictures = [3, 4, 5, 9, 10, 11].into_iter().zip(0..).map(|(index, number)| (number, Some(index)));
+        let expected: Vec<_> = pictures.chain([(7, Some(13)), (8, Some(14)), (6, None)]).collect();
+        assert_eq!(got, expected);
+    }
+    assert_eq!(rtcp_of(&world, 0, |packet| matches!(packet, Packet::Nack(_))), 0);
+    assert_eq!(world.forwarders.iter().map(|forwarder| forwarder.drops().get(Drop::Padding)).collect::<Vec<_>>(), [3, 3]);
+}
+
 #[test]
 fn video_begins_at_a_keyframe_that_is_asked_for() {
     let mut world = room(1, Profile::AeadAes128Gcm, true);

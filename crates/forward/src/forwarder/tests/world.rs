@@ -13,7 +13,7 @@ use rtc_stun::message::{BINDING_REQUEST, Message, Setter};
 use switchyard_netem::Line;
 use switchyard_rtp::codec::{Codec, CodecTable, MediaKind, Payload, PayloadTypes};
 use switchyard_rtp::rtcp::RtcpWriter;
-use switchyard_rtp::rtp::{HeaderFields, write_header};
+use switchyard_rtp::rtp::{HeaderFields, pad, write_header};
 use switchyard_rtp::srtp::{MasterKey, Opener, Profile, Sealer, SrtpKeys};
 use switchyard_rtp::{Extension, ExtensionMap, Header};
 
@@ -307,7 +307,7 @@ impl World {
         self.now = end;
     }
 
-    /// Sends RTP of a client's in one batch: (ssrc, payload type, sequence, timestamp, payload).
+    /// Sends RTP of a client's in one batch: (ssrc, payload type, sequence, timestamp, payload). One without payload is padded.
     pub(super) fn send(&mut self, client: usize, packets: &[(u32, u8, u64, u32, Vec<u8>)]) {
         let datagrams = packets.iter().map(|packet| self.clients[client].seal(packet)).collect();
         let (worker, path) = (self.clients[client].worker, self.clients[client].path);
@@ -352,8 +352,11 @@ impl Client {
         let extensions = [Some((3, transport.as_slice())), level.as_ref().map(|level| (1, level.as_slice()))];
         let named = self.named.get(ssrc).into_iter().flatten().map(|(id, value)| (*id, value.as_bytes()));
         let header_len = write_header(&mut packet, &fields, extensions.into_iter().flatten().chain(named)).unwrap();
-        let len = header_len + payload.len();
+        let mut len = header_len + payload.len();
         packet[header_len..len].copy_from_slice(payload);
+        if payload.is_empty() {
+            len = pad(&mut packet, len, 200).unwrap();
+        }
         let stream = self.sealer.add_stream(*ssrc).unwrap();
         let len = self.sealer.seal_rtp(stream, *index, &mut packet, header_len, len).unwrap();
         packet.truncate(len);
