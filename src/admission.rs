@@ -32,8 +32,10 @@ const BURST: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(6);
 /// Between two looks at the turn's bucket: less than the time between two newcomers on two cores.
 const STEP: Duration = Duration::from_millis(2);
-/// Nobody is let in while the control plane does what is due later than this: those who came before are not settled yet.
+/// Newcomers come in at half the pace while the control plane does what is due later than this: those who came before are not settled yet, or others use the machine.
 const BEHIND: Duration = Duration::from_millis(20);
+/// What a newcomer then counts as. After a crash, on a machine that others keep busy, nobody at all came in for seconds when newcomers had to wait for better times.
+const BEHIND_COST: u32 = 2;
 /// Between two looks at the workers and at how late the control plane is.
 const PERIOD: Duration = Duration::from_millis(100);
 
@@ -65,7 +67,7 @@ impl Admission {
         let cores = cores.clamp(1, 256) as f64;
         // A quota is gone within a period's first moments if so much is done at once.
         let (share, burst) = match quota.as_ref().and_then(Quota::cores).filter(|quota| *quota < cores) {
-            Some(quota) => (quota, (f64::from(BURST) * quota / 2.0).clamp(1.0, f64::from(BURST)) as u32),
+            Some(quota) => (quota, (f64::from(BURST) * quota / 2.0).clamp(f64::from(BEHIND_COST), f64::from(BURST)) as u32),
             None => (cores, BURST),
         };
         let per_second = (f64::from(PACE) * share).max(1.0) as u32;
@@ -138,7 +140,7 @@ impl Admission {
     /// One newcomer after the other, in the order in which they came.
     async fn take_turn(&self) {
         let mut bucket = self.turn.lock().await;
-        while self.is_behind() || !bucket.take(Instant::now().into_std(), 1) {
+        while !bucket.take(Instant::now().into_std(), if self.is_behind() { BEHIND_COST } else { 1 }) {
             tokio::time::sleep(STEP).await;
         }
     }

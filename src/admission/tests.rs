@@ -65,24 +65,21 @@ async fn who_would_wait_for_too_long_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn nobody_is_let_in_while_the_control_plane_is_behind() {
-    let workers = workers(1);
-    let admission = punctual(Admission::with(85, 1, Rate { burst: 2, per_second: 10 }, Duration::from_millis(500)));
+async fn newcomers_come_in_at_half_the_pace_while_the_control_plane_is_behind() {
+    let (admission, workers) = admission(85, 1);
     admission.late.store(30_000, Ordering::Relaxed);
-    let refused = admission.admit(&workers).await.expect_err("not in time");
-    assert_eq!(refused.code, ErrorCode::Overloaded);
-    let later = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        admission.late.store(0, Ordering::Relaxed);
-        Instant::now()
-    };
-    let admitted = async { admission.admit(&workers).await.map(|()| Instant::now()) };
-    let (punctual, admitted) = tokio::join!(later, admitted);
-    assert!(admitted.expect("in time") >= punctual);
+    let admitted: Result<Vec<_>, _> = crowd(&admission, &workers, 54).await.into_iter().collect();
+    let admitted = admitted.expect("room and time for everybody");
+    assert!(admitted[BURST as usize / 2 - 1] < Duration::from_millis(100), "{admitted:?}");
+    // Fifty a second: the last is due after one.
+    assert!(admitted[53] > Duration::from_millis(980), "{admitted:?}");
+    admission.late.store(0, Ordering::Relaxed);
     // Nobody looks any more: the control plane is stuck.
     admission.next_look.store(0, Ordering::Relaxed);
     tokio::time::sleep(2 * BEHIND).await;
-    assert!(admission.admit(&workers).await.is_err());
+    let admitted: Result<Vec<_>, _> = crowd(&admission, &workers, 12).await.into_iter().collect();
+    let admitted = admitted.expect("room and time for everybody");
+    assert!(admitted[11] > Duration::from_millis(150), "{admitted:?}");
 }
 
 #[tokio::test]

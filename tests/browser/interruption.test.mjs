@@ -1,8 +1,8 @@
 // What the app says when a meeting is interrupted, and what happens next.
 import { once } from "node:events";
 import WebSocket from "ws";
+import { isTold, recordEvents } from "./lib/events.mjs";
 import { scene } from "./lib/scene.mjs";
-import { isTold, recordTold } from "./lib/told.mjs";
 
 for (const browser of ["chromium", "firefox"]) {
   scene(`an interruption is said, and that it is over, with ${browser}`, async (scene) => {
@@ -11,7 +11,7 @@ for (const browser of ["chromium", "firefox"]) {
     const ada = await scene.join(other, server, "demo", "Ada");
     const ben = await scene.join(chromium, server, "demo", "Ben");
     await ada.receives(ben);
-    await ada.evaluate(recordTold);
+    await ada.evaluate(recordEvents);
     await scene.step("the server is started again", async () => {
       await server.crash();
       await isTold(ada, ["The server is restarting. This page takes you back in by itself.", "Connected again."]);

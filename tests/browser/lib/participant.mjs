@@ -96,6 +96,26 @@ export class Participant {
     );
   }
 
+  /** As {@link sees} and {@link hears}, of several at once and with few looks: for machines that have other things to do. */
+  async receivesAnew(pictures, sounds, deadline) {
+    const read = async () => {
+      const report = await this.received();
+      const frames = pictures.map(({ name }) => Math.floor((report[name]?.camera?.framesDecoded ?? 0) / 5));
+      return [...frames, ...sounds.map(({ name }) => report[name]?.microphone?.totalAudioEnergy ?? 0)];
+    };
+    let before = await read();
+    await until(
+      `${this.name} sees ${pictures.map(({ name }) => name)} and hears ${sounds.map(({ name }) => name)}`,
+      async () => {
+        const now = await read();
+        before = before.map((value, index) => Math.min(value, now[index]));
+        return now.every((value, index) => value > before[index]);
+      },
+      deadline,
+      250,
+    );
+  }
+
   /** Sees and hears each of `others`. */
   async receives(...others) {
     await Promise.all(others.flatMap(({ name }) => [this.sees(name), this.hears(name)]));

@@ -31,8 +31,8 @@ export class Tab {
   }
 }
 
-/** Waits until `look` returns (or resolves with) something truthy, and returns that. */
-export async function until(what, look, deadline = DEADLINE) {
+/** Waits until `look` returns (or resolves with) something truthy, and returns that. Looks every `interval` milliseconds. */
+export async function until(what, look, deadline = DEADLINE, interval = INTERVAL) {
   const end = performance.now() + deadline;
   for (;;) {
     let seen;
@@ -46,7 +46,7 @@ export async function until(what, look, deadline = DEADLINE) {
     if (performance.now() > end) {
       throw new Error(`after ${deadline} ms still not: ${what} (last seen: ${seen instanceof Error ? seen.message : JSON.stringify(seen)})`);
     }
-    await pause(INTERVAL);
+    await pause(interval);
   }
 }
 

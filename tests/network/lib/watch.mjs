@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 import { until } from "../../browser/lib/tab.mjs";
-import { isTold, recordTold } from "../../browser/lib/told.mjs";
+import { isTold, recordEvents, timeline } from "../../browser/lib/events.mjs";
 
 /** Milliseconds between two looks at the browser's statistics, and thus how exactly a gap is known. */
 const LOOK = 100;
@@ -20,27 +20,9 @@ const ARRIVAL = 10_000;
 /** Runs in the page: begins to watch the room. Times are those of the machine, which all browsers share. */
 function watchRoom({ look, shortest, messages }) {
   const room = window.switchyard;
-  const watch = { left: [], events: [], closed: 0, refused: 0, sent: 0, data: {}, chat: [], flows: {}, audio: {} };
+  const watch = { left: [], closed: 0, refused: 0, sent: 0, data: {}, chat: [], flows: {}, audio: {} };
   window.roomWatch = watch;
   room.on("participantLeft", (participant) => watch.left.push(participant.name));
-  const event = (what) => {
-    watch.events.push([Date.now(), what]);
-    if (watch.events.length > 500) watch.events.shift();
-  };
-  room.on("stateChanged", (state) => event(`room ${state}`));
-  const follow = () => {
-    const connection = room.peerConnection;
-    for (const [name, property] of [["connectionstatechange", "connectionState"], ["iceconnectionstatechange", "iceConnectionState"], ["signalingstatechange", "signalingState"]]) {
-      connection.addEventListener(name, () => event(`${property.replace("State", "")} ${connection[property]}`));
-    }
-  };
-  follow();
-  room.on("renewed", () => {
-    event("another peer connection");
-    follow();
-  });
-  for (const name of ["online", "offline"]) window.addEventListener(name, () => event(name));
-  window.wireEvents?.(event);
   room.on("dataChanged", (open) => (watch.closed += open ? 0 : 1));
   room.on("chat", ({ text }) => watch.chat.push(text));
   room.on("data", (payload, from) => {
@@ -83,15 +65,15 @@ function watchRoom({ look, shortest, messages }) {
 
 /** Runs in the page: what it has seen. Of each flow the gaps that ended after `since`, as begin and end, the one that lasts included. */
 function readWatch(since) {
-  const { left, events, closed, refused, sent, data, chat, flows, audio } = window.roomWatch;
+  const { left, closed, refused, sent, data, chat, flows, audio } = window.roomWatch;
   const room = window.switchyard;
   const now = Date.now();
   const gaps = (all) =>
     Object.fromEntries(Object.entries(all).map(([name, flow]) => [name, [...flow.gaps, [flow.at, now]].filter(([, end]) => end > since)]));
   return {
     left,
-    events: [...events, ...window.told.map(([at, text]) => [at, `"${text}"`])].filter(([at]) => at > since - 60_000).sort(([a], [b]) => a - b),
-    told: window.told.map(([, text]) => text),
+    events: window.roomEvents.filter(([at]) => at > since - 60_000),
+    told: window.told,
     closed,
     refused,
     sent,
@@ -114,7 +96,7 @@ export class Watch {
   static async start(people) {
     for (const person of people) {
       await person.tab.until(`${person.name}'s data channel is open`, () => window.switchyard.dataOpen);
-      await person.evaluate(recordTold);
+      await person.evaluate(recordEvents);
       await person.evaluate(watchRoom, { look: LOOK, shortest: GAP / 2, messages: MESSAGES });
     }
     return new Watch(people);
@@ -230,10 +212,6 @@ export class Watch {
 
   /** What happened at each of them, in seconds from `since`. */
   async timeline(since) {
-    const seen = await this.read(since);
-    return this.people.map(({ name }, index) => {
-      const events = seen[index].events.map(([at, what]) => `${((at - since) / 1000).toFixed(1)} ${what}`);
-      return `${name} (${seen[index].state} now): ${events.join(", ") || "nothing happened"}`;
-    });
+    return Promise.all(this.people.map((person) => timeline(person, since)));
   }
 }
