@@ -105,6 +105,8 @@ fn padding_among_pictures_leaves_no_gap() {
         let client = world.join(worker, Profile::AeadAes128Gcm);
         subscribe(&mut world, client, CAMERA, true);
     }
+    world.send(0, &probe(1, 2, 0));
+    assert!(world.forwarders.iter().flat_map(|forwarder| forwarder.encodings(track)).all(|encoding| !encoding.live), "no pictures yet");
     world.send(0, &frame(3, 3, true));
     world.send(0, &probe(6, 3, 3_000));
     world.send(0, &frame(9, 3, false));
@@ -119,7 +121,7 @@ fn padding_among_pictures_leaves_no_gap() {
         assert_eq!(got, expected);
     }
     assert_eq!(rtcp_of(&world, 0, |packet| matches!(packet, Packet::Nack(_))), 0);
-    assert_eq!(world.forwarders.iter().map(|forwarder| forwarder.drops().get(Drop::Padding)).collect::<Vec<_>>(), [3, 3]);
+    assert_eq!(world.forwarders.iter().map(|forwarder| forwarder.drops().get(Drop::Padding)).collect::<Vec<_>>(), [5, 5]);
 }
 
 #[test]
