@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(6);
 const STEP: Duration = Duration::from_millis(2);
 /// Newcomers come in at half the pace while the control plane does what is due later than this: those who came before are not settled yet, or others use the machine.
 const BEHIND: Duration = Duration::from_millis(20);
-/// What a newcomer then counts as. After a crash, on a machine that others keep busy, nobody at all came in for seconds when newcomers had to wait for better times.
+/// As how many a newcomer then counts. It is not forever: a machine that others keep busy may be late for as long as a crowd is waiting.
 const BEHIND_COST: u32 = 2;
 /// Between two looks at the workers and at how late the control plane is.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -111,7 +111,7 @@ impl Admission {
     /// [`ErrorCode::Overloaded`]: nobody has room for them, or too many came at once.
     pub async fn admit(&self, workers: &Workers) -> Result<(), ProtocolError> {
         self.check(workers)?;
-        let Ok(_place) = self.queue.try_acquire() else { return Err(crowded()) };
+        let Ok(_place) = self.queue.try_acquire_many(self.cost()) else { return Err(crowded()) };
         tokio::time::timeout(self.patience, self.take_turn()).await.map_err(|_| crowded())?;
         self.check(workers)
     }
@@ -140,9 +140,14 @@ impl Admission {
     /// One newcomer after the other, in the order in which they came.
     async fn take_turn(&self) {
         let mut bucket = self.turn.lock().await;
-        while !bucket.take(Instant::now().into_std(), if self.is_behind() { BEHIND_COST } else { 1 }) {
+        while !bucket.take(Instant::now().into_std(), self.cost()) {
             tokio::time::sleep(STEP).await;
         }
+    }
+
+    /// As how many a newcomer counts at the moment.
+    fn cost(&self) -> u32 {
+        if self.is_behind() { BEHIND_COST } else { 1 }
     }
 
     /// Whether the control plane has more to do than it gets done at once.
@@ -156,7 +161,7 @@ impl Admission {
         u64::try_from(at.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Watches the workers and the control plane until the server stops. Without it nobody is let in.
+    /// Watches the workers and the control plane until the server stops. Without it nobody comes in at more than half the pace.
     pub async fn watch(self: Arc<Self>, workers: Workers, stop: watch::Receiver<bool>) {
         let stopped = stopped(stop);
         tokio::pin!(stopped);

@@ -15,7 +15,7 @@ use firewall::Firewall;
 use futures_util::StreamExt;
 use http::request;
 use peer::Peer;
-use support::{Server, Socket};
+use support::{SOON, Server, Socket};
 use switchyard_client::{
     Arrival, Client, ClientEvent, DataPayload, Kind, Lines, Media, Options, Outgoing, Publish, Sender, Sink, Source, Stamp, State,
     Transport, now_micros,
@@ -34,10 +34,10 @@ const BYTES: usize = 1_200;
 const FRAME: Duration = Duration::from_millis(40);
 const PHASE: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 5;
-/// So many say so many bytes every so often, as often as they may.
-const TALKERS: usize = 5;
+/// So many say so many bytes to one who may read nothing, every so often: 10 MB in a phase, more than waits for a WebSocket.
+const TALKERS: usize = 125;
 const CHAT: usize = 4_000;
-const TALK: Duration = Duration::from_millis(500);
+const TALK: Duration = Duration::from_millis(200);
 const MEMORY: &str = "process_resident_memory_bytes";
 
 fn slow_line() -> Lines {
@@ -122,8 +122,8 @@ struct Company {
     line: (Client, Late),
     player: Peer,
     firewall: Firewall,
-    reader: JoinHandle<()>,
-    takes: watch::Sender<bool>,
+    /// Whether the server has ended its connection.
+    reader: JoinHandle<bool>,
     talkers: JoinSet<()>,
     stop: watch::Sender<()>,
 }
@@ -135,11 +135,30 @@ impl Company {
         let mut player = Peer::play_behind(server.http, "/v1/whep/demo?name=Firewall", &[Kind::Video], server.media, firewall.inside).await;
         player.connected().await;
         let (mut socket, to) = reader(server).await;
-        let (takes, mut taken) = watch::channel(!is_slow);
         let mut talkers = JoinSet::new();
         let (stop, stopped) = watch::channel(());
-        let reader =
-            tokio::spawn(async move { while taken.wait_for(|takes| *takes).await.is_ok() && socket.stream.next().await.is_some() {} });
+        let mut ending = stopped.clone();
+        let reader = tokio::spawn(async move {
+            let mut patience = PATIENCE;
+            if is_slow {
+                let _ = ending.changed().await;
+                // What is on its way, and then the end.
+                patience = SOON;
+            }
+            loop {
+                tokio::select! {
+                    read = tokio::time::timeout(patience, socket.stream.next()) => match read {
+                        Ok(Some(Ok(_))) => {}
+                        Ok(_) => return true,
+                        Err(_) => return false,
+                    },
+                    _ = ending.changed(), if !is_slow => {
+                        socket.close(Some(1000)).await;
+                        return false;
+                    }
+                }
+            }
+        });
         for n in 0..TALKERS {
             let (mut talker, _) = server.join("demo", &format!("Talker {n}")).await;
             let mut stop = stopped.clone();
@@ -151,19 +170,19 @@ impl Company {
             });
         }
         firewall.take(!is_slow);
-        Self { line, player, firewall, reader, takes, stop, talkers }
+        Self { line, player, firewall, reader, talkers, stop }
     }
 
-    async fn leave(mut self) {
+    /// Whether whoever read nothing had been cut off by then.
+    async fn leave(mut self) -> bool {
         drop(self.stop);
         while let Some(ended) = self.talkers.join_next().await {
             ended.expect("ended well");
         }
-        self.takes.send_replace(true);
         self.firewall.take(true);
         assert_eq!(self.player.delete().await.status, 200);
         self.line.0.leave().await.expect("left");
-        self.reader.abort();
+        self.reader.await.expect("read to the end")
     }
 }
 
@@ -209,8 +228,8 @@ async fn a_slow_line_and_stalled_readers_delay_and_cost_nobody_else_anything() {
             let grown = metric(&server, MEMORY).await.saturating_sub(memory) >> 20;
             println!("slow: {is_slow}, p99 {} µs, {dropped} packets dropped before TCP, {grown} MiB more", late[late.len() - 1]);
             assert_eq!(dropped > 100, is_slow, "{dropped} packets dropped");
-            assert!(grown <= 8, "{grown} MiB more");
-            company.leave().await;
+            assert!(grown <= 24, "{grown} MiB more");
+            assert_eq!(company.leave().await, is_slow, "who reads nothing is cut off");
         }
         worse.push(late[1].saturating_sub(late[0]));
     }

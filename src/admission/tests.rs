@@ -83,6 +83,23 @@ async fn newcomers_come_in_at_half_the_pace_while_the_control_plane_is_behind() 
 }
 
 #[tokio::test]
+async fn who_would_wait_for_too_long_at_half_the_pace_is_refused_at_once() {
+    let workers = workers(1);
+    let admission = punctual(Admission::with(85, 1, Rate { burst: BURST, per_second: 100 }, Duration::from_secs(1)));
+    admission.late.store(30_000, Ordering::Relaxed);
+    let mut early = Vec::new();
+    for _ in 0..50 {
+        early.push(Box::pin(admission.admit(&workers)));
+        // It asks for its place.
+        let _ = futures_util::poll!(early.last_mut().expect("it was put there"));
+    }
+    let error = admission.admit(&workers).await.expect_err("no place");
+    assert_eq!((error.code, error.retryable), (ErrorCode::Overloaded, true));
+    drop(early);
+    assert_eq!(admission.queue.available_permits(), 100);
+}
+
+#[tokio::test]
 async fn a_full_worker_is_spared_and_when_all_are_full_the_newcomer_is_refused() {
     let (admission, workers) = admission(85, 3);
     add(&workers, 1, 1).await;

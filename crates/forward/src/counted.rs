@@ -78,7 +78,7 @@ counted! {
         UnknownPayloadType = "unknown_payload_type",
         /// A packet that had arrived already, the original or its retransmission.
         Duplicate = "duplicate",
-        /// Padding only: probes for bandwidth.
+        /// Padding only: probes for bandwidth. Among pictures they count once for each subscriber.
         Padding = "padding",
         /// A track nobody has published under this name, or that is muted.
         NotPublished = "not_published",

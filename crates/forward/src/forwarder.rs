@@ -353,11 +353,13 @@ impl Forwarder {
         if track.encodings.iter().all(|encoding| encoding.batch.is_empty()) {
             self.touched.push(index);
         }
-        if !ready.is_empty() {
+        // Padding is no picture.
+        let has_picture = !ready.is_empty();
+        if has_picture {
             track.hear(now, ready.encoding, &ready.frame, packet.len());
         }
         let encoding = &mut track.encodings[usize::from(ready.encoding)];
-        if ready.frame.keyframe {
+        if ready.frame.keyframe && has_picture {
             encoding.keyframes.handle_keyframe();
         }
         if let Some(history) = &mut encoding.history {

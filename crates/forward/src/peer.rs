@@ -354,7 +354,7 @@ impl Peer {
             if skip > 0 || receiver.config.kind == MediaKind::Audio {
                 return Err(Drop::Padding);
             }
-            // A probe among the pictures: its number is all there is to it.
+            // A probe among the pictures: its number is all there is to it. Nobody probes with sound, and what comes again by RTX is no probe.
             len = unpad(packet, &mut header, len);
         }
         let extensions = if skip == 0 { extensions } else { receiver.config.extensions.parse(&header, &packet[skip..]) };

@@ -245,7 +245,7 @@ impl Sender {
             self.rewriter.place_late(packet.index).ok_or(Drop::BeforeSwitch)?
         } else if packet.payload.is_empty() {
             if is_current {
-                self.rewriter.close(packet.index);
+                self.rewriter.pass_over(packet.index);
             }
             return Err(Drop::Padding);
         } else {

@@ -30,7 +30,7 @@ pub(crate) struct Source {
 
 /// The source's packets `from`.. are sent as `to`...
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Segment {
+struct Segment {
     source: Source,
     /// Counts beginnings: packets that come late belong to the same one only.
     run: u32,
@@ -177,8 +177,15 @@ impl Rewriter {
         }
     }
 
-    /// The same of a packet that belongs to no picture.
-    pub(crate) fn close(&mut self, index: u64) -> Option<&mut Segment> {
+    /// The newest packet belongs to no picture. The next takes its number, unless packets before it are missing: they may still come, and are no late ones then.
+    pub(crate) fn pass_over(&mut self, index: u64) {
+        if index == self.head {
+            self.close(index);
+        }
+    }
+
+    /// Nothing is sent for the newest packet: the segment, if there is one, begins after it.
+    fn close(&mut self, index: u64) -> Option<&mut Segment> {
         self.head = index + 1;
         if self.before.capacity() < SEGMENTS {
             self.before.reserve_exact(SEGMENTS - self.before.len());

@@ -54,6 +54,30 @@ fn what_is_left_out_leaves_no_gap_and_what_is_lost_does() {
 }
 
 #[test]
+fn what_belongs_to_no_picture_takes_no_number_and_makes_nothing_late() {
+    let mut rewriter = begun();
+    rewriter.pass_over(1_001);
+    assert_eq!(place(&mut rewriter, 1_002, 51), (71, 51, 51 * 180), "no gap, and no picture less");
+    // Among what is left out of a picture.
+    rewriter.skip(1_003, 52 * 180, &frame(52));
+    rewriter.pass_over(1_004);
+    rewriter.skip(1_005, 52 * 180, &frame(52));
+    assert_eq!(place(&mut rewriter, 1_006, 53), (72, 52, 53 * 180), "one picture less");
+    // The end of a picture is missing, or overtaken.
+    rewriter.pass_over(1_008);
+    assert!(!rewriter.is_late(1_007));
+    assert_eq!(place(&mut rewriter, 1_007, 54), (73, 53, 54 * 180));
+    assert_eq!(place(&mut rewriter, 1_009, 55), (75, 54, 55 * 180), "its number is waited for, and found empty");
+    assert_eq!(rewriter.place_late(1_008).map(|placed| placed.index), Some(74));
+    // A change of the source: its pictures would still come before the last one.
+    rewriter.begin(SECOND, 2_000, 10 * 180, &frame(10).numbers, ALL, 0);
+    let first = place(&mut rewriter, 2_000, 10);
+    assert_eq!((first.0, first.2), (76, 55 * 180 + STEP));
+    rewriter.pass_over(2_001);
+    assert_eq!(place(&mut rewriter, 2_002, 10), (77, first.1, first.2));
+}
+
+#[test]
 fn pictures_that_name_others_by_their_ids_keep_them() {
     let mut rewriter = begun();
     let mut left_out = frame(51);
