@@ -13,7 +13,7 @@ use switchyard_client::{Client, ClientError, Media, Options, Publish, Sequence, 
 use switchyard_protocol::{Encoding, ErrorCode, ProtocolError, Request};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const RATE: u32 = 500;
+const RATE: u32 = 1_500;
 
 /// Two participants in a room of their own who send to each other once they are told.
 async fn call(server: &Server, room: &str) -> Vec<Client> {
@@ -87,10 +87,10 @@ async fn until_let_in(server: &Server, room: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_server_refuses_newcomers_and_running_calls_lose_nothing() {
-    let server = Server::start(&["--max-load", "1", "--workers", "2"]).await;
+    let server = Server::start(&["--max-load", "2", "--workers", "2"]).await;
     // A call for each worker.
     let calls = [call(&server, "call").await, call(&server, "another").await];
-    // Nobody sends yet; a hundredth of a worker is little, and other tests take the processor from it.
+    // Nobody sends yet; a fiftieth of a worker is little, and other tests take the processor from it.
     until_let_in(&server, "call").await;
     for clients in &calls {
         set_sending(clients, true).await;
@@ -117,7 +117,7 @@ async fn a_full_server_refuses_newcomers_and_running_calls_lose_nothing() {
         set_sending(clients, false).await;
         nothing_is_lost(clients).await;
     }
-    // Once there is room again, also for whom this WebSocket was refused. A hundredth of a worker is little: joining itself may take it.
+    // Once there is room again, also for whom this WebSocket was refused. A fiftieth of a worker is little: joining itself may take it.
     let deadline = Instant::now() + PATIENCE;
     while let Err(error) = socket.request(Request::Join { room: "call".into(), name: "Eve".into(), token: None, password: None }).await {
         assert_eq!(error.code, ErrorCode::Overloaded);

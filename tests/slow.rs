@@ -228,7 +228,7 @@ async fn a_slow_line_and_stalled_readers_delay_and_cost_nobody_else_anything() {
             let grown = metric(&server, MEMORY).await.saturating_sub(memory) >> 20;
             println!("slow: {is_slow}, p99 {} µs, {dropped} packets dropped before TCP, {grown} MiB more", late[late.len() - 1]);
             assert_eq!(dropped > 100, is_slow, "{dropped} packets dropped");
-            assert!(grown <= 24, "{grown} MiB more");
+            assert!(!is_slow || grown <= 12, "{grown} MiB more");
             assert_eq!(company.leave().await, is_slow, "who reads nothing is cut off");
         }
         worse.push(late[1].saturating_sub(late[0]));
