@@ -3,6 +3,9 @@ import * as does from "./lib/conduct.mjs";
 import { scene } from "./lib/scene.mjs";
 import { inSync } from "./lib/sync.mjs";
 
+/** Milliseconds: on a busy machine sound and picture are measured up to three times, 40 s each. */
+const TIMEOUT = 240_000;
+
 scene("a Firefox and two Chromium windows meet: they see and hear each other", async (scene) => {
   const [chromium, firefox] = await Promise.all([scene.chromium(), scene.firefox()]);
   const people = await does.threeMeet(scene, [chromium, chromium, firefox]);
@@ -22,4 +25,4 @@ scene("a Firefox and two Chromium windows meet: they see and hear each other", a
   await scene.step("a muted Firefox is not heard", () => does.muteAndUnmute(eve, [ada, ben]));
   await scene.step("Firefox turns its camera off and on", () => does.turnCameraOffAndOn(eve, [ada, ben]));
   await scene.step("Firefox sees a camera go and come back", () => does.turnCameraOffAndOn(ada, [ben, eve]));
-});
+}, TIMEOUT);

@@ -3,6 +3,9 @@ import * as does from "./lib/conduct.mjs";
 import { scene } from "./lib/scene.mjs";
 import { inSync } from "./lib/sync.mjs";
 
+/** Milliseconds: on a busy machine sound and picture are measured up to three times, 40 s each. */
+const TIMEOUT = 240_000;
+
 scene("three Chromium windows meet: they see and hear each other", async (scene) => {
   const chromium = await scene.chromium();
   const people = await does.threeMeet(scene, [chromium, chromium, chromium]);
@@ -21,4 +24,4 @@ scene("three Chromium windows meet: they see and hear each other", async (scene)
   await scene.step("what one says all others read", () => does.chat(ada, [ben, eve]));
   await scene.step("a camera that is turned off is released, and comes back", () => does.turnCameraOffAndOn(ada, [ben, eve]));
   await scene.step("whoever is muted is not heard", () => does.muteAndUnmute(ada, [ben, eve]));
-});
+}, TIMEOUT);

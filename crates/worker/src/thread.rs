@@ -79,7 +79,8 @@ mod tests {
             let threads = [scope.spawn(spin), scope.spawn(spin), scope.spawn(rest)];
             threads.map(|thread| thread.join().unwrap().expect("the kernel counts"))
         });
-        assert!(shares[0] > 0.9 && shares[1] > 0.9, "two that share a core want all of it each: {shares:?}");
+        // Half of it if the wait didn't count; what other machines on the same host take may not.
+        assert!(shares[0] > 0.75 && shares[1] > 0.75, "two that share a core want all of it each: {shares:?}");
         assert!(shares[2] < 0.7, "who sleeps wants little: {shares:?}");
     }
 
