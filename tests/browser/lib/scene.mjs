@@ -73,7 +73,7 @@ class Scene {
    * A step that measures times or rates, which a machine that has other things to do can spoil: it holds if it does at first, or twice when it is played again, each time
    * after `rest` milliseconds. What it begins with it has to bring about itself.
    */
-  measured(name, play, rest = 0) {
+  measured(name, play, rest = 0, todo = undefined) {
     return this.step(name, async () => {
       try {
         await play();
@@ -84,7 +84,7 @@ class Scene {
           await play();
         }
       }
-    });
+    }, todo);
   }
 
   /** Starts a server; `options` are `startServer`'s. */
