@@ -34,6 +34,7 @@ const BYTES: usize = 1_200;
 const FRAME: Duration = Duration::from_millis(40);
 const PHASE: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 5;
+/// Of them those count in which the machine had least else to do.
 const QUIET: usize = 3;
 /// What one test does the others would measure.
 static ALONE: Mutex<()> = Mutex::const_new(());

@@ -88,12 +88,15 @@ async fn who_would_wait_for_too_long_at_half_the_pace_is_refused_at_once() {
     let admission = punctual(Admission::with(85, 1, Rate { burst: BURST, per_second: 100 }, Duration::from_secs(1)));
     admission.late.store(30_000, Ordering::Relaxed);
     let mut early = Vec::new();
-    for _ in 0..50 {
+    // The first come in at once; the others wait, the last of them for a second.
+    for _ in 0..BURST / 2 + 50 {
         early.push(Box::pin(admission.admit(&workers)));
         // It asks for its place.
         let _ = futures_util::poll!(early.last_mut().expect("it was put there"));
     }
+    let start = Instant::now();
     let error = admission.admit(&workers).await.expect_err("no place");
+    assert!(start.elapsed() < Duration::from_millis(500), "they waited for {:?}", start.elapsed());
     assert_eq!((error.code, error.retryable), (ErrorCode::Overloaded, true));
     drop(early);
     assert_eq!(admission.queue.available_permits(), 100);

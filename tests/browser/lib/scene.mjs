@@ -71,7 +71,7 @@ class Scene {
 
   /**
    * A step that measures times or rates, which a machine that has other things to do can spoil: it holds if it does at first, or twice when it is played again, each time
-   * after `rest` milliseconds. What it begins with it has to bring about itself.
+   * after `rest` milliseconds. What it begins with it has to bring about itself. `todo` as for {@link step}.
    */
   measured(name, play, rest = 0, todo = undefined) {
     return this.step(name, async () => {
