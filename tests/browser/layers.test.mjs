@@ -16,9 +16,6 @@ const PATIENCE = 15_000;
 /** Milliseconds until an encoding that somebody shows again is sent. */
 const STARTS = 500;
 
-/** Why a step is known to fail. */
-const HALVED = "Firefox at times sends both encodings 320 pixels wide from the beginning, and is not asked for the third";
-
 /** Runs in the page: shows everybody so many pixels across at most. */
 function shrink(width) {
   const { style } = document.querySelector(".meeting-main");
@@ -111,7 +108,7 @@ for (const [browser, codecs] of Object.entries({ chromium: ["VP8", "VP9", "H264"
         scene.report(`larger after ${await becomes(viewer, sender, LARGE)} ms`);
         // Firefox doesn't say what limits it.
         await until(`${viewer.name} sees all pictures`, async () => (await viewer.received()).Ada.camera.framesPerSecond >= FPS * 0.8, PATIENCE);
-      }, 0, browser === "firefox" && codec === "VP9" ? HALVED : undefined);
+      });
     });
   }
 }

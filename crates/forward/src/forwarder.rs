@@ -175,7 +175,7 @@ impl Forwarder {
         for received in batch.received.drain(..) {
             let Some(bytes) = batch.bytes.get_mut(received.start..received.start + received.len) else { continue };
             let taken = match received.origin {
-                Origin::Path(path) => self.handle_datagram(now, &path, &received, bytes, &mut recent, wire),
+                Origin::Path { path, at } => self.handle_datagram((now, at), &path, received.start, bytes, &mut recent, wire),
                 Origin::Trunk(packet) => self.handle_trunk(now, &packet, &received, bytes),
             };
             if let Err(drop) = taken {
@@ -200,9 +200,9 @@ impl Forwarder {
 
     fn handle_datagram(
         &mut self,
-        now: Instant,
+        (now, at): (Instant, Instant),
         path: &Path,
-        received: &Received,
+        start: usize,
         bytes: &mut [u8],
         recent: &mut Option<(Address, Owner)>,
         wire: &mut impl Wire,
@@ -211,7 +211,7 @@ impl Forwarder {
         if protocol == Protocol::Stun {
             // It may change who owns an address.
             *recent = None;
-            return self.handle_stun(now, path, bytes, wire);
+            return self.handle_stun((now, at), path, bytes, wire);
         }
         let owner = match *recent {
             Some((address, owner)) if address == path.address() => owner,
@@ -224,7 +224,7 @@ impl Forwarder {
         let peer = match owner {
             Owner::Peer(peer) => peer,
             Owner::Worker(worker) => {
-                wire.hand_over(worker, path, bytes);
+                wire.hand_over(worker, path, at, bytes);
                 return Ok(());
             }
         };
@@ -235,17 +235,17 @@ impl Forwarder {
                 Ok(())
             }
             Protocol::Rtcp => self.handle_rtcp(now, peer, bytes, wire),
-            _ => self.handle_rtp(now, peer, received.start, bytes),
+            _ => self.handle_rtp((now, at), peer, start, bytes),
         }
     }
 
-    fn handle_stun(&mut self, now: Instant, path: &Path, bytes: &[u8], wire: &mut impl Wire) -> Result<(), Drop> {
+    fn handle_stun(&mut self, (now, at): (Instant, Instant), path: &Path, bytes: &[u8], wire: &mut impl Wire) -> Result<(), Drop> {
         let mut request = Request::parse(bytes)?;
         let Some(&index) = self.ufrags.get(request.local_ufrag()) else {
             return match crate::IceCredentials::owner(request.local_ufrag()) {
                 // A TCP connection is its worker's alone.
                 Some(owner) if owner != self.config.worker && owner.0 < self.config.workers && path.socket == SocketId::UDP => {
-                    wire.hand_over(owner, path, bytes);
+                    wire.hand_over(owner, path, at, bytes);
                     Ok(())
                 }
                 _ => Err(Drop::StunUnknownUser),
@@ -277,13 +277,13 @@ impl Forwarder {
         Ok(())
     }
 
-    fn handle_rtp(&mut self, now: Instant, index: usize, start: usize, bytes: &mut [u8]) -> Result<(), Drop> {
+    fn handle_rtp(&mut self, (now, at): (Instant, Instant), index: usize, start: usize, bytes: &mut [u8]) -> Result<(), Drop> {
         let peer = self.peers.get_mut(index).ok_or(Drop::UnknownAddress)?;
         if !peer.has_keys() {
-            return peer.keep_early(bytes);
+            return peer.keep_early(at, bytes);
         }
         let was_pending = peer.arrivals.is_pending();
-        let since_epoch = now.saturating_duration_since(self.config.epoch);
+        let since_epoch = at.saturating_duration_since(self.config.epoch);
         let ingested = peer.open(now, since_epoch, bytes);
         if !was_pending && peer.arrivals.is_pending() {
             self.arrivals.push(index);

@@ -113,7 +113,7 @@ pub(crate) struct Peer {
     waiting_senders: Option<Vec<Option<SenderConfig>>>,
     /// What each sender is to carry, also before it is negotiated.
     pub(crate) routes: Vec<Option<Route>>,
-    early: Vec<Vec<u8>>,
+    early: Vec<(Instant, Vec<u8>)>,
     pub(crate) arrivals: Arrivals,
     clock: PublisherClock,
     pub(crate) round_trip: Option<Duration>,
@@ -160,7 +160,7 @@ impl Peer {
     }
 
     /// Takes the keys, once; returns what had arrived before them.
-    pub(crate) fn set_keys(&mut self, keys: &SrtpKeys) -> Vec<Vec<u8>> {
+    pub(crate) fn set_keys(&mut self, keys: &SrtpKeys) -> Vec<(Instant, Vec<u8>)> {
         if self.sealer.is_some() {
             // A second sealer under the same keys could use an index twice.
             return Vec::new();
@@ -178,11 +178,11 @@ impl Peer {
     }
 
     /// Keeps an SRTP packet that came before the keys.
-    pub(crate) fn keep_early(&mut self, packet: &[u8]) -> Result<(), Drop> {
+    pub(crate) fn keep_early(&mut self, at: Instant, packet: &[u8]) -> Result<(), Drop> {
         if self.early.len() == MAX_EARLY || packet.len() > MAX_DATAGRAM {
             return Err(Drop::BeforeKeys);
         }
-        self.early.push(packet.to_vec());
+        self.early.push((at, packet.to_vec()));
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What goes in and out of a [`crate::Forwarder`]: datagrams received, runs to send, messages between workers, events.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use switchyard_bandwidth::Outcome;
 use switchyard_rtp::{Codec, ExtensionMap};
@@ -67,7 +68,12 @@ pub struct Received {
 #[derive(Clone, Copy, Debug)]
 pub enum Origin {
     /// A socket, this worker's or (handed over) another's.
-    Path(Path),
+    Path {
+        /// Between which ends.
+        path: Path,
+        /// When it arrived at this machine, which is before it was taken from there: the worker may have been busy, or waiting for a processor.
+        at: Instant,
+    },
     /// The trunk: an RTP packet, already decrypted.
     Trunk(TrunkPacket),
 }
@@ -273,8 +279,8 @@ pub enum Event {
 pub trait Wire {
     /// Sends runs out of `bytes`. What can't be sent at once may be dropped and counted.
     fn send(&mut self, bytes: &[u8], runs: &[Run]);
-    /// Hands a datagram that is another worker's over to it, raw.
-    fn hand_over(&mut self, to: WorkerIndex, path: &Path, datagram: &[u8]);
+    /// Hands a datagram that is another worker's over to it, raw; it arrived at this machine `at` then.
+    fn hand_over(&mut self, to: WorkerIndex, path: &Path, at: Instant, datagram: &[u8]);
     /// Sends a decrypted RTP packet over the trunk.
     fn trunk(&mut self, to: WorkerIndex, packet: &TrunkPacket, bytes: &[u8]);
     /// Lets other workers begin with what they were given so far. What comes next takes long; without this they may begin after it.

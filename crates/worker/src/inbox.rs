@@ -79,7 +79,7 @@ impl Inbox {
         let put_at = Instant::now();
         for _ in 0..parcels {
             let nowhere = Path { socket: SocketId(0), local: IpAddr::V4(Ipv4Addr::UNSPECIFIED), remote: SocketAddr::from(([0; 4], 0)) };
-            let parcel = Box::new(Parcel { origin: Origin::Path(nowhere), put_at, len: 0, bytes: [0; PARCEL_BYTES] });
+            let parcel = Box::new(Parcel { origin: Origin::Path { path: nowhere, at: put_at }, put_at, len: 0, bytes: [0; PARCEL_BYTES] });
             if empties.push(parcel).is_err() {
                 unreachable!("the queue has room for all of them");
             }

@@ -121,8 +121,8 @@ impl Wire for Outlet {
         }
     }
 
-    fn hand_over(&mut self, to: WorkerIndex, path: &Path, datagram: &[u8]) {
-        let done = self.put(to, Origin::Path(*path), datagram);
+    fn hand_over(&mut self, to: WorkerIndex, path: &Path, at: Instant, datagram: &[u8]) {
+        let done = self.put(to, Origin::Path { path: *path, at }, datagram);
         if done { &self.tally().handed_over } else { &self.tally().hand_over_drops }.add(1);
     }
 

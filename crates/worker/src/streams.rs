@@ -130,7 +130,7 @@ impl Streams {
     }
 
     /// Takes what connections have, into `batch`, from `start` in its bytes on.
-    pub(crate) fn receive(&mut self, batch: &mut Batch, start: usize, tally: &Tally) {
+    pub(crate) fn receive(&mut self, now: Instant, batch: &mut Batch, start: usize, tally: &Tally) {
         let mut place = start;
         // What comes by UDP has its own room in the list.
         let limit = (batch.received.len() + DATAGRAMS).min(batch.received.capacity());
@@ -138,7 +138,7 @@ impl Streams {
             if place - start == BYTES {
                 self.fresh.push(key);
             } else if let Some(stream) = self.streams.get_mut(key) {
-                stream.take(batch, place, 0, limit, tally);
+                stream.take((now, batch), place, 0, limit, tally);
                 place += PLACE;
                 if stream.ended {
                     self.ended.push(key);
@@ -159,7 +159,7 @@ impl Streams {
                 let _ = watch(&self.epoll, libc::EPOLL_CTL_MOD, stream.stream.as_fd(), key, false);
             }
             if what & !(libc::EPOLLOUT as u32) != 0 {
-                stream.read(batch, place, limit, tally);
+                stream.read((now, batch), place, limit, tally);
                 place += PLACE;
             }
             if stream.ended {
@@ -230,7 +230,7 @@ impl Streams {
 
 impl Stream {
     /// Reads what there is, behind what has come of a frame.
-    fn read(&mut self, batch: &mut Batch, place: usize, limit: usize, tally: &Tally) {
+    fn read(&mut self, (now, batch): (Instant, &mut Batch), place: usize, limit: usize, tally: &Tally) {
         let behind = self.inbound.len();
         let Some(room) = batch.bytes.get_mut(place + behind..place + PLACE) else {
             self.ended = true;
@@ -239,7 +239,7 @@ impl Stream {
         tally.receive_calls.add(1);
         match self.stream.read(room) {
             Ok(0) => self.ended = true,
-            Ok(count) => self.take(batch, place, count, limit, tally),
+            Ok(count) => self.take((now, batch), place, count, limit, tally),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.ended = true,
         }
@@ -247,7 +247,7 @@ impl Stream {
 
     /// Lists the datagrams in what had come of a frame and the `count` bytes that follow it at `place` in the batch, as long as the list has not more than `limit`; keeps
     /// what is not whole.
-    fn take(&mut self, batch: &mut Batch, place: usize, count: usize, limit: usize, tally: &Tally) {
+    fn take(&mut self, (now, batch): (Instant, &mut Batch), place: usize, count: usize, limit: usize, tally: &Tally) {
         let limit = limit.min(batch.received.len() + DATAGRAMS_OF_ONE);
         let (mut at, end) = (place, place + self.inbound.len() + count);
         batch.bytes[place..place + self.inbound.len()].copy_from_slice(&self.inbound);
@@ -267,7 +267,7 @@ impl Stream {
                 tally.datagrams_in.add(1);
                 tally.bytes_in.add(len);
                 if batch.received.len() < limit {
-                    batch.received.push(Received { start: at + 2, len, origin: Origin::Path(self.path) });
+                    batch.received.push(Received { start: at + 2, len, origin: Origin::Path { path: self.path, at: now } });
                 } else {
                     tally.receive_overflow.add(1);
                 }

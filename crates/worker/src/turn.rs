@@ -151,7 +151,7 @@ impl Worker {
             streams.adopt(now, adopted, &inbox.tally, |address| self.forwarder.knows(address));
         }
         if self.streams_readable || streams.due(now).is_some_and(|due| due <= now) {
-            streams.receive(&mut self.batch, STREAMS_AT, &inbox.tally);
+            streams.receive(now, &mut self.batch, STREAMS_AT, &inbox.tally);
             streams.sweep(now, |address| self.forwarder.knows(address));
         }
     }

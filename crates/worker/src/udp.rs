@@ -100,8 +100,9 @@ fn open_one(config: &Config, address: SocketAddr, share: bool) -> Result<(Socket
             .and_then(|()| set(&fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)),
     }
     .map_err(system("asking for the addresses datagrams were sent to (IP_PKTINFO)"))?;
-    // Without these the workers do their work, more slowly or counting less.
+    // Without these the workers do their work, more slowly, counting less, or later as far as they know.
     let _ = set(&fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
+    let _ = set(&fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
     let gro = set(&fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
     let gso = get(&fd, libc::SOL_UDP, libc::UDP_SEGMENT).is_ok();
     let receive_buffer = buffer(&fd, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, config.receive_buffer);

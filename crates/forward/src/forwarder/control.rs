@@ -121,12 +121,12 @@ impl Forwarder {
     }
 
     /// Handles again what came before the keys.
-    fn replay(&mut self, now: Instant, index: usize, early: &[Vec<u8>], wire: &mut impl Wire) {
+    fn replay(&mut self, now: Instant, index: usize, early: &[(Instant, Vec<u8>)], wire: &mut impl Wire) {
         let Some(path) = self.peers[index].agent.egress() else { return };
         let mut batch = Batch { bytes: Vec::new(), received: Vec::new() };
-        for packet in early {
+        for (at, packet) in early {
             let path = Path { remote: path.remote, ..path };
-            batch.received.push(Received { start: batch.bytes.len(), len: packet.len(), origin: Origin::Path(path) });
+            batch.received.push(Received { start: batch.bytes.len(), len: packet.len(), origin: Origin::Path { path, at: *at } });
             batch.bytes.extend_from_slice(packet);
         }
         self.handle_batch(now, &mut batch, wire);

@@ -30,17 +30,17 @@ fn packets_that_do_not_fit_another_inbox_are_counted() {
     let (mut outlet, _events) = outlet(1);
     let path = Path { socket: SocketId(0), local: IpAddr::V4(Ipv4Addr::LOCALHOST), remote: remote(1) };
     let packet = TrunkPacket { track: TrackKey(1), codec: Codec::Vp8, extensions: ExtensionMap::default(), encoding: 0, index: 1 };
-    let mut handed = 0;
+    let (mut handed, at) = (0, Instant::now());
     while outlet.tally().hand_over_drops.get() == 0 {
-        outlet.hand_over(THERE, &path, &[0; 20]);
+        outlet.hand_over(THERE, &path, at, &[0; 20]);
         handed += 1;
     }
     assert_eq!(outlet.tally().handed_over.get(), handed - 1);
     outlet.trunk(THERE, &packet, &[0; 20]);
     assert_eq!(outlet.tally().trunk_drops.get(), 1);
     assert_eq!(outlet.tally().trunk_packets.get(), 0);
-    outlet.hand_over(HERE, &path, &[0; 20]);
-    outlet.hand_over(WorkerIndex(9), &path, &[0; 20]);
+    outlet.hand_over(HERE, &path, at, &[0; 20]);
+    outlet.hand_over(WorkerIndex(9), &path, at, &[0; 20]);
     assert_eq!(outlet.tally().hand_over_drops.get(), 3, "nobody hands over to itself or to nobody");
 }
 

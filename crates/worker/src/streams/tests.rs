@@ -31,9 +31,9 @@ impl World {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let mut batch = Batch { bytes: vec![0; 100 + BYTES], received: Vec::with_capacity(DATAGRAMS) };
-            self.streams.receive(&mut batch, 100, &self.tally);
+            self.streams.receive(Instant::now(), &mut batch, 100, &self.tally);
             if !batch.received.is_empty() || !self.streams.ended.is_empty() {
-                assert!(batch.received.iter().all(|received| matches!(received.origin, Origin::Path(path) if path == self.path)));
+                assert!(batch.received.iter().all(|received| matches!(received.origin, Origin::Path { path, .. } if path == self.path)));
                 return batch.received.iter().map(|received| batch.bytes[received.start..received.start + received.len].to_vec()).collect();
             }
             assert!(Instant::now() < deadline, "nothing came");
@@ -80,7 +80,7 @@ fn datagrams_come_out_whole_however_the_stream_is_cut() {
         // A piece need not end a datagram.
         std::thread::sleep(Duration::from_millis(2));
         let mut batch = Batch { bytes: vec![0; BYTES], received: Vec::with_capacity(DATAGRAMS) };
-        world.streams.receive(&mut batch, 0, &world.tally);
+        world.streams.receive(Instant::now(), &mut batch, 0, &world.tally);
         taken.extend(batch.received.iter().map(|received| batch.bytes[received.start..received.start + received.len].to_vec()));
     }
     while taken.len() < 3 {
@@ -136,7 +136,7 @@ fn what_a_stalled_client_does_not_take_is_bounded_and_what_arrives_is_whole() {
         let datagram = world.read();
         assert!(matches!(datagram.len(), 1200 | 1100) && datagram.iter().all(|byte| *byte == datagram[0]), "{} bytes", datagram.len());
         read += 1;
-        world.streams.receive(&mut batch, 0, &world.tally);
+        world.streams.receive(Instant::now(), &mut batch, 0, &world.tally);
     }
     assert!(world.streams.streams[0].outbound.is_empty());
     world.send(&[5], 9);
@@ -161,13 +161,13 @@ fn a_flood_of_small_datagrams_leaves_room_for_others() {
     world.client.write_all(&flood).unwrap();
     let (places, before) = (DATAGRAMS + 100, 40);
     let mut batch = Batch { bytes: vec![0; BYTES], received: Vec::with_capacity(places) };
-    let other = Received { start: 0, len: 1, origin: Origin::Path(world.path) };
+    let other = Received { start: 0, len: 1, origin: Origin::Path { path: world.path, at: Instant::now() } };
     batch.received.extend(std::iter::repeat_n(other, before));
     let deadline = Instant::now() + PATIENCE;
     while world.tally.receive_overflow.get() == 0 {
         assert!(Instant::now() < deadline, "the flood does not come");
         batch.received.truncate(before);
-        world.streams.receive(&mut batch, 0, &world.tally);
+        world.streams.receive(Instant::now(), &mut batch, 0, &world.tally);
     }
     assert_eq!(batch.received.len(), before + DATAGRAMS_OF_ONE);
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant, SystemTime};
 
 use libc::{c_int, c_void};
 use switchyard_forward::{Batch, Origin, Path, Received, SocketId};
@@ -24,8 +25,11 @@ pub(crate) const BYTES: usize = MESSAGES * STRIDE;
 /// Datagrams a turn's messages may be: the kernel joins at most 64, and on loopback passes the 128 that a sender may put in a run.
 pub(crate) const DATAGRAMS: usize = MESSAGES * 128;
 
-/// Room for the four control messages asked for: `IPV6_PKTINFO` (40), `UDP_GRO` (24), `SO_RXQ_OVFL` (24), and some more.
+/// Room for the control messages asked for: `IPV6_PKTINFO` (40), `SO_TIMESTAMPNS` (32), `UDP_GRO` (24), `SO_RXQ_OVFL` (24), and some more.
 const CONTROL: usize = 128;
+
+/// A datagram has waited for less than this. Otherwise the kernel's clock was set meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The receiving half of a socket: the buffers that `recvmmsg` fills beside the bytes.
 pub(crate) struct Receiver {
@@ -51,8 +55,28 @@ struct Ancillary {
     local: Option<IpAddr>,
     /// Bytes of each datagram in it, if they were joined.
     segment: Option<usize>,
+    /// When the kernel had it, since the Unix epoch.
+    arrived: Option<Duration>,
     /// The kernel's count of drops.
     dropped: Option<u32>,
+}
+
+/// Both clocks at one moment: the kernel tells by the one what the server keeps by the other.
+struct Clocks {
+    now: Instant,
+    since_epoch: Duration,
+}
+
+impl Clocks {
+    fn read() -> Self {
+        Self { now: Instant::now(), since_epoch: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default() }
+    }
+
+    /// When something arrived that did so at `since_epoch`, if that is known and can be.
+    fn at(&self, since_epoch: Option<Duration>) -> Instant {
+        let waited = since_epoch.and_then(|then| self.since_epoch.checked_sub(then)).filter(|&waited| waited < LONGEST_WAIT);
+        waited.and_then(|waited| self.now.checked_sub(waited)).unwrap_or(self.now)
+    }
 }
 
 impl Receiver {
@@ -103,14 +127,15 @@ impl Receiver {
             return io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock;
         };
         self.filled += count;
+        let clocks = Clocks::read();
         for i in first..self.filled {
-            self.take(i, batch, tally);
+            self.take(i, &clocks, batch, tally);
         }
         self.filled == MESSAGES
     }
 
     /// Lists the datagrams of message `i`.
-    fn take(&mut self, i: usize, batch: &mut Batch, tally: &Tally) {
+    fn take(&mut self, i: usize, clocks: &Clocks, batch: &mut Batch, tally: &Tally) {
         let header = &self.headers[i];
         let ancillary = ancillary(&header.msg_hdr);
         if let Some(dropped) = ancillary.dropped {
@@ -126,7 +151,7 @@ impl Receiver {
             tally.receive_malformed.add(total.div_ceil(segment).max(1));
             return;
         };
-        let origin = Origin::Path(Path { socket: SocketId(0), local, remote });
+        let origin = Origin::Path { path: Path { socket: SocketId(0), local, remote }, at: clocks.at(ancillary.arrived) };
         for offset in (0..total).step_by(segment) {
             if batch.received.len() == batch.received.capacity() {
                 tally.receive_overflow.add((total - offset).div_ceil(segment));
@@ -159,6 +184,10 @@ fn ancillary(header: &libc::msghdr) -> Ancillary {
                 }
                 (libc::SOL_UDP, libc::UDP_GRO) if holds(size_of::<c_int>()) => {
                     found.segment = usize::try_from(data.cast::<c_int>().read_unaligned()).ok();
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) if holds(size_of::<libc::timespec>()) => {
+                    let time = data.cast::<libc::timespec>().read_unaligned();
+                    found.arrived = Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32));
                 }
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) if holds(size_of::<u32>()) => {
                     found.dropped = Some(data.cast::<u32>().read_unaligned());

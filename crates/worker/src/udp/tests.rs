@@ -1,5 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use switchyard_forward::{Batch, Origin, Path, Run, SocketId};
 
@@ -48,7 +48,7 @@ impl Bench {
             assert_ne!(fds[0].revents, 0, "{} of {count} datagrams came", got.len());
             self.receiver.receive(&self.socket, &mut self.batch, &self.tally);
             for received in self.batch.received.drain(..) {
-                let Origin::Path(path) = received.origin else { unreachable!() };
+                let Origin::Path { path, .. } = received.origin else { unreachable!() };
                 got.push((self.batch.bytes[received.start..received.start + received.len].to_vec(), path));
             }
         }
@@ -253,6 +253,33 @@ fn sockets_of_several_workers_share_a_port_that_nobody_else_can_have() {
 fn an_address_of_another_machine_is_an_error_with_its_name() {
     let error = open(&config(IpAddr::from([192, 0, 2, 1]), 1)).unwrap_err();
     assert!(error.to_string().contains("192.0.2.1"), "{error}");
+}
+
+#[test]
+fn datagrams_have_the_times_at_which_they_came_however_late_they_are_taken() {
+    let mut bench = Bench::new(Ipv4Addr::LOCALHOST.into());
+    let (client, _) = client(Ipv4Addr::LOCALHOST);
+    let to = bench.at(Ipv4Addr::LOCALHOST);
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        let before = Instant::now();
+        client.send_to(b"when", to).unwrap();
+        sent.push(before..=Instant::now());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let Bench { socket, receiver, batch, tally, .. } = &mut bench;
+    receiver.receive(socket, batch, tally);
+    assert_eq!(batch.received.len(), 3);
+    // Two clocks are read one after the other.
+    let blur = Duration::from_millis(5);
+    for (received, sent) in batch.received.iter().zip(sent) {
+        let Origin::Path { at, .. } = received.origin else { unreachable!() };
+        assert!(
+            (*sent.start() - blur..=*sent.end() + blur).contains(&at),
+            "{:?} after it was sent",
+            at.saturating_duration_since(*sent.start())
+        );
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchyard_rtp::codec::{Codec, CodecTable, MediaKind, Payload};
-use switchyard_rtp::rtcp::{Packet, Packets, ReportBlock, SenderInfo};
+use switchyard_rtp::rtcp::{Packet, Packets, ReportBlock, SenderInfo, TICKS_PER_SECOND};
 use switchyard_rtp::srtp::Profile;
 
 use super::world::*;
@@ -14,7 +14,12 @@ pub(super) const SSRC: u32 = 5_000;
 
 /// Client 0 publishes a camera, the others have one audio and one video m-line each.
 pub(super) fn room(others: usize, profile: Profile, rtx: bool) -> World {
-    let mut world = World::new(1);
+    room_of(1, others, profile, rtx)
+}
+
+/// As [`room`], all on the first of so many workers.
+fn room_of(workers: u8, others: usize, profile: Profile, rtx: bool) -> World {
+    let mut world = World::new(workers);
     for _ in 0..=others {
         world.join(0, profile);
     }
@@ -359,6 +364,31 @@ fn a_publisher_gets_transport_wide_feedback_and_receiver_reports() {
 }
 
 #[test]
+fn arrivals_are_reported_as_of_when_they_were_not_as_of_when_a_worker_had_time_for_them() {
+    // Of what comes on the other worker's socket too, which hands it over.
+    for entrance in [0, 1] {
+        let mut world = room_of(2, 1, Profile::AeadAes128Gcm, true);
+        world.send(0, &frame(1, 3, true));
+        world.pass(Duration::from_millis(100));
+        let (path, began) = (world.clients[0].path, world.now);
+        world.now += Duration::from_millis(40);
+        let late = [0, 5, 20].into_iter().zip(frame(4, 3, false));
+        let late = late.map(|(after, packet)| (began + Duration::from_millis(after), world.clients[0].seal(&packet))).collect();
+        world.deliver_late(entrance, path, late);
+        world.pass(Duration::from_millis(100));
+        let mut times = Vec::new();
+        rtcp_of(&world, 0, |packet| {
+            if let Packet::TransportFeedback(feedback) = packet {
+                times.extend(feedback.statuses().map(|(_, ticks)| ticks.expect("all came") * 1_000 / TICKS_PER_SECOND));
+            }
+            false
+        });
+        let late = &times[times.len() - 3..];
+        assert_eq!(late.iter().map(|time| time - late[0]).collect::<Vec<_>>(), [0, 5, 20], "through worker {entrance}");
+    }
+}
+
+#[test]
 fn a_muted_track_is_not_forwarded_and_comes_back_at_a_keyframe() {
     let mut world = room(1, Profile::AeadAes128Gcm, true);
     world.send(0, &frame(1, 3, true));
@@ -427,13 +457,8 @@ fn a_room_over_two_workers_forwards_over_the_trunk() {
 
 #[test]
 fn a_datagram_that_lands_on_the_wrong_worker_is_handed_to_its_owner() {
-    let mut world = World::new(2);
-    let publisher = world.join(0, Profile::AeadAes128Gcm);
-    let subscriber = world.join(0, Profile::AeadAes128Gcm);
-    let peer = world.clients[publisher].key;
-    world.command(0, Command::SetReceivers { peer, receivers: vec![receiver("1", MediaKind::Video, SSRC)] });
-    world.publish(publisher, "1", CAMERA);
-    subscribe(&mut world, subscriber, CAMERA, true);
+    let mut world = room_of(2, 1, Profile::AeadAes128Gcm, true);
+    let (publisher, subscriber) = (0, 1);
     let path = world.clients[publisher].path;
     for packet in frame(1, 3, true) {
         let sealed = world.clients[publisher].seal(&packet);

@@ -33,7 +33,7 @@ pub(super) struct Out {
     pub(super) datagrams: Vec<(Path, Vec<u8>)>,
     pub(super) runs: Vec<Run>,
     pub(super) events: Vec<Event>,
-    pub(super) handed: Vec<(WorkerIndex, Path, Vec<u8>)>,
+    pub(super) handed: Vec<(WorkerIndex, Path, Instant, Vec<u8>)>,
     pub(super) trunk: Vec<(WorkerIndex, TrunkPacket, Vec<u8>)>,
     pub(super) told: Vec<(WorkerIndex, Remote)>,
     /// Put before other workers since [`Wire::deliver`].
@@ -50,8 +50,8 @@ impl Wire for Out {
             }
         }
     }
-    fn hand_over(&mut self, to: WorkerIndex, path: &Path, datagram: &[u8]) {
-        self.handed.push((to, *path, datagram.to_vec()));
+    fn hand_over(&mut self, to: WorkerIndex, path: &Path, at: Instant, datagram: &[u8]) {
+        self.handed.push((to, *path, at, datagram.to_vec()));
     }
     fn trunk(&mut self, to: WorkerIndex, packet: &TrunkPacket, bytes: &[u8]) {
         self.undelivered += 1;
@@ -237,9 +237,15 @@ impl World {
 
     /// One batch of datagrams from `path` to a worker.
     pub(super) fn deliver(&mut self, worker: usize, path: Path, datagrams: Vec<Vec<u8>>) {
+        let now = self.now;
+        self.deliver_late(worker, path, datagrams.into_iter().map(|datagram| (now, datagram)).collect());
+    }
+
+    /// One batch of datagrams, each of which arrived at its time, from `path` to a worker that takes them now.
+    pub(super) fn deliver_late(&mut self, worker: usize, path: Path, datagrams: Vec<(Instant, Vec<u8>)>) {
         let mut batch = Batch { bytes: Vec::new(), received: Vec::new() };
-        for datagram in datagrams {
-            batch.received.push(Received { start: batch.bytes.len(), len: datagram.len(), origin: Origin::Path(path) });
+        for (at, datagram) in datagrams {
+            batch.received.push(Received { start: batch.bytes.len(), len: datagram.len(), origin: Origin::Path { path, at } });
             batch.bytes.extend(datagram);
         }
         let mut out = Out::default();
@@ -265,9 +271,9 @@ impl World {
             self.forwarders[usize::from(to.0)].handle_remote(self.now, message, &mut out);
             self.settle(usize::from(to.0), out);
         }
-        for (to, path, datagram) in out.handed {
+        for (to, path, at, datagram) in out.handed {
             assert_ne!(usize::from(to.0), from, "a datagram is not handed over to oneself");
-            self.deliver(usize::from(to.0), path, vec![datagram]);
+            self.deliver_late(usize::from(to.0), path, vec![(at, datagram)]);
         }
         for (to, packet, bytes) in out.trunk {
             let len = bytes.len();
