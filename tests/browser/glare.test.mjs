@@ -14,6 +14,8 @@ const LATE = 250;
 const TIMEOUT = 300_000;
 /** Every so many rounds the page's offer restarts ICE as well. */
 const RESTART_EVERY = 10;
+/** Rounds after which the pages begin anew: Firefox looks with each description at every m-line that it ever had, of which a round makes eight. A round takes it 0.6 s at first, and 2 s after a hundred. */
+const RELOAD_EVERY = 40;
 /** Bots that publish and withdraw two groups of tracks each: eight groups more or less are eight slots more or less. */
 const BOTS = 4;
 /** Of the glares, so many must end in each of the two ways. */
@@ -116,12 +118,13 @@ async function glare(scene, browser) {
   const ada = await scene.join(await browser(), server, "demo", "Ada");
   const ben = await scene.join(await browser(), server, "demo", "Ben");
   const bothReceive = () => Promise.all([ada.receives(ben), ben.receives(ada)]);
-  await bothReceive();
   const bots = await Promise.all(Array.from({ length: BOTS }, (_, index) => scene.bot(server, "demo", `Bot ${index + 1}`)));
   // Drawing tiles that come and go is most of the work, and not what this is about.
   const show = (shown) => Promise.all([ada, ben].map((person) => person.evaluate(showPage, shown)));
-  for (const person of [ada, ben]) await person.evaluate(wantEverything);
-  await show(false);
+  const beginAnew = async (person) => {
+    await person.tab.reload();
+    await person.goIn();
+  };
 
   const subjects = [new Subject(ada), new Subject(ben)];
   const total = (of) => subjects.reduce((sum, subject) => sum + of(subject), 0);
@@ -130,6 +133,12 @@ async function glare(scene, browser) {
   const seconds = () => ((performance.now() - started) / 1000).toFixed(1);
   let round = 0;
   for (; glares() < GLARES && round < MOST_ROUNDS; round += 1) {
+    if (round % RELOAD_EVERY === 0) {
+      if (round > 0) await Promise.all([ada, ben].map(beginAnew));
+      await bothReceive();
+      for (const person of [ada, ben]) await person.evaluate(wantEverything);
+      await show(false);
+    }
     scene.progress = `round ${round} after ${seconds()} s: ${subjects.join("; ")}`;
     // The two pages swing against the bots each with a lead of its own; the bots begin when the later of those that lead has led.
     const wait = Math.max(0, ...subjects.map(({ lead }) => -lead));
