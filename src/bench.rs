@@ -223,13 +223,18 @@ fn asynchronously(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyho
 async fn play(arguments: &Run, scenario: &Scenario) -> anyhow::Result<ExitCode> {
     let server = own::Server::of(&arguments.common, scenario).await?;
     let mut live = (!arguments.common.quiet).then(Live::on_stderr);
-    let options = options(&server, 1, arguments.slo.clone());
+    // What the scenario promises is meant for a server that nobody else uses.
+    let slo = arguments
+        .slo
+        .clone()
+        .or_else(|| scenario.slo.clone().filter(|_| arguments.common.url.is_none() && arguments.common.whip_url.is_none()));
+    let options = options(&server, 1, slo.clone());
     let result = once(scenario, options, &scenario.name, &mut live).await;
     if let Some(live) = &mut live {
         live.finish();
     }
     let result = result?;
-    let kept = arguments.slo.as_ref().is_none_or(|slo| slo.check(&result).is_empty());
+    let kept = slo.as_ref().is_none_or(|slo| slo.check(&result).is_empty());
     tell(&arguments.common, Document::Run(Box::new(result)))?;
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) })
 }

@@ -9,6 +9,9 @@ const CAMERA = { width: 640, height: 360 };
 const FPS = 15;
 /** Widths of its encodings. */
 const [SMALL, LARGE] = [320, 640];
+/** Pixels within which three tiles are so small that the small one fills them; and across and down within which two are upright: of a picture that fills these much is cut off. */
+const TINY = 240;
+const UPRIGHT = [260, 480];
 /** Milliseconds until a tile's new size shows in what is decoded, and until an encoding that nobody wants is no longer sent. */
 const FOLLOWS = 2_000;
 /** Milliseconds that a camera has to be seen as large as it is: encoders begin small. */
@@ -16,10 +19,12 @@ const PATIENCE = 15_000;
 /** Milliseconds until an encoding that somebody shows again is sent. */
 const STARTS = 500;
 
-/** Runs in the page: shows everybody so many pixels across at most. */
+/** Runs in the page: shows everybody within so many pixels across and down; 0: wherever there is room. */
 function shrink(width) {
+  const [across, down] = [width].flat().map((pixels) => (pixels ? `${pixels}px` : ""));
   const { style } = document.querySelector(".meeting-main");
-  style.maxWidth = style.maxHeight = width ? `${width}px` : "";
+  style.maxWidth = across;
+  style.maxHeight = down ?? across;
 }
 
 /** Runs in the page: bytes sent of each encoding of the camera, by its RID. */
@@ -57,14 +62,14 @@ scene("what is decoded follows the tile, and an encoding that nobody shows is no
     for (const viewer of viewers) await viewer.evaluate(shrink, 0);
     for (const viewer of viewers) await becomes(viewer, sender, LARGE, PATIENCE);
 
-    await viewers[0].evaluate(shrink, 300);
+    await viewers[0].evaluate(shrink, TINY);
     scene.report(`smaller after ${await becomes(viewers[0], sender, SMALL)} ms`);
     const before = await sender.evaluate(readSent);
     await pause(FOLLOWS);
     const meanwhile = await sender.evaluate(readSent);
     assert.ok(meanwhile.h > before.h, "one viewer is enough");
 
-    await viewers[1].evaluate(shrink, 300);
+    await viewers[1].evaluate(shrink, TINY);
     await becomes(viewers[1], sender, SMALL);
     await pause(FOLLOWS);
     const stopped = await sender.evaluate(readSent);
@@ -104,6 +109,10 @@ for (const [browser, codecs] of Object.entries({ chromium: ["VP8", "VP9", "H264"
         assert.ok(!reasons.includes("cpu"), reasons.join(", "));
         await viewer.evaluate(shrink, 300);
         scene.report(`smaller after ${await becomes(viewer, sender, SMALL)} ms`);
+        await viewer.evaluate(shrink, UPRIGHT);
+        scene.report(`as large again after ${await becomes(viewer, sender, LARGE)} ms, since an upright tile shows the middle of it`);
+        await viewer.evaluate(shrink, 300);
+        await becomes(viewer, sender, SMALL);
         await viewer.evaluate(shrink, 0);
         scene.report(`larger after ${await becomes(viewer, sender, LARGE)} ms`);
         // Firefox doesn't say what limits it.
@@ -123,7 +132,7 @@ for (const [codec, layers] of [["VP9", "L3T3_KEY"], ["AV1", "L3T3_KEY"], ["AV1",
     await scene.measured("two tiles become small and large in turn", async () => {
       await Promise.all([one, other].map((viewer) => viewer.evaluate(shrink, 0)));
       await begins(other, sender, LARGE);
-      await one.evaluate(shrink, 300);
+      await one.evaluate(shrink, TINY);
       scene.report(`smaller after ${await becomes(one, sender, SMALL)} ms`);
       const { codecs, reasons, streams } = await sender.evaluate(readSending);
       scene.report(`${streams.join(", ")}; limited by ${reasons}`);
@@ -134,7 +143,7 @@ for (const [codec, layers] of [["VP9", "L3T3_KEY"], ["AV1", "L3T3_KEY"], ["AV1",
       assert.equal((await one.received()).Ada.camera.frameWidth, SMALL);
       await one.evaluate(shrink, 0);
       scene.report(`larger after ${await becomes(one, sender, LARGE)} ms`);
-      await other.evaluate(shrink, 300);
+      await other.evaluate(shrink, TINY);
       scene.report(`the other one smaller after ${await becomes(other, sender, SMALL)} ms`);
       await Promise.all([one.sees("Ada"), other.sees("Ada")]);
     });

@@ -39,6 +39,16 @@ impl Keyframes {
         self.wanted
     }
 
+    /// Nobody waits any more.
+    pub(crate) fn withdraw(&mut self) {
+        self.handle_keyframe();
+    }
+
+    /// Whether the publisher was asked and has not answered.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// Whether to ask the publisher now. A request that brings no keyframe is repeated for as long as somebody waits.
     pub(crate) fn poll(&mut self, now: Instant) -> bool {
         if !self.wanted || self.asked.is_some_and(|asked| now.saturating_duration_since(asked) < UNDER_WAY) {

@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use switchyard_netem::Config as Line;
 use switchyard_netem::units::{duration, optional_duration};
 
+use crate::slo::Slo;
 use crate::traffic::{AudioConfig, FixedConfig, ModelConfig, ScreenConfig, VideoConfig};
 
 mod file;
@@ -71,6 +72,9 @@ pub struct Scenario {
     pub scale: Scale,
     /// Of all randomness: traffic, lines, churn.
     pub seed: u64,
+    /// What is promised of it as it stands, on a server that the bench starts, unless something else is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Slo>,
     /// The groups of participants in each room, in the order of joining.
     pub roles: Vec<Role>,
 }
@@ -227,6 +231,9 @@ impl Scenario {
         // Rounding up at the limit would go beyond it.
         let times = |count: u32| if factor >= most { (f64::from(count) * most).floor() } else { (f64::from(count) * factor).round() };
         let mut scaled = self.clone();
+        if factor != 1.0 {
+            scaled.slo = None;
+        }
         if self.scale == Scale::Rooms {
             scaled.rooms = (times(self.rooms) as u32).max(1);
         }

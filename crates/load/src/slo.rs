@@ -1,5 +1,7 @@
 //! Promises about what people notice (service level objectives), such as `p99<20ms,loss<0.1%,freeze<1%`.
 //!
+//! What the server costs may be promised as well, such as `memory<60KiB`, where the bench can measure it.
+//!
 //! A promise is held against every kind of media that was measured, and the worst of them decides: what viewers don't see is not
 //! made up for by what listeners hear. A promise about something that was not measured is broken.
 
@@ -53,6 +55,10 @@ pub enum Unit {
     Seconds,
     /// `%`
     Percent,
+    /// `KiB`, 1,024 bytes
+    Kibibytes,
+    /// `MiB`
+    Mebibytes,
 }
 
 /// What a promise is about.
@@ -80,6 +86,12 @@ pub enum Metric {
     FirstFrameP95,
     /// Joins that failed or were refused, of those attempted.
     Failures,
+    /// The server's CPU time for each packet that arrived.
+    PacketCpu,
+    /// The server's CPU time for each join.
+    JoinCpu,
+    /// What each participant adds to the server's resident memory.
+    Memory,
 }
 
 /// What a metric is measured in.
@@ -90,6 +102,8 @@ pub enum Dimension {
     Time,
     /// A share from 0 to 1.
     Share,
+    /// KiB.
+    Memory,
 }
 
 impl Slo {
@@ -105,13 +119,14 @@ impl Slo {
 }
 
 impl Promise {
-    /// The limit in the metric's own dimension: milliseconds or a share.
+    /// The limit in the metric's own dimension: milliseconds, a share or KiB.
     pub fn limit(&self) -> f64 {
         match self.limit.unit {
             Unit::Microseconds => self.limit.value / 1000.0,
-            Unit::Milliseconds => self.limit.value,
+            Unit::Milliseconds | Unit::Kibibytes => self.limit.value,
             Unit::Seconds => self.limit.value * 1000.0,
             Unit::Percent => self.limit.value / 100.0,
+            Unit::Mebibytes => self.limit.value * 1024.0,
         }
     }
 
@@ -123,7 +138,7 @@ impl Promise {
 
 impl Metric {
     /// All of them, in the order they are listed in messages.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::LatencyP50,
         Self::LatencyP90,
         Self::LatencyP99,
@@ -135,6 +150,9 @@ impl Metric {
         Self::JoinP99,
         Self::FirstFrameP95,
         Self::Failures,
+        Self::PacketCpu,
+        Self::JoinCpu,
+        Self::Memory,
     ];
 
     /// As it is written in a promise.
@@ -151,6 +169,9 @@ impl Metric {
             Self::JoinP99 => "join-p99",
             Self::FirstFrameP95 => "first-frame-p95",
             Self::Failures => "failures",
+            Self::PacketCpu => "packet-cpu",
+            Self::JoinCpu => "join-cpu",
+            Self::Memory => "memory",
         }
     }
 
@@ -168,6 +189,9 @@ impl Metric {
             Self::JoinP99 => "Connected within, p99",
             Self::FirstFrameP95 => "First frame within, p95",
             Self::Failures => "Joins that failed",
+            Self::PacketCpu => "CPU of a packet",
+            Self::JoinCpu => "CPU of a join",
+            Self::Memory => "Memory of a participant",
         }
     }
 
@@ -175,6 +199,7 @@ impl Metric {
     pub fn dimension(self) -> Dimension {
         match self {
             Self::Loss | Self::Freeze | Self::Failures => Dimension::Share,
+            Self::Memory => Dimension::Memory,
             _ => Dimension::Time,
         }
     }
@@ -187,6 +212,16 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Seconds => "s",
             Self::Percent => "%",
+            Self::Kibibytes => "KiB",
+            Self::Mebibytes => "MiB",
+        }
+    }
+
+    fn dimension(self) -> Dimension {
+        match self {
+            Self::Microseconds | Self::Milliseconds | Self::Seconds => Dimension::Time,
+            Self::Percent => Dimension::Share,
+            Self::Kibibytes | Self::Mebibytes => Dimension::Memory,
         }
     }
 }

@@ -9,7 +9,8 @@ use switchyard_protocol::TrackId;
 /// keyframe.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A picture in pixels of the screen it is shown on; the larger, the greater.
+/// A picture in pixels of the screen it is shown on. The greater it is, the more of the publisher's picture it needs: one direction is enough to cover it, so it is the
+/// narrower one of both that counts, for a picture of 16 to 9.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     /// Across.
@@ -24,8 +25,9 @@ impl Size {
     /// As large as it gets.
     pub const FULL: Self = Self { width: u16::MAX, height: u16::MAX };
 
-    fn key(self) -> (u32, u16) {
-        (u32::from(self.width) * u32::from(self.height), self.width)
+    fn key(self) -> (u32, u16, u16) {
+        let (width, height) = (u32::from(self.width), u32::from(self.height));
+        ((width * 9).min(height * 16), self.width, self.height)
     }
 }
 
@@ -188,6 +190,14 @@ mod tests {
         demand.unpublish(TRACK);
         demand.change(TRACK, None, Some(LARGE));
         assert_eq!(demand, Demand::default());
+    }
+
+    #[test]
+    fn a_tall_tile_needs_less_of_the_picture_than_a_wide_one_of_fewer_pixels() {
+        let (tall, wide) = (Size { width: 688, height: 864 }, Size { width: 1024, height: 576 });
+        let (mut demand, now) = shown(tall);
+        demand.change(TRACK, None, Some(wide));
+        assert_eq!(demand.tell(now), [(TRACK, wide)], "640 by 360 covers the former, in one direction");
     }
 
     #[test]

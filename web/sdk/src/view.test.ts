@@ -80,6 +80,70 @@ test("what is in sight is told once, at its largest size in pixels of the screen
   expect(told.length, "a pixel more or less").toBe(1);
 });
 
+test("of a picture that fills its element what is cut off counts as well, and bars don't", async () => {
+  const fits = new Map<Element, string>();
+  vi.stubGlobal("getComputedStyle", (of: Element) => ({ objectFit: fits.get(of) }));
+  const video = (fit: string, width: number, height: number) => {
+    const video = Object.assign(new EventTarget(), { videoWidth: width, videoHeight: height }) as unknown as Element;
+    fits.set(video, fit);
+    return video;
+  };
+  const elements = [
+    video("cover", 1280, 720),
+    video("contain", 1280, 720),
+    video("fill", 1280, 720),
+    video("cover", 0, 0),
+  ];
+  elements.forEach((each, track) => view.attach(track, each));
+  // A tile of 4:5, as on a phone.
+  for (const each of elements) resize(each, 344, 432);
+  await settle();
+  const sizes = () => told.at(-1)?.map(({ width, height }) => [width, height]);
+  expect(sizes()).toEqual([
+    [1536, 864],
+    [688, 400],
+    [688, 864],
+    [688, 864],
+  ]);
+  // The first picture has come, upright as the tile.
+  Object.assign(elements[3]!, { videoWidth: 720, videoHeight: 900 });
+  elements[3]!.dispatchEvent(new Event("resize"));
+  fits.set(elements[0]!, "contain");
+  await settle();
+  expect(sizes()).toEqual([
+    [688, 400],
+    [688, 400],
+    [688, 864],
+    [704, 864],
+  ]);
+});
+
+test("of two elements the one counts that draws the larger picture", async () => {
+  const [portrait, landscape] = [0, 1].map(() => Object.assign(element(), { videoWidth: 1280, videoHeight: 720 }));
+  vi.stubGlobal("getComputedStyle", () => ({ objectFit: "contain" }));
+  for (const each of [portrait!, landscape!]) view.attach(1, each);
+  resize(portrait!, 344, 432);
+  resize(landscape!, 512, 288);
+  await settle();
+  expect(told.at(-1)).toEqual([{ track: 1, width: 1024, height: 576, pinned: false }]);
+});
+
+test("a window that comes to a screen of other pixels wants other sizes", async () => {
+  const media = new EventTarget();
+  vi.stubGlobal("matchMedia", () => media);
+  const one = element();
+  view.attach(1, one);
+  resize(one, 320, 176);
+  await settle();
+  vi.stubGlobal("devicePixelRatio", 1);
+  media.dispatchEvent(new Event("change"));
+  await settle();
+  expect(told.map(([each]) => [each?.width, each?.height])).toEqual([
+    [640, 352],
+    [320, 176],
+  ]);
+});
+
 test("what is scrolled away, hidden or detached is not asked for, and is again when it is back", async () => {
   const [one, two] = [element(), element()];
   view.attach(1, one);

@@ -9,10 +9,15 @@ const BLOCK = 16;
 /** What is wanted of a track whose size can't be seen, because there is no page to look at: as much as there is. */
 const FULL = 65_535;
 
+interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
 interface Shown {
   readonly track: TrackId;
-  /** Pixels of the screen; null: not known yet. */
-  size: { width: number; height: number } | null;
+  /** Of the element's content, in CSS pixels; null: not known yet. */
+  size: Size | null;
   /** Whether any of it is within what the page shows. */
   inSight: boolean;
 }
@@ -28,6 +33,8 @@ export class View {
   readonly #pinned = new Set<TrackId>();
   #resizes: ResizeObserver | null = null;
   #sights: IntersectionObserver | null = null;
+  /** Holds as long as a pixel of CSS is as many of the screen as now. */
+  #ratio: MediaQueryList | null = null;
   #used = false;
   /** What the server knows, as it was sent. */
   #told: string | null = null;
@@ -54,6 +61,8 @@ export class View {
     const observable = this.#observe();
     this.#used = true;
     this.#elements.set(element, { track, size: observable ? null : { width: FULL, height: FULL }, inSight: true });
+    // A video element tells by this that its picture has another size.
+    element.addEventListener?.("resize", this.#changedOutside);
     this.#resizes?.observe(element);
     this.#sights?.observe(element);
     this.#changed();
@@ -62,6 +71,7 @@ export class View {
   /** An element shows nothing any more. */
   detach(element: Element): void {
     if (!this.#elements.delete(element)) return;
+    element.removeEventListener?.("resize", this.#changedOutside);
     this.#resizes?.unobserve(element);
     this.#sights?.unobserve(element);
     this.#changed();
@@ -86,7 +96,9 @@ export class View {
     clearTimeout(this.#timer);
     this.#resizes?.disconnect();
     this.#sights?.disconnect();
-    if (typeof document !== "undefined") document.removeEventListener("visibilitychange", this.#visibilityChanged);
+    if (typeof document !== "undefined") document.removeEventListener("visibilitychange", this.#changedOutside);
+    this.#ratio?.removeEventListener("change", this.#ratioChanged);
+    for (const element of this.#elements.keys()) element.removeEventListener?.("resize", this.#changedOutside);
     this.#elements.clear();
     this.#used = false;
   }
@@ -97,7 +109,7 @@ export class View {
     this.#resizes = new ResizeObserver((entries) => {
       for (const { target, contentRect } of entries) {
         const shown = this.#elements.get(target);
-        if (shown) shown.size = { width: pixels(contentRect.width), height: pixels(contentRect.height) };
+        if (shown) shown.size = { width: contentRect.width, height: contentRect.height };
       }
       this.#changed();
     });
@@ -108,11 +120,25 @@ export class View {
       }
       this.#changed();
     });
-    document.addEventListener("visibilitychange", this.#visibilityChanged);
+    document.addEventListener("visibilitychange", this.#changedOutside);
+    this.#watchRatio();
     return true;
   }
 
-  readonly #visibilityChanged = () => this.#changed();
+  readonly #changedOutside = () => this.#changed();
+
+  /** The window has come to a screen of other pixels, which changes no size in CSS pixels. */
+  readonly #ratioChanged = () => {
+    this.#watchRatio();
+    this.#changed();
+  };
+
+  #watchRatio(): void {
+    if (typeof matchMedia === "undefined") return;
+    this.#ratio?.removeEventListener("change", this.#ratioChanged);
+    this.#ratio = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
+    this.#ratio.addEventListener("change", this.#ratioChanged);
+  }
 
   #changed(): void {
     if (!this.#used || this.#timer !== undefined) return;
@@ -135,13 +161,15 @@ export class View {
     });
   }
 
-  /** Each track that is in sight, at the largest size at which it is. */
+  /** Each track that is in sight, at the largest size at which its picture is. */
   #tracks(): TrackView[] {
     const views = new Map<TrackId, TrackView>();
     for (const [element, { track, size, inSight }] of this.#elements) {
       if (!size || size.width === 0 || size.height === 0 || !(inSight && onScreen(element))) continue;
+      const drawn = pictureOf(element, size);
+      const [width, height] = [pixels(drawn.width), pixels(drawn.height)];
       const before = views.get(track);
-      const { width, height } = before && before.width * before.height > size.width * size.height ? before : size;
+      if (before && before.width * before.height >= width * height) continue;
       views.set(track, { track, width, height, pinned: this.#pinned.has(track) });
     }
     return [...views.values()];
@@ -152,6 +180,20 @@ export class View {
 function onScreen(element: Element): boolean {
   if (typeof document === "undefined") return true;
   return document.visibilityState === "visible" || document.pictureInPictureElement === element;
+}
+
+/**
+ * How large a picture is drawn in an element of this size, in CSS pixels, with what the element cuts off: a portrait tile that
+ * a landscape fills needs many more pixels than the tile has. Until there is a picture, as large as the element.
+ */
+function pictureOf(element: Element, size: Size): Size {
+  const { videoWidth = 0, videoHeight = 0 } = element as Partial<HTMLVideoElement>;
+  if (videoWidth === 0 || videoHeight === 0) return size;
+  const { objectFit } = getComputedStyle(element);
+  const scales = [size.width / videoWidth, size.height / videoHeight];
+  if (objectFit === "fill") return size;
+  const scale = objectFit === "cover" ? Math.max(...scales) : Math.min(...scales);
+  return { width: videoWidth * scale, height: videoHeight * scale };
 }
 
 function pixels(css: number): number {

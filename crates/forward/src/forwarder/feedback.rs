@@ -10,6 +10,7 @@ use crate::clock::TrackClock;
 use crate::counted::{Drop, Happening};
 use crate::downlink::Waiting;
 use crate::egress::MAX_DATAGRAM;
+use crate::encoding::Encoding;
 use crate::forwarder::{Forwarder, packet_of};
 use crate::layers::FrameInfo;
 use crate::peer::REPORT_INTERVAL;
@@ -263,39 +264,46 @@ impl Forwarder {
 
     /// Keyframe requests to publishers, merged over all who wait.
     fn ask_for_keyframes(&mut self, now: Instant, wire: &mut impl Wire) {
-        let (tracks, peers, egress, happenings) = (&mut self.tracks, &mut self.peers, &mut self.egress, &mut self.happenings);
-        self.keyframes.retain(|&(index, encoding)| {
-            let Some(track) = tracks.get_mut(index) else { return false };
-            if !track.enabled {
-                return false;
-            }
-            if let Home::Local { peer } = track.home
-                && peers.get(peer).is_some_and(|peer| peer.pulse.is_silent(now))
-            {
-                // It would not hear the request, which is made as soon as it is heard.
-                return true;
-            }
-            let Some(keyframes) = track.encodings.get_mut(usize::from(encoding)).map(|encoding| &mut encoding.keyframes) else {
-                return false;
-            };
-            if keyframes.poll(now) {
-                match track.home {
-                    Home::Remote(worker) => wire.tell(worker, Remote::RequestKeyframe { track: track.key, encoding }),
-                    Home::Local { peer } => {
-                        let Some(peer) = peers.get_mut(peer) else { return false };
-                        let reporter = peer.reporter();
-                        let ssrc = peer.receiver_of(track.key).and_then(|receiver| receiver.request_ssrc(encoding));
-                        if let Some(ssrc) = ssrc {
-                            happenings.count(Happening::KeyframeRequestSent);
-                            let _ = peer.send_rtcp(egress, wire, |_, writer| {
-                                let _ = writer.picture_loss_indication(reporter, ssrc);
-                            });
-                        }
-                    }
+        let mut waiting = std::mem::take(&mut self.keyframes);
+        waiting.retain(|&(index, encoding)| self.ask_for_keyframe(now, index, encoding, wire));
+        self.keyframes = waiting;
+    }
+
+    /// Whether somebody still waits for a keyframe of a track's encoding.
+    fn ask_for_keyframe(&mut self, now: Instant, index: usize, encoding: u8, wire: &mut impl Wire) -> bool {
+        let Some(track) = self.tracks.get_mut(index).filter(|track| track.enabled) else { return false };
+        if let Home::Local { peer } = track.home
+            && self.peers.get(peer).is_some_and(|peer| peer.pulse.is_silent(now))
+        {
+            // It would not hear the request, which is made as soon as it is heard.
+            return true;
+        }
+        let Some(Encoding { keyframes, .. }) = track.encodings.get_mut(usize::from(encoding)) else { return false };
+        let again = keyframes.is_asked();
+        if !keyframes.poll(now) {
+            return keyframes.wanted();
+        }
+        // Who waited may be sent another by now, and this one be stopped: asked for a keyframe of it, browsers make one of each that they send, every time.
+        if again && self.in_use(index) >> encoding & 1 == 0 {
+            self.tracks[index].encodings[usize::from(encoding)].keyframes.withdraw();
+            return false;
+        }
+        let track = &self.tracks[index];
+        match track.home {
+            Home::Remote(worker) => wire.tell(worker, Remote::RequestKeyframe { track: track.key, encoding }),
+            Home::Local { peer } => {
+                let Some(peer) = self.peers.get_mut(peer) else { return false };
+                let reporter = peer.reporter();
+                let ssrc = peer.receiver_of(track.key).and_then(|receiver| receiver.request_ssrc(encoding));
+                if let Some(ssrc) = ssrc {
+                    self.happenings.count(Happening::KeyframeRequestSent);
+                    let _ = peer.send_rtcp(&mut self.egress, wire, |_, writer| {
+                        let _ = writer.picture_loss_indication(reporter, ssrc);
+                    });
                 }
             }
-            keyframes.wanted()
-        });
+        }
+        true
     }
 
     /// Looks at every peer: gaps, silence, expired paths, reports. `late`: how long ago it should have looked.

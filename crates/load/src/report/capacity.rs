@@ -150,10 +150,7 @@ fn measured(promise: &Promise, step: &Step) -> Option<f64> {
 }
 
 fn show(promise: &Promise, value: f64) -> String {
-    match promise.metric.dimension() {
-        Dimension::Time => figures::milliseconds(value),
-        Dimension::Share => figures::share(value),
-    }
+    promise.metric.dimension().show(value)
 }
 
 /// Of the chart, if all is zero.

@@ -10,6 +10,7 @@ use switchyard_netem::units::duration;
 use toml::Spanned;
 
 use super::{MAX_PARTICIPANTS, Ramp, Role, Scale, Scenario, Subscribe, Transport};
+use crate::slo::Slo;
 use crate::traffic::{AudioConfig, ConfigError, FixedConfig, ScreenConfig, VideoConfig};
 
 /// Bytes of a file at most: hundreds of times what a scenario takes.
@@ -52,6 +53,7 @@ struct Document {
     scale: Spanned<Scale>,
     #[serde(default = "seed")]
     seed: u64,
+    slo: Option<Slo>,
     roles: Spanned<Vec<Spanned<Role>>>,
 }
 
@@ -133,6 +135,7 @@ impl Document {
             rooms: self.rooms.into_inner(),
             scale: self.scale.into_inner(),
             seed: self.seed,
+            slo: self.slo,
             roles: roles.into_iter().map(Spanned::into_inner).collect(),
         };
         match scenario.participants() {

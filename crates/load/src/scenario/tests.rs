@@ -120,6 +120,16 @@ fn every_error_names_its_place_and_what_would_be_right() {
 }
 
 #[test]
+fn a_scenario_may_promise_something_of_itself_as_it_stands() {
+    let promising = MEETING.replacen("rooms = 2\n", "rooms = 2\nslo = \"memory<60KiB\"\n", 1);
+    let scenario = Scenario::parse("test.toml", &promising).unwrap();
+    assert_eq!(scenario.slo, Some("memory<60KiB".parse().unwrap()));
+    assert_eq!((scenario.scaled(1.0).slo.is_some(), scenario.scaled(2.0).slo), (true, None));
+    let wrong = error(&promising.replacen("60KiB", "60KB", 1));
+    assert!(wrong.starts_with("test.toml:7:7: at column 10 of the promise: memory is measured in KiB or MiB"), "{wrong}");
+}
+
+#[test]
 fn scaling_multiplies_what_the_scenario_names_and_nothing_else() {
     let scaled = |scale: &str, factor: f64| {
         let scenario = Scenario::parse("test.toml", &MEETING.replace("participants", scale)).unwrap();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Dimension, Metric, Promise, Slo};
 use crate::report::figures;
-use crate::results::{MediaResult, Percentiles, RunResult};
+use crate::results::{MediaResult, Percentiles, RunResult, ServerResult};
 
 /// A promise that was not kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct Breach {
 pub enum Cause {
     /// The limit was exceeded.
     Exceeded {
-        /// What was measured, in milliseconds or as a share from 0 to 1.
+        /// What was measured, in milliseconds, as a share from 0 to 1, or in KiB.
         measured: f64,
         /// The limit in the same dimension.
         limit: f64,
@@ -85,13 +85,21 @@ impl fmt::Display for Breach {
         write!(out, "{}: ", self.promise)?;
         match &self.cause {
             Cause::Exceeded { measured, dimension, of, .. } => {
-                match dimension {
-                    Dimension::Time => write!(out, "{}", figures::milliseconds(*measured))?,
-                    Dimension::Share => write!(out, "{}", figures::share(*measured))?,
-                }
+                write!(out, "{}", dimension.show(*measured))?;
                 of.as_ref().map_or(Ok(()), |of| write!(out, " for {of}"))
             }
             Cause::NotMeasured(why) => write!(out, "{why}"),
+        }
+    }
+}
+
+impl Dimension {
+    /// A figure with its unit, for people.
+    pub(crate) fn show(self, value: f64) -> String {
+        match self {
+            Self::Time => figures::milliseconds(value),
+            Self::Share => figures::share(value),
+            Self::Memory => figures::kibibytes(value),
         }
     }
 }
@@ -120,6 +128,9 @@ impl Metric {
                 let share = run.joins.failed_share().ok_or_else(|| "nobody tried to join".to_owned())?;
                 Ok(Measured { value: share, of: None })
             }
+            Self::PacketCpu => server(run, |server| server.cpu_us_per_packet.map(|us| us / 1000.0)),
+            Self::JoinCpu => server(run, |server| server.cpu_ms_per_join),
+            Self::Memory => server(run, |server| server.memory_kib_per_participant),
         }
     }
 }
@@ -147,6 +158,13 @@ fn latency(run: &RunResult, figure: impl Fn(&Percentiles) -> f64) -> Result<Meas
 
 fn joins<'a>(joins: &Percentiles, figure: impl Fn(&Percentiles) -> f64, nobody: &str) -> Result<Measured<'a>, String> {
     let value = figure(joins.measured().ok_or_else(|| nobody.to_owned())?);
+    Ok(Measured { value, of: None })
+}
+
+fn server<'a>(run: &RunResult, figure: impl Fn(&ServerResult) -> Option<f64>) -> Result<Measured<'a>, String> {
+    let server =
+        run.server.as_ref().ok_or_else(|| "what the server costs is measured only where the bench knows its process".to_owned())?;
+    let value = figure(server).ok_or_else(|| "too little happened to measure it".to_owned())?;
     Ok(Measured { value, of: None })
 }
 

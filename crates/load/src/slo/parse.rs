@@ -147,9 +147,11 @@ impl<'a> Reader<'a> {
             "ms" => Unit::Milliseconds,
             "s" => Unit::Seconds,
             "%" => Unit::Percent,
+            "KiB" => Unit::Kibibytes,
+            "MiB" => Unit::Mebibytes,
             _ => return Err(SloError { column, kind: SloErrorKind::Unit { metric } }),
         };
-        if (unit == Unit::Percent) != (metric.dimension() == Dimension::Share) {
+        if unit.dimension() != metric.dimension() {
             return Err(SloError { column, kind: SloErrorKind::Unit { metric } });
         }
         Ok(Quantity { value, unit })
@@ -183,6 +185,7 @@ fn example(metric: Metric) -> String {
     match metric.dimension() {
         Dimension::Share => format!("{}<0.1%", metric.name()),
         Dimension::Time => format!("{}<20ms", metric.name()),
+        Dimension::Memory => format!("{}<60KiB", metric.name()),
     }
 }
 
@@ -190,6 +193,7 @@ fn wanted_unit(metric: Metric) -> &'static str {
     match metric.dimension() {
         Dimension::Share => "is a share and wants %",
         Dimension::Time => "is a time and wants us, ms or s",
+        Dimension::Memory => "is measured in KiB or MiB, which is missing",
     }
 }
 
@@ -208,6 +212,8 @@ fn suggestion(name: &str) -> String {
         "frozen" | "freezes" | "stalls" => Some(Metric::Freeze),
         "failed" | "refused" | "errors" => Some(Metric::Failures),
         "connected" => Some(Metric::JoinP95),
+        "cpu" => Some(Metric::PacketCpu),
+        "ram" | "rss" => Some(Metric::Memory),
         "" => None,
         _ => Metric::ALL
             .into_iter()

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::results::examples;
-use crate::results::{Packets, Percentiles};
+use crate::results::{Packets, Percentiles, ServerResult};
 
 fn slo(text: &str) -> Slo {
     text.parse().unwrap()
@@ -23,7 +23,11 @@ fn a_promise_reads_as_it_is_written() {
 #[test]
 fn every_metric_can_be_promised() {
     for metric in Metric::ALL {
-        let unit = if metric.dimension() == Dimension::Share { "%" } else { "ms" };
+        let unit = match metric.dimension() {
+            Dimension::Share => "%",
+            Dimension::Time => "ms",
+            Dimension::Memory => "KiB",
+        };
         assert_eq!(slo(&format!("{}<5{unit}", metric.name())).promises()[0].metric, metric);
     }
 }
@@ -41,6 +45,7 @@ fn an_error_says_where_it_is_and_what_would_be_right() {
         ("p99<1e3ms", 6, "p99 is a time and wants us, ms or s here, as in p99<20ms"),
         ("p99<20", 7, "p99 is a time and wants us, ms or s here, as in p99<20ms"),
         ("p99<20%", 7, "p99 is a time and wants us, ms or s here, as in p99<20ms"),
+        ("memory<60MB", 10, "memory is measured in KiB or MiB, which is missing here, as in memory<60KiB"),
         ("loss<0.1ms", 9, "loss is a share and wants % here, as in loss<0.1%"),
         ("loss<0%", 6, "nothing is below 0; if none at all is meant, write loss<=0%"),
         ("freeze<=100%", 9, "freeze never exceeds 100%, so this promises nothing"),
@@ -111,8 +116,13 @@ fn a_promise_about_nothing_measured_is_broken() {
     let mut empty = examples::broadcast(5, 2, 1);
     empty.media.clear();
     empty.joins = Default::default();
+    empty.server = None;
     for metric in Metric::ALL {
-        let limit = if metric.dimension() == Dimension::Share { "<=50%" } else { "<9s" };
+        let limit = match metric.dimension() {
+            Dimension::Share => "<=50%",
+            Dimension::Time => "<9s",
+            Dimension::Memory => "<9MiB",
+        };
         let breaches = slo(&format!("{}{limit}", metric.name())).check(&empty);
         assert!(matches!(breaches.as_slice(), [Breach { cause: Cause::NotMeasured(_), .. }]), "{metric:?}: {breaches:?}");
     }
@@ -146,6 +156,23 @@ fn a_figure_that_is_no_number_breaks_the_promise() {
 }
 
 #[test]
+fn what_the_server_costs_can_be_promised_where_it_is_known() {
+    let mut run = examples::broadcast(50, 5, 1);
+    run.server = Some(ServerResult {
+        cpu_us_per_packet: Some(4.5),
+        cpu_ms_per_join: Some(2.9),
+        memory_kib_per_participant: Some(61.5),
+        ..ServerResult::default()
+    });
+    assert_eq!(slo("packet-cpu<5us,join-cpu<3ms,memory<0.1MiB").check(&run), []);
+    let broken = slo("packet-cpu<4us,join-cpu<2ms,memory<60KiB").check(&run);
+    assert_eq!(broken[2].to_string(), "memory<60KiB: 61.5 KiB");
+    assert_eq!(broken.len(), 3);
+    run.server = None;
+    assert!(matches!(slo("memory<62KiB").check(&run)[0].cause, Cause::NotMeasured(_)), "of a server elsewhere nobody knows");
+}
+
+#[test]
 fn refused_joins_count_as_failures() {
     let mut run = examples::broadcast(99, 5, 1);
     run.joins.refused = 2;
@@ -161,6 +188,7 @@ prop_compose! {
         let unit = match metric.dimension() {
             Dimension::Share => Unit::Percent,
             Dimension::Time => [Unit::Microseconds, Unit::Milliseconds, Unit::Seconds][unit],
+            Dimension::Memory => [Unit::Kibibytes, Unit::Mebibytes][unit % 2],
         };
         Promise { metric, inclusive: inclusive || value == 0.0, limit: Quantity { value, unit } }
     }
@@ -168,7 +196,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_is_shown_reads_as_the_same(promises in prop::collection::vec(any_promise(), 1..11)) {
+    fn what_is_shown_reads_as_the_same(promises in prop::collection::vec(any_promise(), 1..14)) {
         let mut different: Vec<Promise> = Vec::new();
         for promise in promises {
             if different.iter().all(|other| other.metric != promise.metric) {

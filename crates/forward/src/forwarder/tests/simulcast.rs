@@ -182,6 +182,22 @@ fn a_target_is_switched_to_at_its_keyframe_which_is_asked_of_its_own_ssrc() {
 }
 
 #[test]
+fn a_keyframe_that_nobody_waits_for_any_more_is_not_asked_for_again() {
+    let mut room = Room::new();
+    room.frame(&[0, 1, 2], &[0, 1], 0);
+    room.frames(&[0, 1, 2], 2);
+    let asked = |room: &Room, encoding| room.plis().into_iter().filter(|&asked| asked == ssrc(encoding)).count();
+    assert_eq!(asked(&room, 2), 1, "the largest is shown, as soon as it can be");
+    room.target(Target::Layer(Layer::all_of(1)));
+    // Its publisher stops it.
+    room.frames(&[0, 1], 150);
+    assert_eq!(asked(&room, 2), 1, "in five seconds");
+    room.target(Target::Layer(Layer::all_of(2)));
+    room.frames(&[0, 1], 90);
+    assert!((2..=6).contains(&asked(&room, 2)), "somebody waits again: {}", asked(&room, 2));
+}
+
+#[test]
 fn encodings_captured_together_are_shown_together() {
     let mut room = Room::new();
     room.frame(&[0, 1, 2], &[0, 1, 2], 0);
