@@ -63,7 +63,8 @@ impl Arrivals {
         let reference = base + (self.times.len() as u64).saturating_sub(1);
         let index = sequence::nearest(reference, sequence).filter(|&index| index >= base)?;
         let place = (index - base) as usize;
-        let away = ticks - std::mem::replace(&mut self.latest, ticks) >= OUTAGE.as_millis() as i64 * TICKS_PER_SECOND / 1_000;
+        let away = ticks - self.latest >= OUTAGE.as_millis() as i64 * TICKS_PER_SECOND / 1_000;
+        self.latest = self.latest.max(ticks);
         if place >= MAX_PACKETS || (away && !self.is_pending()) {
             self.base = Some(index);
             self.times.clear();

@@ -71,7 +71,7 @@ pub enum Origin {
     Path {
         /// Between which ends.
         path: Path,
-        /// When it arrived at this machine, which is before it was taken from there: the worker may have been busy, or waiting for a processor.
+        /// When it arrived at this machine by UDP, which is before it was taken from there: the worker may have been busy, or waiting for a processor. By TCP, when it was taken.
         at: Instant,
     },
     /// The trunk: an RTP packet, already decrypted.
