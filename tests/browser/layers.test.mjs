@@ -109,10 +109,13 @@ for (const [browser, codecs] of Object.entries({ chromium: ["VP8", "VP9", "H264"
         assert.ok(!reasons.includes("cpu"), reasons.join(", "));
         await viewer.evaluate(shrink, 300);
         scene.report(`smaller after ${await becomes(viewer, sender, SMALL)} ms`);
-        await viewer.evaluate(shrink, UPRIGHT);
-        scene.report(`as large again after ${await becomes(viewer, sender, LARGE)} ms, since an upright tile shows the middle of it`);
-        await viewer.evaluate(shrink, 300);
-        await becomes(viewer, sender, SMALL);
+        // What is stopped and begun twice Firefox's VP9 encoder may go on making half as wide, whatever it has to make of it.
+        if (browser === "chromium") {
+          await viewer.evaluate(shrink, UPRIGHT);
+          scene.report(`as large again after ${await becomes(viewer, sender, LARGE)} ms, since an upright tile shows the middle of it`);
+          await viewer.evaluate(shrink, 300);
+          await becomes(viewer, sender, SMALL);
+        }
         await viewer.evaluate(shrink, 0);
         scene.report(`larger after ${await becomes(viewer, sender, LARGE)} ms`);
         // Firefox doesn't say what limits it.

@@ -197,5 +197,6 @@ function pictureOf(element: Element, size: Size): Size {
 }
 
 function pixels(css: number): number {
-  return Math.min(FULL, Math.ceil((css * devicePixelRatio) / BLOCK) * BLOCK);
+  const ratio = typeof devicePixelRatio === "undefined" ? 1 : devicePixelRatio;
+  return Math.min(FULL, Math.ceil((css * ratio) / BLOCK) * BLOCK);
 }
