@@ -28,8 +28,10 @@ pub(crate) const DATAGRAMS: usize = MESSAGES * 128;
 /// Room for the control messages asked for: `IPV6_PKTINFO` (40), `SO_TIMESTAMPNS` (32), `UDP_GRO` (24), `SO_RXQ_OVFL` (24), and some more.
 const CONTROL: usize = 128;
 
-/// A datagram has waited for less than this. Otherwise the kernel's clock was set meanwhile.
+/// A datagram has waited for no longer than this; more would be since before the kernel's clock was set.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Two readings of clocks belong together if they are within this.
+const TOGETHER: Duration = Duration::from_micros(100);
 
 /// The receiving half of a socket: the buffers that `recvmmsg` fills beside the bytes.
 pub(crate) struct Receiver {
@@ -69,13 +71,22 @@ struct Clocks {
 
 impl Clocks {
     fn read() -> Self {
-        Self { now: Instant::now(), since_epoch: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default() }
+        let mut now = Instant::now();
+        // Something else may run between the two; once more, then.
+        for _ in 0..3 {
+            let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+            let before = std::mem::replace(&mut now, Instant::now());
+            if now.saturating_duration_since(before) < TOGETHER {
+                return Self { now, since_epoch };
+            }
+        }
+        Self { now, since_epoch: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default() }
     }
 
     /// When something arrived that did so at `since_epoch`, if that is known and can be.
     fn at(&self, since_epoch: Option<Duration>) -> Instant {
-        let waited = since_epoch.and_then(|then| self.since_epoch.checked_sub(then)).filter(|&waited| waited < LONGEST_WAIT);
-        waited.and_then(|waited| self.now.checked_sub(waited)).unwrap_or(self.now)
+        let waited = since_epoch.and_then(|then| self.since_epoch.checked_sub(then)).unwrap_or_default();
+        self.now.checked_sub(waited.min(LONGEST_WAIT)).unwrap_or(self.now)
     }
 }
 
@@ -198,4 +209,19 @@ fn ancillary(header: &libc::msghdr) -> Ancillary {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_arrived_before_and_in_order_whatever_the_clock_was_set_to() {
+        let clocks = Clocks { now: Instant::now() + Duration::from_secs(60), since_epoch: Duration::from_secs(1_000_000) };
+        let ago = |millis| clocks.now - clocks.at(clocks.since_epoch.checked_sub(Duration::from_millis(millis)));
+        assert_eq!([0, 20, 999].map(ago), [0, 20, 999].map(Duration::from_millis));
+        assert_eq!([1_300, 3_600_000].map(ago), [LONGEST_WAIT; 2], "a machine that stood still, or a clock that was set");
+        assert_eq!(clocks.at(Some(clocks.since_epoch + Duration::from_secs(5))), clocks.now, "a clock that was set back");
+        assert_eq!(clocks.at(None), clocks.now);
+    }
 }
