@@ -39,12 +39,17 @@ const BEHIND_COST: u32 = 2;
 /// Between two looks at the workers and at how late the control plane is.
 const PERIOD: Duration = Duration::from_millis(100);
 
+/// A worker has little to do below this percentage of the time.
+const CALM: u8 = 25;
+
 /// Decides who may come in.
 pub struct Admission {
     /// In percent of the time; 0: as many as come.
     max_load: AtomicU8,
     /// How many peers each worker may have for now.
     ceilings: Box<[AtomicU32]>,
+    /// For how much of the time each worker is busy, smoothed, in percent.
+    busy: Box<[AtomicU8]>,
     /// The quota that all of them share with the control plane, and whether too much of it is used for newcomers.
     quota: Option<Quota>,
     used_up: AtomicBool,
@@ -81,6 +86,7 @@ impl Admission {
         Self {
             max_load: AtomicU8::new(max_load),
             ceilings: (0..workers).map(|_| AtomicU32::new(u32::MAX)).collect(),
+            busy: (0..workers).map(|_| AtomicU8::new(0)).collect(),
             quota: None,
             used_up: AtomicBool::new(false),
             lagging: AtomicBool::new(false),
@@ -119,6 +125,11 @@ impl Admission {
     /// Whether a worker has room for one more.
     pub fn has_room(&self, workers: &Workers, worker: WorkerIndex) -> bool {
         workers.load(worker) < self.ceilings[usize::from(worker.0)].load(Ordering::Relaxed)
+    }
+
+    /// Whether a worker has little to do.
+    pub fn is_calm(&self, worker: WorkerIndex) -> bool {
+        self.busy[usize::from(worker.0)].load(Ordering::Relaxed) < CALM
     }
 
     /// The worker with the fewest peers among those that have room.
@@ -218,6 +229,7 @@ impl Admission {
                 let ceiling = busy.update(passed, share, workers.load(worker));
                 self.ceilings[usize::from(worker.0)].store(ceiling, Ordering::Relaxed);
                 let percent = (busy.smoothed() * 100.0).round();
+                self.busy[usize::from(worker.0)].store(percent as u8, Ordering::Relaxed);
                 match (was_full, busy.is_full()) {
                     (false, true) => tracing::warn!(worker = worker.0, percent, "a media worker is too busy for newcomers"),
                     (true, false) => tracing::info!(worker = worker.0, percent, "a media worker has room for newcomers again"),

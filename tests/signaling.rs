@@ -294,21 +294,34 @@ async fn worker_of(socket: &mut Socket) -> String {
     ufrag[..2].to_owned()
 }
 
-#[tokio::test]
-async fn a_room_is_on_one_worker_until_it_is_large() {
-    let server = Server::start(&["--workers", "2"]).await;
-    let mut sockets = Vec::new();
-    let mut workers = Vec::new();
+/// 34 participants who come into one room, and their workers.
+async fn crowd(server: &Server) -> (Vec<Socket>, Vec<String>) {
+    let (mut sockets, mut workers) = (Vec::new(), Vec::new());
     for n in 0..34 {
         let (mut socket, _) = server.join("large", &format!("Participant {n}")).await;
         workers.push(worker_of(&mut socket).await);
         sockets.push(socket);
     }
+    (sockets, workers)
+}
+
+#[tokio::test]
+async fn a_room_is_on_one_worker_until_more_may_be_sent_than_that_can() {
+    // 32 participants may be sent 3,072 streams.
+    let server = Server::start(&["--workers", "2", "--shown", "56", "--heard", "40"]).await;
+    let (_sockets, workers) = crowd(&server).await;
     assert!(workers[..32].iter().all(|worker| *worker == workers[0]), "{workers:?}");
     assert!(workers[32..].iter().all(|worker| *worker != workers[0]), "{workers:?}");
     // Another room goes where there is space.
     let (mut other, _) = server.join("small", "Ada").await;
     assert_ne!(worker_of(&mut other).await, workers[0]);
+}
+
+#[tokio::test]
+async fn a_room_of_some_dozens_stays_on_one_worker_that_has_little_to_do() {
+    let server = Server::start(&["--workers", "2"]).await;
+    let (_sockets, workers) = crowd(&server).await;
+    assert!(workers.iter().all(|worker| *worker == workers[0]), "{workers:?}");
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ pub struct Floor {
     runs: Vec<Run>,
     /// Counts datagrams: no nonce comes twice.
     nonce: u64,
+    /// Whether nothing is sent.
+    mute: bool,
     /// System calls, runs and datagrams so far.
     pub calls: usize,
     pub runs_sent: usize,
@@ -58,7 +60,12 @@ impl Floor {
             destinations.push(Destination { address: sockaddr(sink), key: LessSafeKey::new(key) });
         }
         let (arena, runs) = (Vec::with_capacity(ARENA), Vec::with_capacity(MESSAGES));
-        Ok(Self { socket, destinations, arena, runs, nonce: 0, calls: 0, runs_sent: 0, datagrams: 0 })
+        Ok(Self { socket, destinations, arena, runs, nonce: 0, mute: false, calls: 0, runs_sent: 0, datagrams: 0 })
+    }
+
+    /// Sends nothing from now on: what is left is sealing.
+    pub fn mute(&mut self) {
+        self.mute = true;
     }
 
     /// Seals `packets`, plaintext RTP, for each destination and sends them: what is of one length, and one shorter, as a run.
@@ -145,7 +152,7 @@ impl Floor {
                 header.msg_controllen = CONTROL as _;
             }
         }
-        let mut sent = 0;
+        let mut sent = if self.mute { self.runs.len() } else { 0 };
         while sent < self.runs.len() {
             let waiting = &mut headers[sent..self.runs.len()];
             // SAFETY: the headers point into locals and `self`, which live through the call.

@@ -1,6 +1,6 @@
 //! What forwarding a packet costs, beside the least it could cost on this machine in the same run.
 //!
-//! `cargo bench --bench fan_out` prints four sets of tables.
+//! `cargo bench --bench fan_out` prints five sets of tables.
 //!
 //! **Saturated.** One publisher in this process sends video frames the way Chromium cuts them (3 to 10 packets of about 1,130 bytes that
 //! differ by a byte) to the real worker: its thread, its socket, its forwarder with keyed peers that proved their paths. The floor is
@@ -20,9 +20,12 @@
 //! **Clients** ([`clients`]). The real program with real DTLS clients in another process: one to 50, ten all to all, one to 200. The floor is a bare
 //! loop in this process with the same pattern to sockets of another process. CPU is the whole server process's by packet that the clients counted.
 //!
-//! Arguments: `saturated`, `full`, `spanning` or `clients` for one of them; `--quick` for a short run; `--check` to fail where a figure is beyond its bound, which
+//! **Alone** ([`alone`]). The forwarder without sockets beside the sealing that it does, with caches as the burst before left them and with caches that something else has used since.
+//!
+//! Arguments: `alone`, `saturated`, `full`, `spanning` or `clients` for one of them; `--quick` for a short run; `--check` to fail where a figure is beyond its bound, which
 //! only `full` has.
 
+mod alone;
 mod arrivals;
 mod clients;
 mod cpu;
@@ -65,6 +68,9 @@ fn main() -> anyhow::Result<()> {
     let scale =
         if quick { Scale { rounds: 1, datagrams: 20_000, seconds: 2 } } else { Scale { rounds: 9, datagrams: 200_000, seconds: 10 } };
     let only = arguments.iter().find(|argument| !argument.starts_with("--"));
+    if only.is_none_or(|only| *only == "alone") {
+        alone::run(scale)?;
+    }
     if only.is_none_or(|only| *only == "saturated") {
         saturated::run(scale)?;
     }

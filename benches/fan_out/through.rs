@@ -31,8 +31,6 @@ pub enum Layout {
     Apart,
     /// One room: the publisher and half of the subscribers on one worker, the others on another.
     Spanning,
-    /// The same, and the publisher's datagrams come to the other worker's socket, which hands them over.
-    Astray,
 }
 
 /// What one repetition cost.
@@ -75,8 +73,8 @@ impl Through {
             anyhow::ensure!(Instant::now() < deadline, "the workers' threads don't begin");
         };
         let homes = if layout == Layout::Apart { 2 } else { 1 };
-        let publishers = (0..homes).map(|home| publisher(&workers, home, layout == Layout::Astray)).collect::<Result<Vec<_>, _>>()?;
-        if matches!(layout, Layout::Spanning | Layout::Astray) {
+        let publishers = (0..homes).map(|home| publisher(&workers, home)).collect::<Result<Vec<_>, _>>()?;
+        if layout == Layout::Spanning {
             let (track, home, to) = (track(0), WorkerIndex(0), WorkerIndex(1));
             command(&workers, to, Command::PublishRemote { track, kind: MediaKind::Video, home });
             command(&workers, home, Command::Trunk { track, to, on: true });
@@ -213,12 +211,12 @@ fn track(home: u8) -> TrackKey {
     TrackKey(1 + u64::from(home))
 }
 
-/// A publisher whose datagrams come to its own worker's socket, or, `astray`, to another's: the kernel chooses by the client's port.
-fn publisher(workers: &Workers, home: u8, astray: bool) -> anyhow::Result<Client> {
+/// A publisher whose datagrams come to its own worker's socket from the first on: the kernel chooses by the client's port, until it is told.
+fn publisher(workers: &Workers, home: u8) -> anyhow::Result<Client> {
     for attempt in 0..ATTEMPTS {
         let before = workers.counters().handed_over;
         let client = Client::join(workers, WorkerIndex(home), u16::MAX - u16::from(home) * ATTEMPTS - attempt);
-        if (workers.counters().handed_over > before) == astray {
+        if workers.counters().handed_over == before {
             client.publish(workers, track(home));
             client.socket.set_nonblocking(true)?;
             return Ok(client);

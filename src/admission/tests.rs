@@ -124,6 +124,13 @@ async fn a_full_worker_is_spared_and_when_all_are_full_the_newcomer_is_refused()
 }
 
 #[tokio::test]
+async fn a_worker_with_little_to_do_is_calm() {
+    let (admission, _workers) = admission(85, 2);
+    admission.busy[1].store(CALM, Ordering::Relaxed);
+    assert_eq!([0, 1].map(|worker| admission.is_calm(WorkerIndex(worker))), [true, false]);
+}
+
+#[tokio::test]
 async fn a_late_control_plane_refuses_newcomers() {
     let (admission, workers) = admission(85, 1);
     admission.lagging.store(true, Ordering::Relaxed);
@@ -139,6 +146,7 @@ async fn a_worker_that_is_always_awake_gets_full_and_recovers() {
     let (stopping, stop) = watch::channel(false);
     let watching = tokio::spawn(Arc::clone(&admission).watch(workers.clone(), stop));
     let has_room = || admission.has_room(&workers, WorkerIndex(0));
+    let percent = || admission.busy[0].load(Ordering::Relaxed);
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut peer = 0;
     while has_room() {
@@ -148,7 +156,8 @@ async fn a_worker_that_is_always_awake_gets_full_and_recovers() {
         assert!(Instant::now() < deadline, "{peer} commands fill nobody");
     }
     assert_eq!(admission.admit(&workers).await.map_err(|error| error.code), Err(ErrorCode::Overloaded));
-    while !has_room() {
+    assert!((5..100).contains(&percent()), "{}", percent());
+    while !has_room() || percent() > 5 {
         tokio::time::sleep(PERIOD).await;
         assert!(Instant::now() < deadline, "room in time");
     }

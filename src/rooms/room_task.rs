@@ -24,9 +24,11 @@ use crate::outbox::Broadcast;
 use crate::participant::sleep_until;
 use crate::peers::{Channel, Mailbox, Notice, Relayed};
 
-/// Participants of one room at its first worker; further ones go to whichever worker has the fewest peers. 32 people who all send 250
-/// packets a second to each other take most of a core.
-const SPAN_THRESHOLD: usize = 32;
+/// Participants of one room at its first worker, however much that has to do. 32 people who all send 250 packets a second to each other take most of a core.
+const TOGETHER: usize = 32;
+/// Streams that participants may be sent by the room's first worker while that has little to do: two workers wake for each packet where one would do, which costs a tenth of
+/// it. If all of them came, two thirds of them pictures, it would be busy for half of the time.
+const TOGETHER_STREAMS: usize = 3_072;
 /// How long a room waits for its first participant, who may be gone before their join arrives.
 const EMPTY_PATIENCE: Duration = Duration::from_secs(10);
 /// What workers say and waits for the room: a change of every second member of a large one. What is lost of voices is said again.
@@ -324,10 +326,12 @@ impl RoomTask {
     /// Where the next participant goes: where the room wants them, or else wherever there is room.
     fn place(&self) -> Result<WorkerIndex, ProtocolError> {
         let Rooms { workers, admission, span, .. } = &*self.rooms;
+        let others = self.members.len();
+        let is_small = || others < TOGETHER || (others * self.room.streams() < TOGETHER_STREAMS && admission.is_calm(self.home));
         let wanted = if *span {
             let turn = self.joins % usize::from(workers.count());
             WorkerIndex(u8::try_from(turn).expect("below the number of workers"))
-        } else if self.members.len() < SPAN_THRESHOLD {
+        } else if is_small() {
             self.home
         } else {
             return admission.place(workers);

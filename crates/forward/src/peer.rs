@@ -283,6 +283,16 @@ impl Peer {
         of_now.map(|(told, _)| grade(told.outcome)).max().unwrap_or_default()
     }
 
+    /// Has fetched what a packet on a sender needs.
+    pub(crate) fn fetch(&self, place: u16, wire: &impl Wire) {
+        if let Some(sender) = self.senders.get(usize::from(place)) {
+            wire.fetch((&raw const *sender).cast(), size_of_val(sender));
+        }
+        if let Some(downlink) = self.downlink.as_deref() {
+            wire.fetch((&raw const *downlink).cast(), size_of_val(downlink));
+        }
+    }
+
     pub(crate) fn sender_mut(&mut self, place: u16) -> Option<&mut Sender> {
         self.senders.get_mut(usize::from(place)).and_then(Option::as_mut)
     }

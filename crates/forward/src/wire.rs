@@ -283,6 +283,9 @@ pub trait Wire {
     fn hand_over(&mut self, to: WorkerIndex, path: &Path, at: Instant, datagram: &[u8]);
     /// Sends a decrypted RTP packet over the trunk.
     fn trunk(&mut self, to: WorkerIndex, packet: &TrunkPacket, bytes: &[u8]);
+    /// Memory that is about to be needed, so that it can be fetched while something else is done; it may be nobody's. Between two bursts a server sleeps, and other programs
+    /// use its caches: most of what a fan-out then costs beside sealing is waiting for subscribers' state, one miss after the other.
+    fn fetch(&self, _at: *const u8, _len: usize) {}
     /// Lets other workers begin with what they were given so far. What comes next takes long; without this they may begin after it.
     fn deliver(&mut self);
     /// Tells another worker something.

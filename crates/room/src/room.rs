@@ -173,6 +173,11 @@ impl Room {
         }
     }
 
+    /// Streams that each participant may be sent at a time, while nobody asks for more.
+    pub fn streams(&self) -> usize {
+        self.limits.heard + self.limits.shown
+    }
+
     /// The next thing to do. To be emptied after every call; what is in it is bounded by what one call can cause.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.out.effects.pop_front()

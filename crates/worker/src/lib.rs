@@ -8,10 +8,12 @@
 //! Per packet a worker allocates nothing, takes no lock and logs nothing. A thread that panics aborts the process: its peers would
 //! otherwise be silent for ever, and a supervisor can restart a process but not a thread.
 
+mod ahead;
 mod config;
 mod counters;
 mod inbox;
 mod outlet;
+mod steering;
 mod streams;
 mod thread;
 mod turn;
@@ -20,6 +22,7 @@ mod waits;
 mod wake;
 mod workers;
 
+pub use ahead::fetch;
 pub use config::{Config, StartError};
 pub use counters::Counters;
 pub use thread::yield_to_media;

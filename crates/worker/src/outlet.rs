@@ -7,8 +7,10 @@ use std::time::Instant;
 use switchyard_forward::{Address, Event, Origin, Path, Remote, Run, SocketId, TrunkPacket, Wire, WorkerIndex};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use crate::ahead;
 use crate::counters::Tally;
 use crate::inbox::Inbox;
+use crate::steering::Astray;
 use crate::streams::Streams;
 use crate::udp::{Sender, Socket};
 
@@ -23,6 +25,8 @@ pub(crate) struct Outlet {
     sender: Sender,
     pub(crate) streams: Streams,
     inboxes: Arc<[Inbox]>,
+    /// What of the socket's is others'; `None`: nobody shares the port.
+    astray: Option<Astray>,
     /// Whose bell to ring, and since when there has been something for them.
     put: Box<[Option<Instant>]>,
     messages: VecDeque<(WorkerIndex, Remote)>,
@@ -36,11 +40,12 @@ impl Outlet {
         socket: Socket,
         streams: Streams,
         inboxes: Arc<[Inbox]>,
+        astray: Option<Astray>,
         events: mpsc::Sender<(WorkerIndex, Event)>,
     ) -> Self {
         let sender = Sender::new(&socket);
         let put = vec![None; inboxes.len()].into();
-        Self { worker, socket, sender, streams, inboxes, put, messages: VecDeque::new(), events, pending: VecDeque::new() }
+        Self { worker, socket, sender, streams, inboxes, astray, put, messages: VecDeque::new(), events, pending: VecDeque::new() }
     }
 
     /// Its own inbox.
@@ -124,6 +129,9 @@ impl Wire for Outlet {
     fn hand_over(&mut self, to: WorkerIndex, path: &Path, at: Instant, datagram: &[u8]) {
         let done = self.put(to, Origin::Path { path: *path, at }, datagram);
         if done { &self.tally().handed_over } else { &self.tally().hand_over_drops }.add(1);
+        if let Some(astray) = &mut self.astray {
+            astray.note(path.remote, to, at);
+        }
     }
 
     fn trunk(&mut self, to: WorkerIndex, packet: &TrunkPacket, bytes: &[u8]) {
@@ -131,11 +139,19 @@ impl Wire for Outlet {
         if done { &self.tally().trunk_packets } else { &self.tally().trunk_drops }.add(1);
     }
 
+    #[inline]
+    fn fetch(&self, at: *const u8, len: usize) {
+        ahead::fetch(at, len);
+    }
+
     fn deliver(&mut self) {
         self.ring();
     }
 
     fn tell(&mut self, to: WorkerIndex, message: Remote) {
+        if let (Remote::Address { remote, owner: None }, Some(astray)) = (message, &mut self.astray) {
+            astray.forget(remote);
+        }
         // An address that stays unknown loses a client's media for as long as it keeps the address, and what is wanted is said once as well; the rest is
         // said again and again.
         let keep = matches!(message, Remote::Address { .. } | Remote::Encodings { .. } | Remote::Wanted { .. });

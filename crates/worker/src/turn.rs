@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::inbox::{Inbox, PARCEL_BYTES};
 use crate::outlet::Outlet;
+use crate::steering::Astray;
 use crate::streams::{self, Streams};
 use crate::udp::{self, Receiver, Socket};
 
@@ -52,6 +53,7 @@ impl Worker {
         socket: Socket,
         streams: Streams,
         inboxes: Arc<[Inbox]>,
+        astray: Option<Astray>,
         events: mpsc::Sender<(WorkerIndex, Event)>,
     ) -> Self {
         Self {
@@ -61,7 +63,7 @@ impl Worker {
                 bytes: vec![0; STREAMS_AT + streams::BYTES],
                 received: Vec::with_capacity(udp::DATAGRAMS + PARCELS + streams::DATAGRAMS),
             },
-            outlet: Outlet::new(config.worker, socket, streams, inboxes, events),
+            outlet: Outlet::new(config.worker, socket, streams, inboxes, astray, events),
             streams_readable: false,
             readable: false,
             backlog: false,

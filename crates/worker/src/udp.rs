@@ -1,11 +1,13 @@
 //! The UDP sockets of the media port: opening them, receiving and sending in batches.
 
 mod address;
+mod program;
 mod receive;
 mod send;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use program::{Place, attach, order, program};
 pub(crate) use receive::{BYTES, DATAGRAMS, Receiver};
 pub(crate) use send::Sender;
 

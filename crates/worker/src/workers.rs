@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::counters::Count;
 use crate::inbox::Inbox;
+use crate::steering::steering;
 use crate::streams::{Adopted, Streams};
 use crate::turn::Worker;
 use crate::{Config, Counters, StartError, Waits, thread, udp};
@@ -86,12 +87,14 @@ pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Ev
     // A worker for each core: each stays on its own, because the kernel likes to put who is woken beside who wakes, who has long to go.
     // With fewer workers, or a share of the cores that isn't a set of them, the kernel knows better where there is room.
     let cores = thread::cores();
+    let shared_port = if config.workers > 1 { sockets.first().and_then(|socket| socket.fd().try_clone_to_owned().ok()) } else { None };
+    let (astray, steer) = shared_port.map(steering).unzip();
     let is_one_each = cores.len() == usize::from(config.workers);
     for (worker, socket) in (0..config.workers).map(WorkerIndex).zip(sockets) {
         let core = cores.get(usize::from(worker.0)).copied().filter(|_| is_one_each);
         let config = switchyard_forward::Config { worker, workers: config.workers, epoch, epoch_ntp };
         let streams = Streams::new().map_err(|source| StartError::System { what: "watching TCP connections (epoll)", source })?;
-        let (inboxes, events) = (inboxes.clone(), events.clone());
+        let (inboxes, astray, events) = (inboxes.clone(), astray.clone(), events.clone());
         let thread = std::thread::Builder::new()
             .name(format!("media-{}", worker.0))
             .spawn(move || {
@@ -99,9 +102,17 @@ pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Ev
                     thread::stay_on(core);
                 }
                 inboxes[usize::from(worker.0)].thread.store(thread::id(), Ordering::Relaxed);
-                live_or_abort(|| Worker::new(config, socket, streams, inboxes, events).run())
+                live_or_abort(|| Worker::new(config, socket, streams, inboxes, astray, events).run())
             })
             .map_err(|source| StartError::System { what: "starting a media thread", source })?;
+        workers.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+    }
+    if let Some(steer) = steer {
+        // Ends with the workers, which are waited for before it.
+        let thread = std::thread::Builder::new()
+            .name("steering".into())
+            .spawn(steer)
+            .map_err(|source| StartError::System { what: "starting a thread", source })?;
         workers.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
     }
     Ok((workers, heard))

@@ -106,6 +106,35 @@ fn a_room_spans_workers() {
 }
 
 #[test]
+fn who_sends_much_comes_to_their_workers_socket_before_long() {
+    let (workers, _events) = workers(2);
+    let handed_over = || workers.counters().handed_over;
+    let home = WorkerIndex(0);
+    // The kernel chooses by the client's port.
+    let astray =
+        (0..64).map(|number| (handed_over(), Client::join(&workers, home, 100 + number))).find(|(before, _)| handed_over() > *before);
+    let (_, mut publisher) = astray.expect("one of 64 comes to the other socket");
+    publisher.publish(&workers, TRACK);
+    let mut subscriber = Client::join(&workers, home, 1);
+    subscriber.subscribe(&workers, TRACK);
+    let mut index = warm_up(&mut publisher, std::slice::from_mut(&mut subscriber));
+    // What has come so far is handed over, a second's worth at first; then nothing is any more.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut since = (handed_over(), index);
+    while index - since.1 < 200 {
+        assert!(Instant::now() < deadline, "{} of {index} are handed over", handed_over());
+        let packet = publisher.seal(index, false, 100);
+        publisher.send(&packet);
+        while subscriber.receive().1 != index {}
+        index += 1;
+        if handed_over() > since.0 {
+            since = (handed_over(), index);
+        }
+    }
+    assert!(since.0 >= 30, "{since:?}");
+}
+
+#[test]
 fn datagrams_for_control_arrive_and_answers_leave_by_the_path() {
     let (workers, mut events) = workers(2);
     for number in 0..6u16 {

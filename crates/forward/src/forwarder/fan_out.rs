@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use slab::Slab;
 use switchyard_rtp::codec::Codec;
 use switchyard_rtp::{ExtensionMap, Header, ParsedExtensions};
 
@@ -9,7 +10,9 @@ use crate::counted::{Drop, Happening};
 use crate::downlink::Waiting;
 use crate::forwarder::{Forwarder, schedule};
 use crate::layers::{FrameInfo, Source};
+use crate::peer::Peer;
 use crate::sender::Packet;
+use crate::track::Subscriber;
 use crate::{Event, TrunkPacket, Wire};
 
 /// Packets of one batch are padded to the longest of their run if they lack at most this many bytes, so that the run can leave at once.
@@ -57,7 +60,8 @@ impl Forwarder {
             for encoding in &track.encodings {
                 level(&mut self.ready, &encoding.batch);
             }
-            for subscriber in &track.subscribers {
+            for (place, subscriber) in track.subscribers.iter().enumerate() {
+                fetch_next(&self.peers, &track.subscribers[place + 1..], wire);
                 let Some(peer) = self.peers.get_mut(subscriber.peer) else { continue };
                 let Some(path) = peer.agent.egress() else {
                     self.drops.count(Drop::NoPath);
@@ -134,6 +138,18 @@ impl Forwarder {
             }
         }
         self.ready.clear();
+    }
+}
+
+/// Has the state of the next subscriber fetched while this one's packets are sealed: of the one after that what says where the rest is.
+fn fetch_next(peers: &Slab<Peer>, next: &[Subscriber], wire: &impl Wire) {
+    let [next, after @ ..] = next else { return };
+    let Some(peer) = peers.get(next.peer) else { return };
+    peer.fetch(next.sender, wire);
+    if let [after, ..] = after {
+        // Reckoned, because looking whether it is there would be waiting for it.
+        let distance = after.peer.wrapping_sub(next.peer) as isize;
+        wire.fetch(std::ptr::from_ref(peer).wrapping_offset(distance).cast(), size_of::<Peer>());
     }
 }
 

@@ -14,7 +14,7 @@ fn outlet(events: usize) -> (Outlet, mpsc::Receiver<(WorkerIndex, Event)>) {
     let socket = udp::open(&Config::default()).unwrap().0.remove(0);
     let inboxes = Arc::new([Inbox::new(false).unwrap(), Inbox::new(false).unwrap()]);
     let (sender, receiver) = mpsc::channel(events);
-    (Outlet::new(HERE, socket, Streams::new().unwrap(), inboxes, sender), receiver)
+    (Outlet::new(HERE, socket, Streams::new().unwrap(), inboxes, None, sender), receiver)
 }
 
 fn remote(n: u16) -> SocketAddr {

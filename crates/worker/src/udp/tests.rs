@@ -249,6 +249,73 @@ fn sockets_of_several_workers_share_a_port_that_nobody_else_can_have() {
     assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
 }
 
+/// Which of the sockets a datagram of each client comes to.
+fn comes_to(sockets: &[Socket], clients: &[UdpSocket], port: u16) -> Vec<Option<usize>> {
+    for client in clients {
+        let server = if client.local_addr().unwrap().is_ipv4() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::LOCALHOST.into() };
+        client.send_to(b"x", (server, port)).unwrap();
+    }
+    let mut came = vec![None; clients.len()];
+    let mut batch = Batch { bytes: vec![0; BYTES], received: Vec::with_capacity(DATAGRAMS) };
+    for (number, socket) in sockets.iter().enumerate() {
+        loop {
+            let has_more = Receiver::new().receive(socket, &mut batch, &Tally::default());
+            for received in batch.received.drain(..) {
+                let Origin::Path { path, .. } = received.origin else { unreachable!() };
+                let client = clients.iter().position(|client| client.local_addr().unwrap() == path.remote).expect("one of the clients");
+                assert_eq!(came[client].replace(number), None, "once");
+            }
+            if !has_more {
+                break;
+            }
+        }
+    }
+    came
+}
+
+#[test]
+fn who_is_known_comes_to_their_socket_and_nobody_else_anywhere_else_than_before() {
+    const SOCKETS: u8 = 4;
+    for bind in [ANY6, Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()] {
+        let (sockets, granted) = open(&config(bind, SOCKETS)).unwrap();
+        // Of every address on this machine that reaches the socket, and a port that two of them have.
+        let reaches = |ip: &IpAddr| match bind {
+            IpAddr::V4(_) => ip.is_ipv4(),
+            IpAddr::V6(bind) => bind.is_unspecified() || ip.is_ipv6(),
+        };
+        let ips = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into(), Ipv4Addr::new(127, 0, 0, 2).into()];
+        let mut clients: Vec<UdpSocket> = Vec::new();
+        for ip in ips.into_iter().filter(reaches) {
+            let ports: Vec<u16> = clients.iter().take(20).map(|client| client.local_addr().unwrap().port()).collect();
+            clients.extend(ports.into_iter().filter_map(|port| UdpSocket::bind((ip, port)).ok()));
+            clients.extend((0..100).map(|_| UdpSocket::bind((ip, 0)).unwrap()));
+        }
+        let before = comes_to(&sockets, &clients, granted.port);
+        let mut places: Vec<Place> = Vec::new();
+        let mut expected = before.clone();
+        for (number, client) in clients.iter().enumerate().filter(|(number, _)| number % 3 > 0) {
+            let socket = (number * 7 / 3 % usize::from(SOCKETS)) as u8;
+            places.push((client.local_addr().unwrap(), socket));
+            expected[number] = Some(usize::from(socket));
+        }
+        places.sort_unstable_by_key(order);
+        assert_ne!(before, expected);
+        attach(sockets[1].fd(), &mut program(&places)).unwrap();
+        assert_eq!(comes_to(&sockets, &clients, granted.port), expected, "{bind}, {} clients", clients.len());
+        attach(sockets[2].fd(), &mut program(&[])).unwrap();
+        assert_eq!(comes_to(&sockets, &clients, granted.port), before, "{bind}, nobody is known any more");
+    }
+}
+
+#[test]
+fn a_program_for_as_many_as_the_kernel_is_told_of_is_short_enough() {
+    let place = |number: u16| (SocketAddr::from((Ipv4Addr::from(u32::from(number)), number)), 1);
+    assert!(program(&(0..512).map(place).collect::<Vec<_>>()).len() <= 4096);
+    // A port of everybody's.
+    let place = |number: u32| (SocketAddr::from((Ipv4Addr::from(number), 9)), 1);
+    assert!(program(&(0..512).map(place).collect::<Vec<_>>()).len() <= 4096);
+}
+
 #[test]
 fn an_address_of_another_machine_is_an_error_with_its_name() {
     let error = open(&config(IpAddr::from([192, 0, 2, 1]), 1)).unwrap_err();

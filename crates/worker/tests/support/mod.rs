@@ -52,6 +52,14 @@ pub struct Client {
 impl Client {
     /// A participant of `worker` with a nominated path and keys. `number` is its peer key and what its keys are made of.
     pub fn join(workers: &Workers, worker: WorkerIndex, number: u16) -> Self {
+        let (client, commands) = Self::new(worker, number, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), workers.port()));
+        commands.into_iter().for_each(|command| self::command(workers, worker, command));
+        client.nominate();
+        client
+    }
+
+    /// The same without a path, and what the worker has to be told.
+    pub fn new(worker: WorkerIndex, number: u16, server: SocketAddr) -> (Self, [Command; 2]) {
         let [high, low] = number.to_be_bytes();
         let mut random = [high; 24];
         random.iter_mut().step_by(2).for_each(|byte| *byte = low);
@@ -69,14 +77,13 @@ impl Client {
             worker,
             socket,
             ice: IceCredentials::generate(worker, random),
-            server: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), workers.port()),
+            server,
             sealer: Sealer::new(Profile::AeadAes128Gcm, &ours),
             opener: Opener::new(Profile::AeadAes128Gcm, &theirs),
         };
-        command(workers, worker, Command::AddPeer { peer: client.key, ice: client.ice.clone() });
-        command(workers, worker, Command::SetKeys { peer: client.key, keys: Box::new(keys) });
-        client.nominate();
-        client
+        let commands =
+            [Command::AddPeer { peer: client.key, ice: client.ice.clone() }, Command::SetKeys { peer: client.key, keys: Box::new(keys) }];
+        (client, commands)
     }
 
     /// Sends where media goes.
@@ -131,6 +138,11 @@ impl Client {
 
     /// Publishes one video track of so many encodings.
     pub fn publish_encodings(&self, workers: &Workers, track: TrackKey, encodings: usize) {
+        self.publishing(track, encodings).into_iter().for_each(|command| self::command(workers, self.worker, command));
+    }
+
+    /// What that is for the worker.
+    pub fn publishing(&self, track: TrackKey, encodings: usize) -> [Command; 2] {
         let mut payloads = PayloadTypes::default();
         payloads.set(VP8, Payload::Media(Codec::Vp8));
         let receiver = ReceiverConfig {
@@ -143,8 +155,10 @@ impl Client {
             nack: true,
             transport_cc: true,
         };
-        command(workers, self.worker, Command::SetReceivers { peer: self.key, receivers: vec![receiver] });
-        command(workers, self.worker, Command::Publish { peer: self.key, mid: "0".into(), kind: MediaKind::Video, track });
+        [
+            Command::SetReceivers { peer: self.key, receivers: vec![receiver] },
+            Command::Publish { peer: self.key, mid: "0".into(), kind: MediaKind::Video, track },
+        ]
     }
 
     /// Receives `track` in its first slot, with RTX as browsers negotiate it.
@@ -166,6 +180,11 @@ impl Client {
     }
 
     fn subscribe_as(&self, workers: &Workers, track: TrackKey, extensions: ExtensionMap) {
+        self.subscribing(track, extensions).into_iter().for_each(|command| self::command(workers, self.worker, command));
+    }
+
+    /// What that is for the worker.
+    pub fn subscribing(&self, track: TrackKey, extensions: ExtensionMap) -> [Command; 2] {
         let mut codecs = CodecTable::default();
         codecs.set(Payload::Media(Codec::Vp8), VP8);
         codecs.set(Payload::Rtx(Codec::Vp8), VP8 + 1);
@@ -179,8 +198,10 @@ impl Client {
             nack: true,
             remb: false,
         };
-        command(workers, self.worker, Command::SetSenders { peer: self.key, senders: vec![None, Some(sender)] });
-        command(workers, self.worker, Command::Route { peer: self.key, sender: 1, track: Some(track) });
+        [
+            Command::SetSenders { peer: self.key, senders: vec![None, Some(sender)] },
+            Command::Route { peer: self.key, sender: 1, track: Some(track) },
+        ]
     }
 
     /// A sealed packet of `payload_len` bytes of VP8, with the extensions a browser sends.
@@ -266,7 +287,7 @@ impl Client {
 }
 
 /// What browsers negotiate and this client sends.
-fn extensions() -> ExtensionMap {
+pub fn extensions() -> ExtensionMap {
     let mut map = ExtensionMap::default();
     map.set(Extension::TransportSequence, 3);
     map.set(Extension::Mid, 4);
