@@ -21,6 +21,8 @@ const TIMER_LAG: f64 = 20.0;
 const LATE_SHARE: f64 = 0.01;
 /// All cores as busy as this: what server and bench share is used up.
 const BUSY: f64 = 0.95;
+/// The part of the server's CPU time that forwarding may have been while people joined.
+const MOST_FORWARDED: f64 = 1.0 / 3.0;
 
 /// What was read at the edges of the measured time.
 pub(super) struct Figures {
@@ -215,14 +217,16 @@ fn server(shared: &Shared, figures: &Figures, received: u64) -> Option<ServerRes
     let cpu = to.cpu.saturating_sub(from.cpu).as_secs_f64();
     let per_packet = (received > 0).then(|| cpu * 1e6 / received as f64);
     let joins = shared.board().joins.iter().filter(|join| join.result.is_ok()).count();
-    // What was forwarded meanwhile is not the joins' cost.
+    // What was forwarded meanwhile is not the joins' cost. With few there a packet costs more than with everybody, because fewer leave together: where that was much of it, what
+    // joins cost can't be told.
     let forwarding = per_packet.unwrap_or(0.0) * figures.received_joining as f64 / 1e6;
-    let joining = joined.cpu.saturating_sub(before.cpu).as_secs_f64() - forwarding;
+    let whole = joined.cpu.saturating_sub(before.cpu).as_secs_f64();
+    let can_tell = joins > 0 && forwarding <= whole * MOST_FORWARDED;
     let participants = shared.connected.load(Ordering::Relaxed);
     Some(ServerResult {
         cpu_seconds: cpu,
         cpu_us_per_packet: per_packet,
-        cpu_ms_per_join: (joins > 0).then(|| joining.max(0.0) * 1e3 / joins as f64),
+        cpu_ms_per_join: can_tell.then(|| (whole - forwarding) * 1e3 / joins as f64),
         threads: Some(to.threads),
         memory_kib_before: Some(before.memory_kib),
         memory_kib_joined: Some(to.memory_kib),

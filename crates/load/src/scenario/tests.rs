@@ -197,6 +197,7 @@ fn every_scenario_of_the_bench_can_be_played() {
         "churn",
         "everyone-at-once",
         "idle",
+        "joins",
         "large-room",
         "layers",
         "meeting",

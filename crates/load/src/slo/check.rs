@@ -164,7 +164,7 @@ fn joins<'a>(joins: &Percentiles, figure: impl Fn(&Percentiles) -> f64, nobody: 
 fn server<'a>(run: &RunResult, figure: impl Fn(&ServerResult) -> Option<f64>) -> Result<Measured<'a>, String> {
     let server =
         run.server.as_ref().ok_or_else(|| "what the server costs is measured only where the bench knows its process".to_owned())?;
-    let value = figure(server).ok_or_else(|| "too little happened to measure it".to_owned())?;
+    let value = figure(server).ok_or_else(|| "too little happened to measure it, or too much else".to_owned())?;
     Ok(Measured { value, of: None })
 }
 
