@@ -27,7 +27,7 @@ use crate::peers::{Channel, Mailbox, Notice, Relayed};
 /// Participants of one room at its first worker, however much that has to do. 32 people who all send 250 packets a second to each other take most of a core.
 const TOGETHER: usize = 32;
 /// Streams that participants may be sent by the room's first worker while that has little to do: two workers wake for each packet where one would do, which costs a tenth of
-/// it. If all of them came, two thirds of them pictures, it would be busy for half of the time.
+/// it. If all of them came, sixty packets a second each, it would be busy for half of the time or two thirds; who comes when it is busy goes elsewhere.
 const TOGETHER_STREAMS: usize = 3_072;
 /// How long a room waits for its first participant, who may be gone before their join arrives.
 const EMPTY_PATIENCE: Duration = Duration::from_secs(10);

@@ -9,11 +9,11 @@
 //! otherwise be silent for ever, and a supervisor can restart a process but not a thread.
 
 mod ahead;
+mod astray;
 mod config;
 mod counters;
 mod inbox;
 mod outlet;
-mod steering;
 mod streams;
 mod thread;
 mod turn;

@@ -8,9 +8,9 @@ use switchyard_forward::{Address, Event, Origin, Path, Remote, Run, SocketId, Tr
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::ahead;
+use crate::astray::Astray;
 use crate::counters::Tally;
 use crate::inbox::Inbox;
-use crate::steering::Astray;
 use crate::streams::Streams;
 use crate::udp::{Sender, Socket};
 
@@ -25,7 +25,7 @@ pub(crate) struct Outlet {
     sender: Sender,
     pub(crate) streams: Streams,
     inboxes: Arc<[Inbox]>,
-    /// What of the socket's is others'; `None`: nobody shares the port.
+    /// What of the socket's is others'; `None`: nobody shares the port, or the kernel can't be told.
     astray: Option<Astray>,
     /// Whose bell to ring, and since when there has been something for them.
     put: Box<[Option<Instant>]>,
@@ -129,7 +129,11 @@ impl Wire for Outlet {
     fn hand_over(&mut self, to: WorkerIndex, path: &Path, at: Instant, datagram: &[u8]) {
         let done = self.put(to, Origin::Path { path: *path, at }, datagram);
         if done { &self.tally().handed_over } else { &self.tally().hand_over_drops }.add(1);
-        if let Some(astray) = &mut self.astray {
+        // A STUN request is handed over by what it says of itself, anything else because the address was proved to be its owner's.
+        if done
+            && datagram.first().is_some_and(|first| *first > 3)
+            && let Some(astray) = &mut self.astray
+        {
             astray.note(path.remote, to, at);
         }
     }
@@ -149,7 +153,10 @@ impl Wire for Outlet {
     }
 
     fn tell(&mut self, to: WorkerIndex, message: Remote) {
-        if let (Remote::Address { remote, owner: None }, Some(astray)) = (message, &mut self.astray) {
+        // Said to each of the others: once is enough.
+        if let (Remote::Address { remote, owner: None }, Some(astray)) = (message, &self.astray)
+            && to == WorkerIndex(u8::from(self.worker == WorkerIndex(0)))
+        {
             astray.forget(remote);
         }
         // An address that stays unknown loses a client's media for as long as it keeps the address, and what is wanted is said once as well; the rest is

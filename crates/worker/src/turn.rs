@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use switchyard_forward::{Batch, Drop, Event, Forwarder, Happening, WorkerIndex};
 use tokio::sync::mpsc;
 
+use crate::astray::Astray;
 use crate::inbox::{Inbox, PARCEL_BYTES};
 use crate::outlet::Outlet;
-use crate::steering::Astray;
 use crate::streams::{self, Streams};
 use crate::udp::{self, Receiver, Socket};
 

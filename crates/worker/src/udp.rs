@@ -1,15 +1,15 @@
 //! The UDP sockets of the media port: opening them, receiving and sending in batches.
 
 mod address;
-mod program;
 mod receive;
 mod send;
+mod steering;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use program::{Place, attach, order, program};
 pub(crate) use receive::{BYTES, DATAGRAMS, Receiver};
 pub(crate) use send::Sender;
+pub(crate) use steering::Steering;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

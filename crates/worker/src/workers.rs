@@ -12,9 +12,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use switchyard_forward::{Command, Drop, Estimates, Event, Happening, WorkerIndex};
 use tokio::sync::mpsc;
 
+use crate::astray::Astray;
 use crate::counters::Count;
 use crate::inbox::Inbox;
-use crate::steering::steering;
 use crate::streams::{Adopted, Streams};
 use crate::turn::Worker;
 use crate::{Config, Counters, StartError, Waits, thread, udp};
@@ -84,11 +84,10 @@ pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Ev
     let epoch_ntp = ntp(SystemTime::now());
     let shared = Shared { inboxes: inboxes.clone(), port: granted.port, turn: AtomicU32::new(0), threads: Mutex::new(Vec::new()) };
     let workers = Workers(Arc::new(shared));
+    let astray = steering(&sockets).map(|steering| Astray::new(Arc::new(steering)));
     // A worker for each core: each stays on its own, because the kernel likes to put who is woken beside who wakes, who has long to go.
     // With fewer workers, or a share of the cores that isn't a set of them, the kernel knows better where there is room.
     let cores = thread::cores();
-    let shared_port = if config.workers > 1 { sockets.first().and_then(|socket| socket.fd().try_clone_to_owned().ok()) } else { None };
-    let (astray, steer) = shared_port.map(steering).unzip();
     let is_one_each = cores.len() == usize::from(config.workers);
     for (worker, socket) in (0..config.workers).map(WorkerIndex).zip(sockets) {
         let core = cores.get(usize::from(worker.0)).copied().filter(|_| is_one_each);
@@ -107,15 +106,22 @@ pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Ev
             .map_err(|source| StartError::System { what: "starting a media thread", source })?;
         workers.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
     }
-    if let Some(steer) = steer {
-        // Ends with the workers, which are waited for before it.
-        let thread = std::thread::Builder::new()
-            .name("steering".into())
-            .spawn(steer)
-            .map_err(|source| StartError::System { what: "starting a thread", source })?;
-        workers.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-    }
     Ok((workers, heard))
+}
+
+/// A table by which the kernel chooses among several sockets, where there may be one.
+fn steering(sockets: &[udp::Socket]) -> Option<udp::Steering> {
+    let [first, _, ..] = sockets else { return None };
+    match udp::Steering::attach(first.fd()) {
+        Ok(steering) => {
+            tracing::info!("the kernel brings busy clients' datagrams to their own worker");
+            Some(steering)
+        }
+        Err(error) => {
+            tracing::info!(%error, "workers hand datagrams to each other: the server may not tell the kernel whose they are (CAP_BPF)");
+            None
+        }
+    }
 }
 
 /// Runs a thread's life; a panic in it ends the process. The panic itself has been reported by the panic hook.

@@ -26,6 +26,32 @@ fn address(n: u16) -> Remote {
 }
 
 #[test]
+fn the_kernel_is_told_of_addresses_that_were_proved_and_forgets_those_that_are_nobodys() {
+    let config = Config { workers: 2, ..Config::default() };
+    let (socket, _other) = {
+        let mut sockets = udp::open(&config).unwrap().0.into_iter();
+        (sockets.next().unwrap(), sockets.next().unwrap())
+    };
+    let steering = Arc::new(udp::Steering::attach(socket.fd()).expect("CAP_BPF"));
+    let inboxes = Arc::new([Inbox::new(false).unwrap(), Inbox::new(false).unwrap()]);
+    let (sender, _events) = mpsc::channel(1);
+    let astray = Some(Astray::new(Arc::clone(&steering)));
+    let mut outlet = Outlet::new(HERE, socket, Streams::new().unwrap(), inboxes, astray, sender);
+    let at = Instant::now();
+    let mut hand_over = |n, datagram: &[u8]| {
+        let path = Path { socket: SocketId(0), local: IpAddr::V4(Ipv4Addr::LOCALHOST), remote: remote(n) };
+        (0..100).for_each(|_| outlet.hand_over(THERE, &path, at, datagram));
+        steering.find(remote(n))
+    };
+    assert_eq!(hand_over(1, &[0, 1, 0, 0]), None, "anybody can write a binding request");
+    assert_eq!(hand_over(2, &[0x80, 96, 0, 0]), Some(1));
+    outlet.tell(THERE, Remote::Address { remote: remote(2), owner: Some(HERE) });
+    assert_eq!(steering.find(remote(2)), Some(1));
+    outlet.tell(THERE, Remote::Address { remote: remote(2), owner: None });
+    assert_eq!(steering.find(remote(2)), None);
+}
+
+#[test]
 fn packets_that_do_not_fit_another_inbox_are_counted() {
     let (mut outlet, _events) = outlet(1);
     let path = Path { socket: SocketId(0), local: IpAddr::V4(Ipv4Addr::LOCALHOST), remote: remote(1) };

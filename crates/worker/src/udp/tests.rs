@@ -291,29 +291,41 @@ fn who_is_known_comes_to_their_socket_and_nobody_else_anywhere_else_than_before(
             clients.extend((0..100).map(|_| UdpSocket::bind((ip, 0)).unwrap()));
         }
         let before = comes_to(&sockets, &clients, granted.port);
-        let mut places: Vec<Place> = Vec::new();
+        let steering = Steering::attach(sockets[1].fd()).expect("CAP_BPF");
+        assert_eq!(comes_to(&sockets, &clients, granted.port), before, "{bind}, nobody is known yet");
         let mut expected = before.clone();
-        for (number, client) in clients.iter().enumerate().filter(|(number, _)| number % 3 > 0) {
-            let socket = (number * 7 / 3 % usize::from(SOCKETS)) as u8;
-            places.push((client.local_addr().unwrap(), socket));
-            expected[number] = Some(usize::from(socket));
+        let known = || {
+            clients.iter().enumerate().filter(|(number, _)| number % 3 > 0).map(|(number, client)| (number, client.local_addr().unwrap()))
+        };
+        for (number, remote) in known() {
+            let socket = number * 7 / 3 % usize::from(SOCKETS);
+            steering.steer(remote, socket as u8);
+            expected[number] = Some(socket);
         }
-        places.sort_unstable_by_key(order);
         assert_ne!(before, expected);
-        attach(sockets[1].fd(), &mut program(&places)).unwrap();
         assert_eq!(comes_to(&sockets, &clients, granted.port), expected, "{bind}, {} clients", clients.len());
-        attach(sockets[2].fd(), &mut program(&[])).unwrap();
+        known().for_each(|(_, remote)| steering.forget(remote));
         assert_eq!(comes_to(&sockets, &clients, granted.port), before, "{bind}, nobody is known any more");
     }
 }
 
 #[test]
-fn a_program_for_as_many_as_the_kernel_is_told_of_is_short_enough() {
-    let place = |number: u16| (SocketAddr::from((Ipv4Addr::from(u32::from(number)), number)), 1);
-    assert!(program(&(0..512).map(place).collect::<Vec<_>>()).len() <= 4096);
-    // A port of everybody's.
-    let place = |number: u32| (SocketAddr::from((Ipv4Addr::from(number), 9)), 1);
-    assert!(program(&(0..512).map(place).collect::<Vec<_>>()).len() <= 4096);
+fn more_than_there_is_room_for_are_known_of_whom_something_comes() {
+    let (sockets, granted) = open(&config(ANY6, 2)).unwrap();
+    let steering = Steering::attach(sockets[0].fd()).expect("CAP_BPF");
+    let (busy, remote) = client(Ipv4Addr::LOCALHOST);
+    for number in 0..60_000_u32 {
+        steering.steer(SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + number), 9)), 1);
+        // Something comes of one, who is told of once.
+        if number == 0 {
+            steering.steer(remote, 1);
+        }
+        if number % 100 == 0 {
+            busy.send_to(b"x", (Ipv4Addr::LOCALHOST, granted.port)).unwrap();
+        }
+    }
+    assert_eq!(steering.find(remote), Some(1));
+    assert_eq!(steering.find(SocketAddr::from(([10, 0, 0, 0], 9))), None, "it was forgotten");
 }
 
 #[test]
