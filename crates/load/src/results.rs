@@ -168,7 +168,7 @@ pub struct ServerResult {
     pub cpu_seconds: f64,
     /// User and system time in the measured window by packet that arrived, in microseconds.
     pub cpu_us_per_packet: Option<f64>,
-    /// User and system time while people joined, by join, in milliseconds; none if much of it was forwarding.
+    /// User and system time while people joined, by join, in milliseconds; none if much of it was forwarding, or if some came later.
     pub cpu_ms_per_join: Option<f64>,
     /// Threads of the server.
     pub threads: Option<u64>,

@@ -221,7 +221,8 @@ fn server(shared: &Shared, figures: &Figures, received: u64) -> Option<ServerRes
     // joins cost can't be told.
     let forwarding = per_packet.unwrap_or(0.0) * figures.received_joining as f64 / 1e6;
     let whole = joined.cpu.saturating_sub(before.cpu).as_secs_f64();
-    let can_tell = joins > 0 && forwarding <= whole * MOST_FORWARDED;
+    let all_before = shared.scenario.roles.iter().all(|role| role.churn.is_none() && role.joins_after.is_none());
+    let can_tell = joins > 0 && all_before && forwarding <= whole * MOST_FORWARDED;
     let participants = shared.connected.load(Ordering::Relaxed);
     Some(ServerResult {
         cpu_seconds: cpu,
