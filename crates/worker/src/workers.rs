@@ -84,7 +84,7 @@ pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Ev
     let epoch_ntp = ntp(SystemTime::now());
     let shared = Shared { inboxes: inboxes.clone(), port: granted.port, turn: AtomicU32::new(0), threads: Mutex::new(Vec::new()) };
     let workers = Workers(Arc::new(shared));
-    let astray = steering(&sockets).map(|steering| Astray::new(Arc::new(steering)));
+    let steering = steering(&sockets).map(Arc::new);
     // A worker for each core: each stays on its own, because the kernel likes to put who is woken beside who wakes, who has long to go.
     // With fewer workers, or a share of the cores that isn't a set of them, the kernel knows better where there is room.
     let cores = thread::cores();
@@ -93,7 +93,7 @@ pub fn start(config: Config) -> Result<(Workers, mpsc::Receiver<(WorkerIndex, Ev
         let core = cores.get(usize::from(worker.0)).copied().filter(|_| is_one_each);
         let config = switchyard_forward::Config { worker, workers: config.workers, epoch, epoch_ntp };
         let streams = Streams::new().map_err(|source| StartError::System { what: "watching TCP connections (epoll)", source })?;
-        let (inboxes, astray, events) = (inboxes.clone(), astray.clone(), events.clone());
+        let (inboxes, astray, events) = (inboxes.clone(), steering.clone().map(Astray::new), events.clone());
         let thread = std::thread::Builder::new()
             .name(format!("media-{}", worker.0))
             .spawn(move || {
