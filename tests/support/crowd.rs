@@ -1,4 +1,4 @@
-//! Two hundred headless participants beside whatever a test does, in rooms of five, who talk all the time: `crowd ws://…`.
+//! Two hundred headless participants beside whatever a test does, in rooms of four, who talk all the time: `crowd ws://…`.
 //!
 //! Says `ready` once everybody hears everybody in their room. Whenever it is told a time, in milliseconds since the epoch, it waits until everybody hears everybody with
 //! something said after that, and says how long after it that was for each of them, in milliseconds, as JSON. Ends with its input.
@@ -12,8 +12,8 @@ use anyhow::Context;
 use futures_util::future::join_all;
 use talker::Talker;
 
-const ROOMS: usize = 40;
-const IN_A_ROOM: usize = 5;
+const ROOMS: usize = 50;
+const IN_A_ROOM: usize = 4;
 /// Between two packets of somebody.
 const EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -63,7 +63,7 @@ impl Sink for Ear {
     fn handle_lag(&mut self, _: u64) {}
 }
 
-/// A participant that talks as soon as it can, in every session it gets. Dropping it leaves.
+/// A participant that talks as soon as it can, in every session it gets and over every peer connection. Dropping it leaves.
 pub struct Talker {
     pub client: Arc<Client>,
     pub ear: Ear,
@@ -117,16 +117,20 @@ async fn talk(client: Arc<Client>, mut events: broadcast::Receiver<ClientEvent>,
         let (me, mut counter) = (client.id(), 0);
         loop {
             ticks.tick().await;
-            let mut rejoined = false;
+            let (mut rejoined, mut renewed) = (false, false);
             loop {
                 match events.try_recv() {
-                    Ok(event) => rejoined |= matches!(event, ClientEvent::Rejoined { .. }),
+                    Ok(ClientEvent::Rejoined { .. }) => rejoined = true,
+                    Ok(ClientEvent::Renewed) => renewed = true,
+                    Ok(_) => {}
                     Err(broadcast::error::TryRecvError::Lagged(_)) => {}
                     Err(_) => break,
                 }
             }
             if rejoined {
                 ear.clear();
+            }
+            if rejoined || renewed {
                 break;
             }
             let stamp = Stamp { publisher: me.0, publication: 0, counter, sent_micros: now_micros() };

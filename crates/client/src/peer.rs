@@ -55,10 +55,11 @@ const DATA_CHANNEL: &str = "switchyard";
 /// Bytes of a message on the data channel, the same as the server takes (`a=max-message-size`).
 const MAX_DATA_MESSAGE: u32 = 256 * 1024;
 
-/// Between two connectivity checks. Joining takes two of them, which by default are 200 ms apart.
-const CHECK_INTERVAL: Duration = Duration::from_millis(2);
+/// Between two connectivity checks. Joining takes two of them, which by default are 200 ms apart; where hundreds join at once and the machine is
+/// busy, what checks more often takes the time away from what it waits for.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// Checks of a pair before it is given up: ten seconds, for a server on a busy machine.
-const CHECKS: u16 = 5000;
+const CHECKS: u16 = 1000;
 
 /// Payload types as Chromium gives them.
 pub(crate) const OPUS: u8 = 111;

@@ -8,9 +8,9 @@ const PROGRAM = findProgram("FIREFOX", ["firefox-esr", "firefox"]);
 
 /**
  * A fresh Firefox with a profile of its own. `window()` opens another window, which shares nothing with the others.
- * `within`, `secure`, `authority`, `fps` and `codec` as for Chromium; `port` is where to reach it in another network namespace.
+ * `within`, `secure`, `authority`, `fps`, `codec` and `size` as for Chromium; `port` is where to reach it in another network namespace.
  */
-export async function launchFirefox({ within, port, secure, authority, fps = 15, codec } = {}) {
+export async function launchFirefox({ within, port, secure, authority, fps = 15, codec, size = { width: 960, height: 600 } } = {}) {
   const profile = authority && (await trusting(authority));
   const browser = await puppeteer.launch({
     browser: "firefox",
@@ -38,7 +38,7 @@ export async function launchFirefox({ within, port, secure, authority, fps = 15,
     async window(script) {
       const context = await browser.createBrowserContext();
       const page = await context.newPage();
-      await page.setViewport({ width: 960, height: 600 });
+      await page.setViewport(size);
       if (codec) await page.evaluateOnNewDocument(onlyCodec, codec);
       if (script) await page.evaluateOnNewDocument(script);
       return new FirefoxTab(page, context);

@@ -19,8 +19,10 @@ use impaired::Impaired;
 
 /// Bytes of one message as the kernel gives it: a run of datagrams.
 const MESSAGE: usize = 64 * 1024;
-/// Datagrams that wait for the peer connection: a handshake's flights; what is lost comes again.
-const MAX_WAITING: usize = 64;
+/// Datagrams that wait for the peer connection: answers to its checks, which come again.
+const MAX_WAITING_STUN: usize = 64;
+/// With the rest, a handshake's flights among it: `rtc` waits for the end of a handshake for good if that is lost after it has come once in part.
+const MAX_WAITING: usize = 4 * MAX_WAITING_STUN;
 
 /// What is sent and received through.
 #[derive(Debug)]
@@ -73,7 +75,9 @@ pub(super) struct Waiting {
 impl Waiting {
     fn push(&self, datagram: &[u8], from: SocketAddr) {
         let mut waiting = self.datagrams.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < MAX_WAITING {
+        // RFC 7983 §7.
+        let most = if matches!(datagram.first(), Some(0..=3)) { MAX_WAITING_STUN } else { MAX_WAITING };
+        if waiting.len() < most {
             waiting.push_back((datagram.to_vec(), from));
         }
     }

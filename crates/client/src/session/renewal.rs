@@ -60,12 +60,18 @@ impl Session {
         Ok(())
     }
 
-    /// It was refused: the peer connection goes on as it can.
+    /// It was refused: the peer connection goes on as it can, and looks for a path again if it has none.
     pub(super) async fn not_renewed(&mut self, done: Option<Done<()>>, error: ClientError) {
         warn!(%error, "not renewed");
         self.renewing = false;
-        let open = self.state.borrow().data_channel_open;
+        let (open, transport) = {
+            let state = self.state.borrow();
+            (state.data_channel_open, state.transport)
+        };
         self.data.set_open(open).await;
+        if transport != Transport::Connected {
+            self.restart_ice();
+        }
         if let Some(done) = done {
             let _ = done.send(Err(error));
         }
