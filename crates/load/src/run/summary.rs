@@ -217,23 +217,26 @@ fn server(shared: &Shared, figures: &Figures, received: u64) -> Option<ServerRes
     let cpu = to.cpu.saturating_sub(from.cpu).as_secs_f64();
     let per_packet = (received > 0).then(|| cpu * 1e6 / received as f64);
     let joins = shared.board().joins.iter().filter(|join| join.result.is_ok()).count();
-    // What was forwarded meanwhile is not the joins' cost. With few there a packet costs more than with everybody, because fewer leave together: where that was much of it, what
-    // joins cost can't be told.
     let forwarding = per_packet.unwrap_or(0.0) * figures.received_joining as f64 / 1e6;
     let whole = joined.cpu.saturating_sub(before.cpu).as_secs_f64();
     let all_before = shared.scenario.roles.iter().all(|role| role.churn.is_none() && role.joins_after.is_none());
-    let can_tell = joins > 0 && all_before && forwarding <= whole * MOST_FORWARDED;
     let participants = shared.connected.load(Ordering::Relaxed);
     Some(ServerResult {
         cpu_seconds: cpu,
         cpu_us_per_packet: per_packet,
-        cpu_ms_per_join: can_tell.then(|| (whole - forwarding) * 1e3 / joins as f64),
+        cpu_ms_per_join: if all_before { of_a_join(whole, forwarding, joins) } else { None },
         threads: Some(to.threads),
         memory_kib_before: Some(before.memory_kib),
         memory_kib_joined: Some(to.memory_kib),
         memory_kib_per_participant: (participants > 0)
             .then(|| to.memory_kib.saturating_sub(before.memory_kib) as f64 / participants as f64),
     })
+}
+
+/// Milliseconds of CPU that each of `joins` took of the server's `whole` seconds while people joined, of which `forwarding` were for packets. With few there a packet costs more
+/// than with everybody, because fewer leave together: where packets were much of it, what joins cost can't be told.
+fn of_a_join(whole: f64, forwarding: f64, joins: usize) -> Option<f64> {
+    (joins > 0 && forwarding <= whole * MOST_FORWARDED).then(|| (whole - forwarding) * 1e3 / joins as f64)
 }
 
 fn bench(shared: &Shared, figures: &Figures) -> BenchResult {
@@ -263,4 +266,17 @@ fn bench(shared: &Shared, figures: &Figures) -> BenchResult {
         None
     };
     BenchResult { cpu_share, timer_lag_ms: figures.timer_lag, sends_late, kernel_drops: figures.kernel_drops, bottleneck }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_join_costs_is_told_only_where_little_else_was_done() {
+        assert_eq!(of_a_join(3.0, 0.0, 1000), Some(3.0));
+        assert_eq!(of_a_join(3.0, 0.75, 1000), Some(2.25), "packets are not the joins' cost");
+        assert_eq!(of_a_join(3.0, 1.5, 1000), None, "what is left would be a guess");
+        assert_eq!(of_a_join(3.0, 0.0, 0), None, "nobody joined");
+    }
 }
