@@ -79,6 +79,7 @@ pub(crate) struct Track {
     pub(crate) home: Home,
     pub(crate) enabled: bool,
     pub(crate) standing: Standing,
+    /// In the order of peers.
     pub(crate) subscribers: Vec<Subscriber>,
     pub(crate) trunks: Vec<Crossing>,
     pub(crate) encodings: [Encoding; MAX_ENCODINGS],
@@ -119,6 +120,12 @@ impl Track {
             limit: Limit::default(),
             voice: (kind == MediaKind::Audio).then(|| Box::new(Voice::new())),
         }
+    }
+
+    /// Somebody gets it from now on.
+    pub(crate) fn subscribe(&mut self, subscriber: Subscriber) {
+        let place = self.subscribers.partition_point(|other| other.peer <= subscriber.peer);
+        self.subscribers.insert(place, subscriber);
     }
 
     /// A packet has come.

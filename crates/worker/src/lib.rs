@@ -14,6 +14,7 @@ mod config;
 mod counters;
 mod inbox;
 mod outlet;
+mod pace;
 mod streams;
 mod thread;
 mod turn;

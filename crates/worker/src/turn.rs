@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::astray::Astray;
 use crate::inbox::{Inbox, PARCEL_BYTES};
 use crate::outlet::Outlet;
+use crate::pace::Pace;
 use crate::streams::{self, Streams};
 use crate::udp::{self, Receiver, Socket};
 
@@ -44,6 +45,7 @@ pub(crate) struct Worker {
     streams_readable: bool,
     /// The socket may have more than the last turn took.
     backlog: bool,
+    pace: Pace,
 }
 
 impl Worker {
@@ -67,6 +69,7 @@ impl Worker {
             streams_readable: false,
             readable: false,
             backlog: false,
+            pace: Pace::default(),
         }
     }
 
@@ -114,6 +117,12 @@ impl Worker {
             due.into_iter().chain(retry).min()
         };
         (self.readable, self.streams_readable) = inbox.wake.sleep(self.outlet.socket.fd(), self.outlet.streams.fd(), timeout);
+        let rested = Instant::now();
+        self.pace.count(now.saturating_duration_since(woken), rested.saturating_duration_since(now));
+        if let Some(pause) = self.pace.pause(rested) {
+            std::thread::sleep(pause);
+            self.pace.count(Duration::ZERO, rested.elapsed());
+        }
     }
 
     fn take_commands(&mut self, now: Instant, limit: usize) {
@@ -184,6 +193,7 @@ impl Worker {
                 self.backlog = self.receiver.receive_more(&self.outlet.socket, &mut self.batch, self.outlet.tally());
             }
         }
+        self.pace.forwards(now, self.forwarder.audience());
         self.forwarder.send_batch(now, &self.batch, &mut self.outlet);
         self.outlet.inbox().forwarding.add(packets, now.elapsed());
     }

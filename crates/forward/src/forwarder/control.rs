@@ -274,7 +274,7 @@ impl Forwarder {
         }
         subscriber.routes[place] =
             Some(Route { track: key, target: Target::default(), pinned: false, share: Share::default(), reach: None });
-        self.tracks[track].subscribers.push(Subscriber { peer: index, sender });
+        self.tracks[track].subscribe(Subscriber { peer: index, sender });
         self.tracks[track].stale = true;
         self.start_sender(now, index, sender, track);
         self.send_word(now, index, sender, track, wire);

@@ -1,5 +1,6 @@
 //! Who gets the packets of a batch: other workers over the trunk, and every subscriber of this one's.
 
+use std::cmp::Reverse;
 use std::time::Instant;
 
 use slab::Slab;
@@ -12,8 +13,14 @@ use crate::forwarder::{Forwarder, schedule};
 use crate::layers::{FrameInfo, Source};
 use crate::peer::Peer;
 use crate::sender::Packet;
-use crate::track::Subscriber;
+use crate::track::{Subscriber, Track};
 use crate::{Event, TrunkPacket, Wire};
+
+/// Tracks that so many get are served together.
+const MANY: usize = 32;
+
+/// Tracks that are served together: what is to be sent of them has to stay in the cache, and each is looked at for each subscriber.
+const TOGETHER: usize = 16;
 
 /// Packets of one batch are padded to the longest of their run if they lack at most this many bytes, so that the run can leave at once.
 const MAX_PAD: usize = 8;
@@ -50,94 +57,127 @@ impl Forwarder {
         wire.deliver();
     }
 
-    /// Sends what the batch brought to everyone who gets it: by track, by subscriber, so that what goes to one destination leaves as a run.
+    /// Sends what the batch brought to everyone who gets it: by subscriber, so that what goes to one destination leaves as a run, also what is of several tracks.
     pub(super) fn fan_out(&mut self, now: Instant, bytes: &[u8], wire: &mut impl Wire) {
-        while let Some(index) = self.touched.pop() {
+        let mut touched = std::mem::take(&mut self.touched);
+        for &index in &touched {
             if std::mem::take(&mut self.tracks[index].changed) {
                 self.aim_all(index);
             }
-            let track = &mut self.tracks[index];
-            for encoding in &track.encodings {
+            for encoding in &self.tracks[index].encodings {
                 level(&mut self.ready, &encoding.batch);
             }
-            for (place, subscriber) in track.subscribers.iter().enumerate() {
-                fetch_next(&self.peers, &track.subscribers[place + 1..], wire);
-                let Some(peer) = self.peers.get_mut(subscriber.peer) else { continue };
-                let Some(path) = peer.agent.egress() else {
-                    self.drops.count(Drop::NoPath);
-                    continue;
-                };
-                let is_lossy = peer.lossy_until.is_some_and(|until| until > now);
-                let (Some(sealer), Some(Some(sender))) = (&mut peer.sealer, peer.senders.get_mut(usize::from(subscriber.sender))) else {
-                    self.drops.count(Drop::NoKeys);
-                    continue;
-                };
-                let before = sender.layer();
-                let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_measured());
-                for encoding in sender.wants() {
-                    let source = Source { track: track.key, encoding };
-                    let Some(batch) = track.encodings.get(usize::from(encoding)).map(|encoding| &encoding.batch) else { continue };
-                    for ready in batch.iter().map(|&at| &self.ready[at as usize]) {
-                        let packet = ready.packet(&bytes[ready.start..ready.start + ready.len]);
-                        if let Some(downlink) = &mut downlink
-                            && sender.config.nack
-                            && !downlink.is_open(now, sender.config.kind)
-                        {
-                            self.happenings.count(Happening::Paced);
-                            let waiting = Waiting::Media { sender: subscriber.sender, source, index: ready.index };
-                            if downlink.wait(ready.len, waiting).is_err() {
-                                self.drops.count(Drop::LineFull);
-                                downlink.forget(subscriber.sender);
-                                sender.interrupt();
-                            }
-                            continue;
-                        }
-                        let number = downlink.as_ref().map(|downlink| downlink.number());
-                        match sender.forward(now, source, &packet, &track.encodings, (sealer, number), self.egress.room(wire)) {
-                            Ok(len) => {
-                                let copy = if is_lossy { sender.repeat(&self.egress.room(wire)[..len]) } else { None };
-                                self.egress.commit(&path, len);
-                                if let Some(copy) = copy {
-                                    self.egress.datagram(&path, copy, wire);
-                                }
-                                if let Some(downlink) = &mut downlink {
-                                    downlink.sent(now, len);
-                                }
-                            }
-                            Err(drop) => self.drops.count(drop),
-                        }
-                    }
-                }
-                if let Some(undecodable) = sender.poll_undecodable(now) {
-                    // What the line leaves of it is told anew after that.
-                    if let Some(told) = downlink.as_mut().and_then(|downlink| downlink.told.get_mut(usize::from(subscriber.sender))) {
-                        *told = None;
-                    }
-                    wire.event(Event::Decodable { peer: peer.key, track: track.key, decodable: !undecodable });
-                }
-                if let Some(downlink) = downlink
-                    && let Some(due) = downlink.poll_timeout()
-                {
-                    self.paced.add(subscriber.peer, &mut downlink.listed, due);
-                }
-                track.stale |= sender.layer() != before;
-                if sender.report_due {
-                    self.reports.push((subscriber.peer, subscriber.sender));
-                }
-                if let Some(encoding) = sender.needs_keyframe()
-                    && let Some(keyframes) = track.encodings.get_mut(usize::from(encoding)).map(|encoding| &mut encoding.keyframes)
-                    && !keyframes.wanted()
-                {
-                    keyframes.request();
-                    self.keyframes.push((index, encoding));
-                    schedule(&mut self.next_tick, now);
-                }
+        }
+        // Those that many get first, and of them what is longest: a run ends with the first packet that is shorter than the one before.
+        touched.sort_unstable_by_key(|&index| {
+            let track = &self.tracks[index];
+            (track.subscribers.len() < MANY, Reverse(track.longest(&self.ready)))
+        });
+        let (large, small) = touched.split_at(touched.partition_point(|&index| self.tracks[index].subscribers.len() >= MANY));
+        for together in large.chunks(TOGETHER) {
+            self.serve_together(now, bytes, together, wire);
+        }
+        for &index in small {
+            for place in 0..self.tracks[index].subscribers.len() {
+                self.serve(now, bytes, index, place, wire);
             }
-            for encoding in &mut track.encodings {
+        }
+        for index in touched.drain(..) {
+            for encoding in &mut self.tracks[index].encodings {
                 encoding.batch.clear();
             }
         }
+        self.touched = touched;
         self.ready.clear();
+    }
+
+    /// Serves who gets any of these tracks, one after the other, with all that they get of them.
+    fn serve_together(&mut self, now: Instant, bytes: &[u8], together: &[usize], wire: &mut impl Wire) {
+        let mut places = [0; TOGETHER];
+        let at = |tracks: &Slab<Track>, index: usize, place: usize| tracks[index].subscribers.get(place).map(|subscriber| subscriber.peer);
+        while let Some(next) = together.iter().zip(places).filter_map(|(&index, place)| at(&self.tracks, index, place)).min() {
+            for (&index, place) in together.iter().zip(&mut places) {
+                while at(&self.tracks, index, *place) == Some(next) {
+                    self.serve(now, bytes, index, *place, wire);
+                    *place += 1;
+                }
+            }
+        }
+    }
+
+    /// Sends one subscriber of a track what the batch brought of that.
+    fn serve(&mut self, now: Instant, bytes: &[u8], index: usize, place: usize, wire: &mut impl Wire) {
+        let track = &mut self.tracks[index];
+        let Some((&subscriber, next)) = track.subscribers.get(place..).and_then(<[_]>::split_first) else { return };
+        fetch_next(&self.peers, next, wire);
+        let Some(peer) = self.peers.get_mut(subscriber.peer) else { return };
+        let Some(path) = peer.agent.egress() else {
+            return self.drops.count(Drop::NoPath);
+        };
+        let is_lossy = peer.lossy_until.is_some_and(|until| until > now);
+        let (Some(sealer), Some(Some(sender))) = (&mut peer.sealer, peer.senders.get_mut(usize::from(subscriber.sender))) else {
+            return self.drops.count(Drop::NoKeys);
+        };
+        let before = sender.layer();
+        let mut downlink = peer.downlink.as_deref_mut().filter(|_| sender.is_measured());
+        for encoding in sender.wants() {
+            let source = Source { track: track.key, encoding };
+            let Some(batch) = track.encodings.get(usize::from(encoding)).map(|encoding| &encoding.batch) else { continue };
+            for ready in batch.iter().map(|&at| &self.ready[at as usize]) {
+                let packet = ready.packet(&bytes[ready.start..ready.start + ready.len]);
+                if let Some(downlink) = &mut downlink
+                    && sender.config.nack
+                    && !downlink.is_open(now, sender.config.kind)
+                {
+                    self.happenings.count(Happening::Paced);
+                    let waiting = Waiting::Media { sender: subscriber.sender, source, index: ready.index };
+                    if downlink.wait(ready.len, waiting).is_err() {
+                        self.drops.count(Drop::LineFull);
+                        downlink.forget(subscriber.sender);
+                        sender.interrupt();
+                    }
+                    continue;
+                }
+                let number = downlink.as_ref().map(|downlink| downlink.number());
+                match sender.forward(now, source, &packet, &track.encodings, (sealer, number), self.egress.room(wire)) {
+                    Ok(len) => {
+                        let copy = if is_lossy { sender.repeat(&self.egress.room(wire)[..len]) } else { None };
+                        self.egress.commit(&path, len);
+                        if let Some(copy) = copy {
+                            self.egress.datagram(&path, copy, wire);
+                        }
+                        if let Some(downlink) = &mut downlink {
+                            downlink.sent(now, len);
+                        }
+                    }
+                    Err(drop) => self.drops.count(drop),
+                }
+            }
+        }
+        if let Some(undecodable) = sender.poll_undecodable(now) {
+            // What the line leaves of it is told anew after that.
+            if let Some(told) = downlink.as_mut().and_then(|downlink| downlink.told.get_mut(usize::from(subscriber.sender))) {
+                *told = None;
+            }
+            wire.event(Event::Decodable { peer: peer.key, track: track.key, decodable: !undecodable });
+        }
+        if let Some(downlink) = downlink
+            && let Some(due) = downlink.poll_timeout()
+        {
+            self.paced.add(subscriber.peer, &mut downlink.listed, due);
+        }
+        track.stale |= sender.layer() != before;
+        if sender.report_due {
+            self.reports.push((subscriber.peer, subscriber.sender));
+        }
+        if let Some(encoding) = sender.needs_keyframe()
+            && let Some(keyframes) = track.encodings.get_mut(usize::from(encoding)).map(|encoding| &mut encoding.keyframes)
+            && !keyframes.wanted()
+        {
+            keyframes.request();
+            self.keyframes.push((index, encoding));
+            schedule(&mut self.next_tick, now);
+        }
     }
 }
 
@@ -179,6 +219,13 @@ fn level(ready: &mut [Ready], batch: &[u32]) {
             ready.pad = (high - ready.payload_len()) as u8;
         }
         rest = after;
+    }
+}
+
+impl Track {
+    /// Bytes of the longest packet of the batch at hand.
+    fn longest(&self, ready: &[Ready]) -> usize {
+        self.encodings.iter().flat_map(|encoding| &encoding.batch).map(|&at| ready[at as usize].len).max().unwrap_or(0)
     }
 }
 

@@ -91,6 +91,64 @@ fn packets_of_a_frame_that_differ_by_a_byte_leave_as_one_run() {
     assert_eq!(lens, [1_000, 1_001, 1_001, 400], "padding is no payload");
 }
 
+/// Clients 0 and 1 publish a camera each, everybody else gets both.
+fn two_cameras(others: usize) -> World {
+    let mut world = World::new(1);
+    for publisher in 0..2 {
+        let client = world.join(0, Profile::AeadAes128Gcm);
+        let peer = world.clients[client].key;
+        world.command(0, Command::SetReceivers { peer, receivers: vec![receiver("1", MediaKind::Video, SSRC + publisher)] });
+        world.publish(client, "1", CAMERA + u64::from(publisher));
+    }
+    for _ in 0..others {
+        let client = world.join(0, Profile::AeadAes128Gcm);
+        let sender = |place: u32| Some(sender(MediaKind::Video, 100 * client as u32 + 10 * place, true));
+        world.command(0, Command::SetSenders { peer: world.clients[client].key, senders: vec![sender(1), sender(2)] });
+        for place in 0..2 {
+            world.route(client, place, Some(CAMERA + u64::from(place)));
+        }
+    }
+    world.send(0, &frame(1, 1, true));
+    world.send(1, &[(SSRC + 1, VP8, 1, 0, vp8(true, 1_100, 1))]);
+    world
+}
+
+#[test]
+fn what_many_get_of_several_tracks_leaves_as_one_run_for_each_the_longest_first() {
+    let mut world = two_cameras(40);
+    // Whoever is routed anew comes behind the others who get it, and gets it with the rest of what is theirs all the same.
+    for (round, client) in (0..).zip([5, 30, 17]) {
+        for place in 0..2 {
+            world.route(client, place, None);
+        }
+        world.send(0, &frame(2 + round, 1, false));
+        for place in [1, 0] {
+            world.route(client, place, Some(CAMERA + u64::from(place)));
+        }
+    }
+    world.send(0, &frame(5, 1, true));
+    world.send(1, &[(SSRC + 1, VP8, 2, 3_000, vp8(true, 1_100, 2))]);
+    world.runs.clear();
+    world.clients.iter_mut().for_each(|client| client.rtp.clear());
+    let (short, long) = ((SSRC, VP8, 6, 6_000, vp8(false, 700, 6)), (SSRC + 1, VP8, 3, 6_000, vp8(false, 1_000, 3)));
+    world.send_together(0, &[(0, short), (1, long)]);
+    assert_eq!(world.runs.len(), 40);
+    for client in &world.clients[2..] {
+        let got: Vec<_> = client.rtp.iter().map(|(header, payload)| (header.ssrc % 100, payload.len())).collect();
+        assert_eq!(got, [(20, 1_000), (10, 700)]);
+    }
+    assert!(world.clients[..2].iter().all(|client| client.rtp.is_empty()));
+}
+
+#[test]
+fn what_few_get_leaves_track_by_track() {
+    let mut world = two_cameras(3);
+    world.runs.clear();
+    world.send_together(0, &[(0, frame(2, 1, false).remove(0)), (1, (SSRC + 1, VP8, 2, 3_000, vp8(false, 700, 3)))]);
+    assert_eq!(world.runs.len(), 6);
+    assert!(world.clients[2..].iter().all(|client| client.rtp.len() == 4));
+}
+
 /// Packets of nothing but padding, as publishers without RTX probe their line.
 fn probe(first: u64, count: u64, time: u32) -> Vec<(u32, u8, u64, u32, Vec<u8>)> {
     (first..first + count).map(|index| (SSRC, VP8, index, time, Vec::new())).collect()

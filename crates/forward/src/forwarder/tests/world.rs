@@ -243,8 +243,13 @@ impl World {
 
     /// One batch of datagrams, each of which arrived at its time, from `path` to a worker that takes them now.
     pub(super) fn deliver_late(&mut self, worker: usize, path: Path, datagrams: Vec<(Instant, Vec<u8>)>) {
+        self.deliver_together(worker, datagrams.into_iter().map(|(at, datagram)| (path, at, datagram)).collect());
+    }
+
+    /// One batch of datagrams, each from its path.
+    fn deliver_together(&mut self, worker: usize, datagrams: Vec<(Path, Instant, Vec<u8>)>) {
         let mut batch = Batch { bytes: Vec::new(), received: Vec::new() };
-        for (at, datagram) in datagrams {
+        for (path, at, datagram) in datagrams {
             batch.received.push(Received { start: batch.bytes.len(), len: datagram.len(), origin: Origin::Path { path, at } });
             batch.bytes.extend(datagram);
         }
@@ -318,6 +323,13 @@ impl World {
         let datagrams = packets.iter().map(|packet| self.clients[client].seal(packet)).collect();
         let (worker, path) = (self.clients[client].worker, self.clients[client].path);
         self.deliver(worker, path, datagrams);
+    }
+
+    /// One batch of packets of several clients of a worker's.
+    pub(super) fn send_together(&mut self, worker: usize, packets: &[(usize, (u32, u8, u64, u32, Vec<u8>))]) {
+        let seal = |(client, packet): &(usize, _)| (self.clients[*client].path, self.now, self.clients[*client].seal(packet));
+        let datagrams = packets.iter().map(seal).collect();
+        self.deliver_together(worker, datagrams);
     }
 
     /// Sends a packet of sound of this level (RFC 6464).
