@@ -73,7 +73,8 @@ impl Forwarder {
             let track = &self.tracks[index];
             (track.subscribers.len() < MANY, Reverse(track.longest(&self.ready)))
         });
-        let (large, small) = touched.split_at(touched.partition_point(|&index| self.tracks[index].subscribers.len() >= MANY));
+        let many = touched.partition_point(|&index| self.tracks[index].subscribers.len() >= MANY);
+        let (large, small) = touched.split_at(if many > 1 { many } else { 0 });
         for together in large.chunks(TOGETHER) {
             self.serve_together(now, bytes, together, wire);
         }

@@ -131,7 +131,7 @@ fn what_many_get_of_several_tracks_leaves_as_one_run_for_each_the_longest_first(
     world.runs.clear();
     world.clients.iter_mut().for_each(|client| client.rtp.clear());
     let (short, long) = ((SSRC, VP8, 6, 6_000, vp8(false, 700, 6)), (SSRC + 1, VP8, 3, 6_000, vp8(false, 1_000, 3)));
-    world.send_together(0, &[(0, short), (1, long)]);
+    world.send_together(0, &[0, 1], &[short, long]);
     assert_eq!(world.runs.len(), 40);
     for client in &world.clients[2..] {
         let got: Vec<_> = client.rtp.iter().map(|(header, payload)| (header.ssrc % 100, payload.len())).collect();
@@ -144,7 +144,7 @@ fn what_many_get_of_several_tracks_leaves_as_one_run_for_each_the_longest_first(
 fn what_few_get_leaves_track_by_track() {
     let mut world = two_cameras(3);
     world.runs.clear();
-    world.send_together(0, &[(0, frame(2, 1, false).remove(0)), (1, (SSRC + 1, VP8, 2, 3_000, vp8(false, 700, 3)))]);
+    world.send_together(0, &[0, 1], &[frame(2, 1, false).remove(0), (SSRC + 1, VP8, 2, 3_000, vp8(false, 700, 3))]);
     assert_eq!(world.runs.len(), 6);
     assert!(world.clients[2..].iter().all(|client| client.rtp.len() == 4));
 }

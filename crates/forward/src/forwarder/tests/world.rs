@@ -325,10 +325,13 @@ impl World {
         self.deliver(worker, path, datagrams);
     }
 
-    /// One batch of packets of several clients of a worker's.
-    pub(super) fn send_together(&mut self, worker: usize, packets: &[(usize, (u32, u8, u64, u32, Vec<u8>))]) {
-        let seal = |(client, packet): &(usize, _)| (self.clients[*client].path, self.now, self.clients[*client].seal(packet));
-        let datagrams = packets.iter().map(seal).collect();
+    /// One batch of a packet of each of these clients of a worker's.
+    pub(super) fn send_together(&mut self, worker: usize, clients: &[usize], packets: &[(u32, u8, u64, u32, Vec<u8>)]) {
+        let datagrams = clients.iter().zip(packets).map(|(&client, packet)| {
+            let client = &mut self.clients[client];
+            (client.path, self.now, client.seal(packet))
+        });
+        let datagrams = datagrams.collect();
         self.deliver_together(worker, datagrams);
     }
 
