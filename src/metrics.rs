@@ -235,7 +235,7 @@ fn media(encoder: &mut DescriptorEncoder<'_>, scrapes: &[Scrape], busy: &[f64]) 
             metric.encode_family(&label(worker))?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
     }
-    let help = "From waking up for packets until all their copies were sent; what the pacer holds back is not in it";
+    let help = "From waking up for packets until all their copies were sent; neither what the pacer holds back nor a busy worker's wait for more is in it";
     times(encoder, "worker_forwarding", help, scrapes.iter().map(|scrape| &scrape.forwarding))?;
     times(encoder, "worker_ring_wait", "How long packets of other workers waited to be taken", scrapes.iter().map(|scrape| &scrape.waits))?;
     let help = "What subscribers' lines were estimated to carry, each that reports looked at five times a second";

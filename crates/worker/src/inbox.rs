@@ -150,7 +150,12 @@ impl Inbox {
 
     /// Whether there is anything to do.
     pub(crate) fn is_empty(&self) -> bool {
-        self.commands.is_empty() && self.messages.is_empty() && self.parcels.is_empty() && self.streams.is_empty()
+        self.is_quiet() && self.parcels.is_empty()
+    }
+
+    /// Whether there is nothing but packets of other workers.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.commands.is_empty() && self.messages.is_empty() && self.streams.is_empty()
     }
 }
 

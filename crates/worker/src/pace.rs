@@ -11,11 +11,11 @@ const BUSY: f32 = 0.5;
 /// … up to [`MOST`] from this part on.
 const FULL: f32 = 0.8;
 
-/// The longest that a packet waits.
+/// The longest that a packet waits, and everything else that comes meanwhile.
 const MOST: Duration = Duration::from_millis(10);
 
-/// Receivers of a batch for whom it is worth it.
-const AUDIENCE: usize = 64;
+/// Copies of what dozens get for which it is worth it.
+const CROWD: usize = 64;
 
 /// What a worker knows of its load and of what it forwarded last.
 #[derive(Debug, Default)]
@@ -36,15 +36,16 @@ impl Pace {
         }
     }
 
-    /// Something is forwarded to so many.
-    pub(crate) fn forwards(&mut self, now: Instant, audience: usize) {
-        self.last = (audience >= AUDIENCE).then_some(now);
+    /// What is forwarded has so many copies for those who get what dozens get.
+    pub(crate) fn forwards(&mut self, now: Instant, crowd: usize) {
+        self.last = (crowd >= CROWD).then_some(now);
     }
 
-    /// How long to wait before packets are taken.
-    pub(crate) fn pause(&self, now: Instant) -> Option<Duration> {
+    /// How long to wait before packets are taken, when something else is `due`.
+    pub(crate) fn pause(&self, now: Instant, due: Option<Instant>) -> Option<Duration> {
         let share = ((self.busy - BUSY) / (FULL - BUSY)).clamp(0.0, 1.0);
         let next = self.last? + MOST.mul_f32(share);
+        let next = due.map_or(next, |due| due.min(next));
         next.checked_duration_since(now).filter(|pause| !pause.is_zero())
     }
 }
@@ -69,8 +70,8 @@ mod tests {
         let now = Instant::now();
         let waits = [30, 50, 65, 80, 100].map(|busy| {
             let mut pace = pace(busy);
-            pace.forwards(now, AUDIENCE);
-            pace.pause(now)
+            pace.forwards(now, CROWD);
+            pace.pause(now, None)
         });
         let half = waits[2].expect("some").as_secs_f32() / MOST.as_secs_f32();
         assert!((0.45..0.55).contains(&half), "{half}");
@@ -83,19 +84,21 @@ mod tests {
     fn nothing_waits_for_what_few_get_or_beyond_its_time() {
         let mut pace = pace(100);
         let now = Instant::now();
-        assert_eq!(pace.pause(now), None, "nothing was forwarded yet");
-        pace.forwards(now, AUDIENCE);
-        assert_eq!(pace.pause(now + MOST / 4), Some(MOST * 3 / 4));
-        assert_eq!(pace.pause(now + MOST), None);
-        pace.forwards(now, AUDIENCE - 1);
-        assert_eq!(pace.pause(now), None);
+        assert_eq!(pace.pause(now, None), None, "nothing was forwarded yet");
+        pace.forwards(now, CROWD);
+        assert_eq!(pace.pause(now + MOST / 4, None), Some(MOST * 3 / 4));
+        assert_eq!(pace.pause(now + MOST, None), None);
+        assert_eq!(pace.pause(now, Some(now + MOST / 2)), Some(MOST / 2), "what is due is not late");
+        assert_eq!(pace.pause(now, Some(now)), None);
+        pace.forwards(now, CROWD - 1);
+        assert_eq!(pace.pause(now, None), None);
     }
 
     #[test]
     fn a_worker_that_had_much_to_do_is_calm_again_soon() {
         let mut pace = pace(100);
-        pace.forwards(Instant::now(), AUDIENCE);
+        pace.forwards(Instant::now(), CROWD);
         pace.count(Duration::ZERO, WINDOW);
-        assert_eq!(pace.pause(Instant::now()), None);
+        assert_eq!(pace.pause(Instant::now(), None), None);
     }
 }

@@ -119,7 +119,11 @@ impl Worker {
         (self.readable, self.streams_readable) = inbox.wake.sleep(self.outlet.socket.fd(), self.outlet.streams.fd(), timeout);
         let rested = Instant::now();
         self.pace.count(now.saturating_duration_since(woken), rested.saturating_duration_since(now));
-        if let Some(pause) = self.pace.pause(rested) {
+        let inbox = self.outlet.inbox();
+        // What one turn takes is bounded: a worker that leaves something behind has no time to wait.
+        let has_time = self.readable && !self.streams_readable && !self.backlog && inbox.is_quiet();
+        let due = || [self.forwarder.poll_timeout(), self.outlet.streams.due(rested)].into_iter().flatten().min();
+        if has_time && let Some(pause) = self.pace.pause(rested, due()) {
             std::thread::sleep(pause);
             self.pace.count(Duration::ZERO, rested.elapsed());
         }
@@ -193,7 +197,7 @@ impl Worker {
                 self.backlog = self.receiver.receive_more(&self.outlet.socket, &mut self.batch, self.outlet.tally());
             }
         }
-        self.pace.forwards(now, self.forwarder.audience());
+        self.pace.forwards(now, self.forwarder.crowd());
         self.forwarder.send_batch(now, &self.batch, &mut self.outlet);
         self.outlet.inbox().forwarding.add(packets, now.elapsed());
     }

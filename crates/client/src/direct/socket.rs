@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -21,8 +22,12 @@ use impaired::Impaired;
 const MESSAGE: usize = 64 * 1024;
 /// Datagrams that wait for the peer connection: answers to its checks, which come again.
 const MAX_WAITING_STUN: usize = 64;
-/// With the rest, a handshake's flights among it: `rtc` waits for the end of a handshake for good if that is lost after it has come once in part.
+/// With the rest, a handshake's flights among it.
 const MAX_WAITING: usize = 4 * MAX_WAITING_STUN;
+
+/// Content types of DTLS (RFC 6347 §4.1, RFC 5246 §6.2.1).
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const HANDSHAKE: u8 = 22;
 
 /// What is sent and received through.
 #[derive(Debug)]
@@ -70,10 +75,24 @@ pub(crate) struct MediaSocket {
 pub(super) struct Waiting {
     datagrams: Mutex<VecDeque<(Vec<u8>, SocketAddr)>>,
     waker: Mutex<Option<Waker>>,
+    /// The last flight that is not encrypted has come whole: it was answered.
+    answered: AtomicBool,
 }
 
 impl Waiting {
+    /// Takes note of DTLS that the peer connection sends.
+    fn sent(&self, datagram: &[u8]) {
+        if records(datagram).any(|(content, _)| content == CHANGE_CIPHER_SPEC) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes what came. The server's flight once more means that the answer to it was lost, which `rtc` would send again when its timer says so; but it stops that timer
+    /// with each message that comes, and then waits for good. So it does not hear of it.
     fn push(&self, datagram: &[u8], from: SocketAddr) {
+        if records(datagram).next() == Some((HANDSHAKE, 0)) && self.answered.load(Ordering::Relaxed) {
+            return;
+        }
         let mut waiting = self.datagrams.lock().unwrap_or_else(PoisonError::into_inner);
         // RFC 7983 §7.
         let most = if matches!(datagram.first(), Some(0..=3)) { MAX_WAITING_STUN } else { MAX_WAITING };
@@ -88,6 +107,16 @@ impl Waiting {
             waker.wake();
         }
     }
+}
+
+/// Content type and epoch of each of a datagram's DTLS records (RFC 6347 §4.1).
+fn records(datagram: &[u8]) -> impl Iterator<Item = (u8, u16)> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        let (&[content, _, _, epoch_high, epoch_low, .., high, low], body) = rest.split_first_chunk::<13>()?;
+        rest = body.get(usize::from(u16::from_be_bytes([high, low]))..).unwrap_or_default();
+        Some((content, u16::from_be_bytes([epoch_high, epoch_low])))
+    })
 }
 
 thread_local! {
@@ -168,6 +197,7 @@ impl AsyncUdpSocket for MediaSocket {
         // DTLS goes where the connection has decided to send; checks go everywhere.
         if transmit.contents.first().is_some_and(|first| (20..64).contains(first)) {
             self.lane.set_remote(transmit.destination);
+            self.waiting.sent(transmit.contents);
         }
         if self.port.impaired.is_some() {
             self.port.send(transmit.destination, transmit.contents);
@@ -216,5 +246,33 @@ impl AsyncUdpSocket for MediaSocket {
 
     fn max_gro_segments(&self) -> usize {
         1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record with two bytes in it.
+    fn record(content: u8, epoch: u8) -> Vec<u8> {
+        vec![content, 254, 253, 0, epoch, 0, 0, 0, 0, 0, 0, 0, 2, 1, 2]
+    }
+
+    #[test]
+    fn a_flight_that_was_answered_is_not_heard_of_again() {
+        let (waiting, from) = (Waiting::default(), SocketAddr::from(([127, 0, 0, 1], 9)));
+        let count = || waiting.datagrams.lock().unwrap().len();
+        let flight = [record(HANDSHAKE, 0), record(HANDSHAKE, 0)].concat();
+        waiting.sent(&record(HANDSHAKE, 0));
+        waiting.push(&flight, from);
+        waiting.push(&flight, from);
+        assert_eq!(count(), 2, "a part of it may be missing");
+        waiting.sent(&[record(HANDSHAKE, 0), record(CHANGE_CIPHER_SPEC, 0), record(HANDSHAKE, 1)].concat());
+        waiting.push(&flight, from);
+        assert_eq!(count(), 2);
+        for end in [[record(CHANGE_CIPHER_SPEC, 0), record(HANDSHAKE, 1)].concat(), record(HANDSHAKE, 1), record(23, 1), vec![1, 1, 0, 0]] {
+            waiting.push(&end, from);
+        }
+        assert_eq!(count(), 6);
     }
 }

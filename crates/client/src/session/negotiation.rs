@@ -144,7 +144,7 @@ impl Session {
 
     /// Restarts ICE again when that has not helped, and begins anew when that has not either.
     pub(super) async fn check_restart(&mut self) {
-        if self.restart.due.take_if(|due| *due <= Instant::now()).is_none() {
+        if !self.link.is_up() || self.restart.due.take_if(|due| *due <= Instant::now()).is_none() {
             return;
         }
         self.restart.futile += 1;

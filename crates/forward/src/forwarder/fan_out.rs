@@ -16,7 +16,7 @@ use crate::sender::Packet;
 use crate::track::{Subscriber, Track};
 use crate::{Event, TrunkPacket, Wire};
 
-/// Tracks that so many get are served together.
+/// Tracks that at least so many get are served together.
 const MANY: usize = 32;
 
 /// Tracks that are served together: what is to be sent of them has to stay in the cache, and each is looked at for each subscriber.
@@ -57,7 +57,13 @@ impl Forwarder {
         wire.deliver();
     }
 
-    /// Sends what the batch brought to everyone who gets it: by subscriber, so that what goes to one destination leaves as a run, also what is of several tracks.
+    /// How many copies of what was opened there will be at least of what dozens get.
+    pub fn crowd(&self) -> usize {
+        self.touched.iter().map(|&index| self.tracks[index].subscribers.len()).filter(|&count| count >= MANY).sum()
+    }
+
+    /// Sends what the batch brought to everyone who gets it, so that what goes to one destination leaves as a run: by track, by subscriber, or where dozens get several
+    /// of the tracks, by subscriber, by track.
     pub(super) fn fan_out(&mut self, now: Instant, bytes: &[u8], wire: &mut impl Wire) {
         let mut touched = std::mem::take(&mut self.touched);
         for &index in &touched {
