@@ -67,8 +67,6 @@ pub(crate) enum Order {
     Overflow(&'static str),
     /// Have no room for this many joins.
     RefuseJoins(usize),
-    /// From now on answer offers with a password that is not the connection's, so that no path is found; or with the right one again.
-    Mislead(bool),
 }
 
 /// A running double.
@@ -214,7 +212,6 @@ struct Serving {
     published: u32,
     collide: bool,
     refuse: bool,
-    mislead: bool,
 }
 
 impl Serving {
@@ -240,7 +237,6 @@ impl Serving {
             published: 0,
             collide: false,
             refuse: false,
-            mislead: false,
         }
     }
 
@@ -291,7 +287,6 @@ impl Serving {
             Order::Forget => (self.socket, self.forgotten) = (None, true),
             Order::Overflow(name) => self.overflow = Some(name),
             Order::RefuseJoins(times) => self.refuse_joins = times,
-            Order::Mislead(mislead) => self.mislead = mislead,
         }
     }
 
@@ -418,8 +413,7 @@ impl Serving {
                 self.connection.set_remote_description(RTCSessionDescription::offer(sdp).unwrap()).await.unwrap();
                 let answer = self.connection.create_answer(None).await.unwrap();
                 self.connection.set_local_description(answer).await.unwrap();
-                let sdp = self.local_with_candidates().await;
-                Reply::Answer(Answered { sdp: if self.mislead { sdp.replace("a=ice-pwd:", "a=ice-pwd:not") } else { sdp } })
+                Reply::Answer(Answered { sdp: self.local_with_candidates().await })
             }
             Request::Answer { revision, sdp } => {
                 assert_eq!(revision, self.revision);
@@ -434,7 +428,6 @@ impl Serving {
                 Reply::Published(Published { track: TrackId(self.published) })
             }
             Request::Ping { .. } => Reply::Pong,
-            Request::Renew { .. } => return self.fail(message.id, ErrorCode::RateLimited).await,
             _ => Reply::Done,
         };
         self.send(ServerMessage::Reply { id: message.id, result }).await;

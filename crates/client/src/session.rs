@@ -267,7 +267,7 @@ impl Session {
                 },
                 _ = sweep.tick() => {
                     self.expire().await;
-                    self.check_restart().await;
+                    self.check_restart();
                     self.data.tell().await;
                 }
             }

@@ -14,9 +14,6 @@ use crate::state::{Negotiation, Transport};
 /// How long an ICE restart may take before the next one: a round trip for the offer and two for the checks, with room for some losses.
 const RESTART_PATIENCE: Duration = Duration::from_secs(5);
 
-/// ICE restarts in a row that have not helped, before another peer connection takes the place of this one: what is wrong is not the path.
-const RESTARTS: u32 = 3;
-
 /// An ICE restart that is the session's own idea.
 #[derive(Default)]
 pub(super) struct Restart {
@@ -24,8 +21,6 @@ pub(super) struct Restart {
     wanted: bool,
     /// When it should have helped.
     due: Option<Instant>,
-    /// How often it has not.
-    futile: u32,
 }
 
 /// An offer that is to be made, and who waits for its answer.
@@ -138,21 +133,14 @@ impl Session {
     /// An ICE restart that was under way when the connection was lost has its time again.
     pub(super) fn resume_restart(&mut self) {
         if self.offer.as_ref().is_some_and(|offer| offer.made_for.restart_ice) {
-            self.restart = Restart { wanted: false, due: Some(Instant::now() + RESTART_PATIENCE), ..self.restart };
+            self.restart = Restart { wanted: false, due: Some(Instant::now() + RESTART_PATIENCE) };
         }
     }
 
-    /// Restarts ICE again when that has not helped, and begins anew when that has not either.
-    pub(super) async fn check_restart(&mut self) {
-        if !self.link.is_up() || self.restart.due.take_if(|due| *due <= Instant::now()).is_none() {
-            return;
-        }
-        self.restart.futile += 1;
-        if self.restart.futile < RESTARTS {
+    /// Restarts ICE again when that has not helped.
+    pub(super) fn check_restart(&mut self) {
+        if self.restart.due.take_if(|due| *due <= Instant::now()).is_some() {
             self.restart_ice();
-        } else {
-            self.restart = Restart::default();
-            self.renew(None).await;
         }
     }
 

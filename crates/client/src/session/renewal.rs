@@ -60,18 +60,12 @@ impl Session {
         Ok(())
     }
 
-    /// It was refused: the peer connection goes on as it can, and looks for a path again if it has none.
+    /// It was refused: the peer connection goes on as it can.
     pub(super) async fn not_renewed(&mut self, done: Option<Done<()>>, error: ClientError) {
         warn!(%error, "not renewed");
         self.renewing = false;
-        let (open, transport) = {
-            let state = self.state.borrow();
-            (state.data_channel_open, state.transport)
-        };
+        let open = self.state.borrow().data_channel_open;
         self.data.set_open(open).await;
-        if transport != Transport::Connected {
-            self.restart_ice();
-        }
         if let Some(done) = done {
             let _ = done.send(Err(error));
         }

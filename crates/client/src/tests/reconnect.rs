@@ -317,28 +317,3 @@ async fn ice_restarts_when_the_server_asks_for_it() {
     client.wait_for_report(LONG, |report| received(report) >= at + 100).await.unwrap();
     client.leave().await.unwrap();
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restarts_that_do_not_help_end_in_another_peer_connection_and_if_that_is_refused_in_more_of_them() {
-    let mut double = Double::start().await;
-    let client = Client::connect(options(&double).publish(video(100))).await.unwrap();
-    double.order(Order::Grow(1));
-    client.wait_connected(LONG).await.unwrap();
-    double.request(|request| matches!(request, Request::Offer { .. })).await;
-    double.order(Order::Mislead(true));
-    double.order(Order::Tell(Event::RestartIce { ice_servers: Vec::new() }));
-    let mut asked = String::new();
-    while asked.len() < 4 {
-        asked.push(match double.request(|request| matches!(request, Request::Offer { .. } | Request::Renew { .. })).await {
-            Request::Renew { .. } => 'r',
-            _ => 'o',
-        });
-    }
-    assert_eq!(asked, "ooor");
-    double.order(Order::Mislead(false));
-    client.wait_until(LONG, |state| state.transport == Transport::Connected).await.expect("the next restart helps");
-    let received = |report: &Report| report.sequences.get(&(CLIENT, 0)).map_or(0, |sequence| sequence.progress.received);
-    let at = received(&client.report());
-    client.wait_for_report(LONG, |report| received(report) >= at + 100).await.unwrap();
-    client.leave().await.unwrap();
-}
