@@ -270,6 +270,16 @@ impl Seat {
         // A worker that is stopped has no peers to tell anything about.
         let _ = self.rooms.workers.command(self.worker, command).await;
     }
+
+    /// Puts something before the participant's worker, which is to be [rung](Seat::ring) for.
+    pub async fn put(&self, command: Command) {
+        let _ = self.rooms.workers.put(self.worker, command).await;
+    }
+
+    /// Wakes the participant's worker for what was put before it.
+    pub fn ring(&self) {
+        self.rooms.workers.ring(self.worker);
+    }
 }
 
 impl Drop for Seat {

@@ -235,12 +235,15 @@ impl Transport {
         while let Some(event) = self.negotiator.poll_event() {
             self.negotiated(event, seat).await?;
         }
+        let mut is_any = false;
         loop {
-            while let Some(datagram) = self.session.poll_transmit(now) {
-                seat.command(Command::Send { peer: seat.peer, datagram }).await;
-            }
+            is_any |= self.transmit(now, seat).await;
             let Some(event) = self.session.poll_event() else { break };
+            is_any |= matches!(event, SessionEvent::Keys(_));
             self.session_event(now, event, seat).await?;
+        }
+        if is_any {
+            seat.ring();
         }
         let offer = self.negotiator.poll_offer();
         if offer.is_some() {
@@ -252,9 +255,18 @@ impl Transport {
     /// Says goodbye to the client's DTLS.
     pub async fn close(&mut self, now: Instant, seat: &Seat) {
         self.session.close(now);
+        self.transmit(now, seat).await;
+        seat.ring();
+    }
+
+    /// Puts what the session sends before the worker, which is to be rung for. Whether there was anything.
+    async fn transmit(&mut self, now: Instant, seat: &Seat) -> bool {
+        let mut is_any = false;
         while let Some(datagram) = self.session.poll_transmit(now) {
-            seat.command(Command::Send { peer: seat.peer, datagram }).await;
+            seat.put(Command::Send { peer: seat.peer, datagram }).await;
+            is_any = true;
         }
+        is_any
     }
 
     async fn negotiated(&mut self, event: Negotiated, seat: &Seat) -> Result<(), Close> {
@@ -294,7 +306,8 @@ impl Transport {
                 tracing::debug!(peer = seat.peer.0, profile = ?keys.profile, "DTLS is up");
                 self.handshake_deadline = None;
                 self.was_secure = true;
-                seat.command(Command::SetKeys { peer: seat.peer, keys: Box::new(keys) }).await;
+                // Rung for with the flight that ends the handshake.
+                seat.put(Command::SetKeys { peer: seat.peer, keys: Box::new(keys) }).await;
             }
             SessionEvent::Failed(reason) => {
                 tracing::info!(peer = seat.peer.0, %reason, "DTLS failed");

@@ -13,6 +13,7 @@ mod sending;
 mod socket;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use rtc::crypto::RTCCryptoProvider;
@@ -81,6 +82,8 @@ pub(crate) struct Lane {
     lines: Option<Lines>,
     /// The socket it goes through, which belongs to the peer connection.
     port: OnceLock<Weak<Port>>,
+    /// How often the peer connection is to be roused before its time.
+    rouse: AtomicU8,
     state: Mutex<State>,
 }
 
@@ -114,7 +117,7 @@ impl Lane {
             transmission: Transmission::default(),
             arrivals: tells_arrivals.then(Arrivals::new),
         };
-        Arc::new(Self { keys: Arc::new(KeyTap::new()), lines, port: OnceLock::new(), state: Mutex::new(state) })
+        Arc::new(Self { keys: Arc::new(KeyTap::new()), lines, port: OnceLock::new(), rouse: AtomicU8::new(0), state: Mutex::new(state) })
     }
 
     /// What takes its place in the participant's next session: `sink` goes over, and what still comes or is to be sent here goes nowhere.
@@ -143,6 +146,17 @@ impl Lane {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A sink that panicked has lost count; the others go on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A check was answered. What `rtc` makes of it, the handshake's first flight, it sends when its timer says so, which is set for the next check: it is to look at once. Twice,
+    /// because once may be before it has heard the answer.
+    fn rouse(&self) {
+        self.rouse.store(2, Ordering::Relaxed);
+    }
+
+    /// Whether the peer connection is not to sleep now.
+    pub(crate) fn is_roused(&self) -> bool {
+        self.rouse.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |times| times.checked_sub(1)).is_ok()
     }
 
     /// The socket the participant's media goes through.

@@ -57,9 +57,9 @@ const MAX_DATA_MESSAGE: u32 = 256 * 1024;
 
 /// Between two connectivity checks. Joining takes two of them, which by default are 200 ms apart; where hundreds join at once and the machine is
 /// busy, what checks more often takes the time away from what it waits for.
-const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// Checks of a pair before it is given up: ten seconds, for a server on a busy machine.
-const CHECKS: u16 = 1000;
+const CHECKS: u16 = 2000;
 
 /// Payload types as Chromium gives them.
 pub(crate) const OPUS: u8 = 111;

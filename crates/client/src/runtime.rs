@@ -79,7 +79,8 @@ impl Runtime for LoadRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
-        TokioRuntime.sleep(duration)
+        let is_roused = self.lane.as_ref().is_some_and(|lane| lane.is_roused());
+        TokioRuntime.sleep(if is_roused { Duration::ZERO } else { duration })
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {

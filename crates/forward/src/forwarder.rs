@@ -450,7 +450,7 @@ impl Forwarder {
         let Some(keyframes) = track.encodings.get_mut(usize::from(encoding)).map(|encoding| &mut encoding.keyframes) else { return };
         if track.kind == MediaKind::Video && track.enabled && !keyframes.wanted() {
             keyframes.request();
-            self.keyframes.push((index, encoding));
+            list_once(&mut self.keyframes, (index, encoding));
             self.schedule_tick(now, Duration::ZERO);
         }
     }
@@ -500,6 +500,13 @@ impl Forwarder {
                 sender.restart(place);
             }
         }
+    }
+}
+
+/// Whoever waited before, and has what they waited for, is taken from the list only when it is looked at.
+fn list_once(keyframes: &mut Vec<(usize, u8)>, which: (usize, u8)) {
+    if !keyframes.contains(&which) {
+        keyframes.push(which);
     }
 }
 

@@ -49,6 +49,13 @@ impl Keyframes {
         self.asked.is_some()
     }
 
+    /// When it is time to look again, if somebody waits: before, [`Keyframes::poll`] asks for nothing.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let asked = self.asked.map(|asked| asked + UNDER_WAY);
+        let refill = self.refilled.filter(|_| self.tokens == 0).map(|refilled| refilled + REFILL);
+        asked.max(refill).filter(|_| self.wanted)
+    }
+
     /// Whether to ask the publisher now. A request that brings no keyframe is repeated for as long as somebody waits.
     pub(crate) fn poll(&mut self, now: Instant) -> bool {
         if !self.wanted || self.asked.is_some_and(|asked| now.saturating_duration_since(asked) < UNDER_WAY) {
@@ -106,6 +113,23 @@ mod tests {
             }
         }
         assert!((11..=12).contains(&asked), "{asked}");
+    }
+
+    #[test]
+    fn nothing_is_missed_by_looking_when_it_is_due() {
+        let start = Instant::now();
+        let (mut looked, mut polled) = (Keyframes::new(), Keyframes::new());
+        looked.request();
+        polled.request();
+        let often: Vec<_> = (0..5_000).map(|ms| start + Duration::from_millis(ms)).filter(|now| polled.poll(*now)).collect();
+        let (mut when_due, mut now) = (Vec::new(), start);
+        while now < start + Duration::from_secs(5) {
+            when_due.extend(looked.poll(now).then_some(now));
+            now = looked.due().expect("somebody waits").max(now + Duration::from_millis(1));
+        }
+        assert_eq!(when_due, often);
+        looked.handle_keyframe();
+        assert_eq!(looked.due(), None);
     }
 
     #[test]

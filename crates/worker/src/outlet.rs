@@ -71,10 +71,10 @@ impl Outlet {
     /// Ends a turn: tries again what found no room, and wakes whoever was given something.
     pub(crate) fn finish(&mut self) {
         while let Some(&(to, message)) = self.messages.front() {
+            self.put[usize::from(to.0)].get_or_insert_with(Instant::now);
             if self.inboxes[usize::from(to.0)].messages.push(message).is_err() {
                 break;
             }
-            self.put[usize::from(to.0)].get_or_insert_with(Instant::now);
             self.messages.pop_front();
         }
         while let Some(event) = self.pending.pop_front() {
@@ -166,9 +166,15 @@ impl Wire for Outlet {
         let Some(inbox) = self.other(to) else {
             return self.tally().message_drops.add(1);
         };
-        if !behind && inbox.messages.push(message).is_ok() {
+        let is_put = !behind && inbox.messages.push(message).is_ok();
+        // Whose an address is matters with the next datagram from there, before which messages are heard.
+        if !is_put || !matches!(message, Remote::Address { .. }) {
             self.put[usize::from(to.0)].get_or_insert_with(Instant::now);
-        } else if keep && self.messages.len() < PENDING {
+        }
+        if is_put {
+            return;
+        }
+        if keep && self.messages.len() < PENDING {
             self.messages.push_back((to, message));
         } else {
             self.tally().message_drops.add(1);

@@ -114,7 +114,7 @@ fn steering(sockets: &[udp::Socket]) -> Option<udp::Steering> {
     let [first, _, ..] = sockets else { return None };
     match udp::Steering::attach(first.fd()) {
         Ok(steering) => {
-            tracing::info!("the kernel brings busy clients' datagrams to their own worker");
+            tracing::info!("the kernel brings clients' datagrams to their own worker");
             Some(steering)
         }
         Err(error) => {
@@ -184,7 +184,8 @@ impl Workers {
         thread::wanted(inbox.thread.load(Ordering::Relaxed)).map_or(outside_of_sleep, |wanted| wanted.max(outside_of_sleep))
     }
 
-    /// Puts a command before `worker`, waiting while it has a thousand others. Commands of one task are done in their order.
+    /// Puts a command before `worker`, waiting while it has a thousand others, and wakes it, unless the command is about what it does with the next datagram: it does commands before
+    /// datagrams, and being woken is most of what either costs. Commands of one task are done in their order.
     ///
     /// # Errors
     ///
@@ -194,6 +195,38 @@ impl Workers {
     ///
     /// If there is no such worker.
     pub async fn command(&self, worker: WorkerIndex, command: Command) -> Result<(), Stopped> {
+        let is_for_later = match command {
+            // Without peers a worker may sleep for ever.
+            Command::AddPeer { .. } => self.load(worker) > 0,
+            Command::RemovePeer { .. } | Command::RestartIce { .. } | Command::SetReceivers { .. } | Command::SetSenders { .. } => true,
+            _ => false,
+        };
+        self.put(worker, command).await?;
+        if !is_for_later {
+            self.ring(worker);
+        }
+        Ok(())
+    }
+
+    /// Wakes `worker` for what was [put](Workers::put) before it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such worker.
+    pub fn ring(&self, worker: WorkerIndex) {
+        self.inbox(worker).wake.ring();
+    }
+
+    /// Like [`Workers::command`], but never wakes the worker: to be followed by [`Workers::ring`].
+    ///
+    /// # Errors
+    ///
+    /// The workers have ended.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such worker.
+    pub async fn put(&self, worker: WorkerIndex, command: Command) -> Result<(), Stopped> {
         let inbox = self.inbox(worker);
         let change = match command {
             Command::AddPeer { .. } => 1,
@@ -217,9 +250,9 @@ impl Workers {
                 Ok(()) => break,
                 Err(command) => next = command,
             }
+            inbox.wake.ring();
             room.await;
         }
-        inbox.wake.ring();
         // Never fails: the closure always returns a value.
         let _ = inbox.peers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |peers| Some(peers.saturating_add_signed(change)));
         Ok(())

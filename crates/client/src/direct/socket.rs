@@ -25,6 +25,9 @@ const MAX_WAITING_STUN: usize = 64;
 /// With the rest, a handshake's flights among it.
 const MAX_WAITING: usize = 4 * MAX_WAITING_STUN;
 
+/// The type of the answer to a connectivity check (RFC 8489 §5).
+const BINDING_SUCCESS: [u8; 2] = [1, 1];
+
 /// Content types of DTLS (RFC 6347 §4.1, RFC 5246 §6.2.1).
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const HANDSHAKE: u8 = 22;
@@ -183,6 +186,9 @@ fn deliver<'a>(lane: &Lane, waiting: &Waiting, datagrams: impl Iterator<Item = (
         Some(128..=191) => Some((datagram, at)),
         _ => {
             waiting.push(datagram, from);
+            if datagram.starts_with(&BINDING_SUCCESS) {
+                lane.rouse();
+            }
             None
         }
     }));
@@ -251,7 +257,12 @@ impl AsyncUdpSocket for MediaSocket {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use webrtc::runtime::Runtime as _;
+
     use super::*;
+    use crate::runtime::LoadRuntime;
 
     /// A record with two bytes in it.
     fn record(content: u8, epoch: u8) -> Vec<u8> {
@@ -274,5 +285,33 @@ mod tests {
             waiting.push(&end, from);
         }
         assert_eq!(count(), 6);
+    }
+
+    struct Deaf;
+
+    impl crate::Sink for Deaf {
+        fn handle_packet(&mut self, _: &crate::Arrival<'_>) -> bool {
+            false
+        }
+
+        fn handle_lag(&mut self, _: u64) {}
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_a_check_is_acted_upon_at_once() {
+        let lane = Lane::new(Box::new(Deaf), None, false);
+        let runtime = LoadRuntime { lane: Some(lane.clone()) };
+        let (waiting, from) = (Waiting::default(), SocketAddr::from(([127, 0, 0, 1], 9)));
+        let roused = async |mut datagram: Vec<u8>| {
+            deliver(&lane, &waiting, std::iter::once((&mut datagram[..], 0, from)));
+            let mut times = 0;
+            while tokio::time::timeout(Duration::from_millis(50), runtime.sleep(Duration::from_secs(3600))).await.is_ok() {
+                times += 1;
+            }
+            times
+        };
+        assert_eq!(roused(vec![0, 1, 0, 0]).await, 0, "a check of the other side's");
+        assert_eq!(roused(vec![22, 254, 253]).await, 0);
+        assert_eq!(roused(vec![1, 1, 0, 0]).await, 2);
     }
 }

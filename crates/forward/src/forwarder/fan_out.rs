@@ -9,7 +9,7 @@ use switchyard_rtp::{ExtensionMap, Header, ParsedExtensions};
 
 use crate::counted::{Drop, Happening};
 use crate::downlink::Waiting;
-use crate::forwarder::{Forwarder, schedule};
+use crate::forwarder::{Forwarder, list_once, schedule};
 use crate::layers::{FrameInfo, Source};
 use crate::peer::Peer;
 use crate::sender::Packet;
@@ -182,7 +182,7 @@ impl Forwarder {
             && !keyframes.wanted()
         {
             keyframes.request();
-            self.keyframes.push((index, encoding));
+            list_once(&mut self.keyframes, (index, encoding));
             schedule(&mut self.next_tick, now);
         }
     }

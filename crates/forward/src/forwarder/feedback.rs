@@ -211,9 +211,12 @@ impl Forwarder {
             self.next_tick = None;
             self.report_arrivals(now, wire);
             self.request_missing(now, wire);
-            self.ask_for_keyframes(now, wire);
-            if !(self.arrivals.is_empty() && self.holes.is_empty() && self.keyframes.is_empty()) {
+            let again = self.ask_for_keyframes(now, wire);
+            if !(self.arrivals.is_empty() && self.holes.is_empty()) {
                 self.schedule_tick(now, TICK);
+            }
+            if let Some(again) = again {
+                self.schedule_tick(now, again.saturating_duration_since(now).max(TICK));
             }
         }
         self.send_paced(now, wire);
@@ -262,37 +265,45 @@ impl Forwarder {
         });
     }
 
-    /// Keyframe requests to publishers, merged over all who wait.
-    fn ask_for_keyframes(&mut self, now: Instant, wire: &mut impl Wire) {
+    /// Keyframe requests to publishers, merged over all who wait. When to look again, if anybody still does.
+    fn ask_for_keyframes(&mut self, now: Instant, wire: &mut impl Wire) -> Option<Instant> {
         let mut waiting = std::mem::take(&mut self.keyframes);
-        waiting.retain(|&(index, encoding)| self.ask_for_keyframe(now, index, encoding, wire));
+        let mut next: Option<Instant> = None;
+        waiting.retain(|&(index, encoding)| {
+            let again = self.ask_for_keyframe(now, index, encoding, wire);
+            next = next.into_iter().chain(again).min();
+            again.is_some()
+        });
         self.keyframes = waiting;
+        next
     }
 
-    /// Whether somebody still waits for a keyframe of a track's encoding.
-    fn ask_for_keyframe(&mut self, now: Instant, index: usize, encoding: u8, wire: &mut impl Wire) -> bool {
-        let Some(track) = self.tracks.get_mut(index).filter(|track| track.enabled) else { return false };
+    /// When to look again, if somebody still waits for a keyframe of a track's encoding.
+    fn ask_for_keyframe(&mut self, now: Instant, index: usize, encoding: u8, wire: &mut impl Wire) -> Option<Instant> {
+        let track = self.tracks.get_mut(index).filter(|track| track.enabled)?;
         if let Home::Local { peer } = track.home
             && self.peers.get(peer).is_some_and(|peer| peer.pulse.is_silent(now))
         {
             // It would not hear the request, which is made as soon as it is heard.
-            return true;
+            return Some(now);
         }
-        let Some(Encoding { keyframes, .. }) = track.encodings.get_mut(usize::from(encoding)) else { return false };
+        let Encoding { keyframes, .. } = track.encodings.get_mut(usize::from(encoding))?;
         let again = keyframes.is_asked();
-        if !keyframes.poll(now) {
-            return keyframes.wanted();
+        let is_due = keyframes.poll(now);
+        let due = keyframes.due();
+        if !is_due {
+            return due;
         }
         // Who waited may be sent another by now, and this one be stopped: asked for a keyframe of it, browsers make one of each that they send, every time.
         if again && self.in_use(index) >> encoding & 1 == 0 {
             self.tracks[index].encodings[usize::from(encoding)].keyframes.withdraw();
-            return false;
+            return None;
         }
         let track = &self.tracks[index];
         match track.home {
             Home::Remote(worker) => wire.tell(worker, Remote::RequestKeyframe { track: track.key, encoding }),
             Home::Local { peer } => {
-                let Some(peer) = self.peers.get_mut(peer) else { return false };
+                let peer = self.peers.get_mut(peer)?;
                 let reporter = peer.reporter();
                 let ssrc = peer.receiver_of(track.key).and_then(|receiver| receiver.request_ssrc(encoding));
                 if let Some(ssrc) = ssrc {
@@ -303,7 +314,7 @@ impl Forwarder {
                 }
             }
         }
-        true
+        due
     }
 
     /// Looks at every peer: gaps, silence, expired paths, reports. `late`: how long ago it should have looked.

@@ -40,7 +40,7 @@ fn the_kernel_is_told_of_addresses_that_were_proved_and_forgets_those_that_are_n
     let at = Instant::now();
     let mut hand_over = |n, datagram: &[u8]| {
         let path = Path { socket: SocketId(0), local: IpAddr::V4(Ipv4Addr::LOCALHOST), remote: remote(n) };
-        (0..100).for_each(|_| outlet.hand_over(THERE, &path, at, datagram));
+        outlet.hand_over(THERE, &path, at, datagram);
         steering.find(remote(n))
     };
     assert_eq!(hand_over(1, &[0, 1, 0, 0]), None, "anybody can write a binding request");
@@ -95,6 +95,23 @@ fn a_new_address_reaches_a_worker_whose_inbox_was_full() {
         .collect();
     assert_eq!(order, [1, 2, 3]);
     assert_eq!(outlet.tally().message_drops.get(), 1);
+}
+
+#[test]
+fn whose_an_address_is_wakes_nobody_while_there_is_room() {
+    let (mut outlet, _events) = outlet(1);
+    let rings = |outlet: &mut Outlet| std::mem::take(&mut outlet.put[1]).is_some();
+    outlet.tell(THERE, address(1));
+    assert!(!rings(&mut outlet));
+    outlet.tell(THERE, Remote::RequestKeyframe { track: TrackKey(1), encoding: 0 });
+    assert!(rings(&mut outlet));
+    while !outlet.is_pending() {
+        assert!(!rings(&mut outlet));
+        outlet.tell(THERE, address(1));
+    }
+    assert!(rings(&mut outlet), "nothing is heard before there is room");
+    outlet.tell(THERE, Remote::RequestKeyframe { track: TrackKey(1), encoding: 0 });
+    assert!(rings(&mut outlet));
 }
 
 #[test]

@@ -91,6 +91,43 @@ async fn a_flood_of_commands_waits_its_turn_and_is_all_done() {
     assert!(workers.0.inboxes[0].commands.is_empty());
 }
 
+/// What says what to do with the next datagram is done before it, and wakes nobody.
+#[tokio::test]
+async fn what_is_for_later_wakes_nobody_and_is_done_with_the_next_turn() {
+    let (workers, _events) = start(config(1)).unwrap();
+    let waiting = || workers.0.inboxes[0].commands.len();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    workers.command(WorkerIndex(0), add(1)).await.unwrap();
+    while waiting() > 0 {
+        assert!(Instant::now() < deadline, "a worker without peers may have nothing else to wake it");
+        tokio::task::yield_now().await;
+    }
+    // Ten times a second it looks at its peers.
+    let mut most = 0;
+    for peer in 2..12 {
+        let (turns, since) = (workers.counters().turns, Instant::now());
+        workers.command(WorkerIndex(0), add(peer)).await.unwrap();
+        workers.command(WorkerIndex(0), Command::SetReceivers { peer: PeerKey(peer), receivers: Vec::new() }).await.unwrap();
+        workers.command(WorkerIndex(0), Command::SetSenders { peer: PeerKey(peer), senders: Vec::new() }).await.unwrap();
+        workers.command(WorkerIndex(0), Command::RemovePeer { peer: PeerKey(peer) }).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        most = most.max(waiting());
+        assert!(u128::from(workers.counters().turns - turns) < 3 + since.elapsed().as_millis() / 50);
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[255], (Ipv4Addr::LOCALHOST, workers.port())).unwrap();
+        while waiting() > 0 {
+            assert!(Instant::now() < deadline, "the next datagram finds {} commands", waiting());
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(most, 4);
+    workers.put(WorkerIndex(0), add(12)).await.unwrap();
+    workers.ring(WorkerIndex(0));
+    while waiting() > 0 {
+        assert!(Instant::now() < deadline, "nothing happens when it rings");
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_worker_with_work_is_awake_and_one_without_sleeps() {
     let (workers, _events) = start(config(2)).unwrap();

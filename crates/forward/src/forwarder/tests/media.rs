@@ -214,6 +214,35 @@ fn keyframe_requests_of_a_hundred_subscribers_reach_the_publisher_from_a_bucket_
 }
 
 #[test]
+fn a_keyframe_that_is_wanted_again_before_it_was_looked_for_is_looked_for_once() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    for round in 0..5 {
+        world.send_rtcp(1, |writer| writer.picture_loss_indication(1, 120).unwrap());
+        world.pass(Duration::from_millis(5));
+        assert_eq!(world.forwarders[0].keyframes.len(), 1, "round {round}");
+        world.send(0, &frame(1 + round * 3, 3, true));
+    }
+    // Asked twice at once, then a second later.
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.forwarders[0].keyframes.len(), 0);
+}
+
+#[test]
+fn while_a_keyframe_is_waited_for_the_worker_sleeps_until_it_is_time_to_ask_again() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    world.pass(Duration::from_millis(20));
+    world.clients[0].rtcp.clear();
+    let mut looked = 0;
+    for _ in 0..1_000 {
+        looked += u32::from(world.forwarders[0].next_tick.is_some_and(|tick| tick <= world.now + Duration::from_millis(10)));
+        world.send_rtcp(0, |writer| writer.receiver_report(1, [].into_iter()).unwrap());
+        world.pass(Duration::from_millis(10));
+    }
+    assert!((9..=11).contains(&rtcp_of(&world, 0, is_pli)), "two at once, one a second");
+    assert!(looked <= 30, "{looked} times in ten seconds");
+}
+
+#[test]
 fn a_packet_lost_on_the_way_to_a_subscriber_comes_again_by_rtx() {
     let mut world = room(1, Profile::AeadAes128Gcm, true);
     world.send(0, &frame(1, 6, true));
