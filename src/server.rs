@@ -268,7 +268,9 @@ async fn serve(options: Serve, written: Written, log: Log) -> anyhow::Result<()>
                     break;
                 }
                 // Where that was asked for by the API, its deadline holds.
-                if !drain.is_on() {
+                if drain.is_on() {
+                    tracing::info!("SIGTERM: already draining, which goes on; another one ends the server");
+                } else {
                     drain.begin(options.drain, &peers);
                 }
             }

@@ -74,6 +74,14 @@ impl Description {
             let section = match known(index) {
                 Some(section) if section.digest == digest => Arc::clone(section),
                 _ => {
+                    let start_of = |other: usize| starts.get(other).copied().unwrap_or(sdp.len());
+                    // Sound and picture alternate.
+                    let alike = (index.saturating_sub(2)..index)
+                        .find_map(|other| sections[other].with_other_mid(&sdp[start_of(other)..start_of(other + 1)], text, digest));
+                    if let Some(section) = alike {
+                        sections.push(Arc::new(section));
+                        continue;
+                    }
                     buffer.clear();
                     buffer.push_str(PREFIX);
                     buffer.push_str(text);

@@ -13,13 +13,15 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use webrtc::runtime::{AsyncUdpSocket, BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
 use super::Lane;
 use impaired::Impaired;
 
 /// Bytes of one message as the kernel gives it: a run of datagrams.
 const MESSAGE: usize = 64 * 1024;
+/// Messages taken at once: one participant's of some milliseconds.
+const MESSAGES: usize = 8;
 /// Datagrams that wait for the peer connection: answers to its checks, which come again.
 const MAX_WAITING_STUN: usize = 64;
 /// With the rest, a handshake's flights among it.
@@ -123,8 +125,8 @@ fn records(datagram: &[u8]) -> impl Iterator<Item = (u8, u16)> {
 }
 
 thread_local! {
-    /// Where a batch is received: a megabyte for each thread rather than for each participant.
-    static SLAB: RefCell<Vec<u8>> = RefCell::new(vec![0; BATCH_SIZE * MESSAGE]);
+    /// Where a batch is received: half a megabyte for each thread rather than for each participant.
+    static SLAB: RefCell<Vec<u8>> = RefCell::new(vec![0; MESSAGES * MESSAGE]);
 }
 
 impl MediaSocket {
@@ -160,12 +162,18 @@ impl MediaSocket {
     /// Receives a batch; an error of the kind `WouldBlock` when there is nothing.
     fn receive(&self) -> io::Result<()> {
         SLAB.with_borrow_mut(|slab| {
-            let mut meta = [RecvMeta::default(); BATCH_SIZE];
-            let count = self.port.io.try_io(Interest::READABLE, || {
+            let mut meta = [RecvMeta::default(); MESSAGES];
+            let mut count = 0;
+            let received = self.port.io.try_io(Interest::READABLE, || {
                 let mut buffers = slab.chunks_exact_mut(MESSAGE).map(IoSliceMut::new);
-                let mut buffers: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| buffers.next().expect("one for each"));
-                self.port.batch.recv(UdpSockRef::from(&self.port.io), &mut buffers, &mut meta)
-            })?;
+                let mut buffers: [IoSliceMut<'_>; MESSAGES] = std::array::from_fn(|_| buffers.next().expect("one for each"));
+                count = self.port.batch.recv(UdpSockRef::from(&self.port.io), &mut buffers, &mut meta)?;
+                // Less than there is room for was all that there was: there is nothing to be had before the kernel says so again, and no need to ask.
+                if count < MESSAGES { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            if count == 0 {
+                return received;
+            }
             let datagrams = slab.chunks_exact_mut(MESSAGE).zip(&meta[..count]).flat_map(|(bytes, meta)| {
                 let at = meta.timestamp.map_or_else(crate::now_micros, |at| u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
                 bytes[..meta.len].chunks_mut(meta.stride.max(1)).map(move |datagram| (datagram, at, meta.addr))
