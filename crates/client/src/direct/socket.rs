@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::task::AbortHandle;
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
 use super::Lane;
@@ -67,12 +68,19 @@ impl Port {
     }
 }
 
-/// The socket that the peer connection is given.
+/// The socket that the peer connection is given. A task of its own reads it, so that media does not wake the peer connection, of which that wants nothing.
 #[derive(Debug)]
 pub(crate) struct MediaSocket {
     port: Arc<Port>,
     lane: Arc<Lane>,
     waiting: Arc<Waiting>,
+    reader: AbortHandle,
+}
+
+impl Drop for MediaSocket {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
 }
 
 /// Datagrams for the peer connection.
@@ -145,7 +153,8 @@ impl MediaSocket {
             tokio::spawn(telling::run(Arc::downgrade(&lane)));
         }
         lane.attach(&port);
-        Ok(Self { port, lane, waiting })
+        let reader = tokio::spawn(read(port.clone(), lane.clone(), waiting.clone())).abort_handle();
+        Ok(Self { port, lane, waiting, reader })
     }
 
     fn take(&self, buffer: &mut [u8], meta: &mut RecvMeta) -> bool {
@@ -158,37 +167,48 @@ impl MediaSocket {
         (meta.addr, meta.len, meta.stride) = (from, len, len.max(1));
         true
     }
+}
 
-    /// Receives a batch; an error of the kind `WouldBlock` when there is nothing.
-    fn receive(&self) -> io::Result<()> {
-        SLAB.with_borrow_mut(|slab| {
-            let mut meta = [RecvMeta::default(); MESSAGES];
-            let mut count = 0;
-            let received = self.port.io.try_io(Interest::READABLE, || {
-                let mut buffers = slab.chunks_exact_mut(MESSAGE).map(IoSliceMut::new);
-                let mut buffers: [IoSliceMut<'_>; MESSAGES] = std::array::from_fn(|_| buffers.next().expect("one for each"));
-                count = self.port.batch.recv(UdpSockRef::from(&self.port.io), &mut buffers, &mut meta)?;
-                // Less than there is room for was all that there was: there is nothing to be had before the kernel says so again, and no need to ask.
-                if count < MESSAGES { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-            });
-            if count == 0 {
-                return received;
-            }
-            let datagrams = slab.chunks_exact_mut(MESSAGE).zip(&meta[..count]).flat_map(|(bytes, meta)| {
-                let at = meta.timestamp.map_or_else(crate::now_micros, |at| u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
-                bytes[..meta.len].chunks_mut(meta.stride.max(1)).map(move |datagram| (datagram, at, meta.addr))
-            });
-            match &self.port.impaired {
-                Some(impaired) => datagrams.for_each(|(datagram, _, from)| impaired.push_in(datagram, from)),
-                None => deliver(&self.lane, &self.waiting, datagrams),
-            }
-            Ok(())
-        })
+/// Takes what comes, for as long as the socket is in use.
+async fn read(port: Arc<Port>, lane: Arc<Lane>, waiting: Arc<Waiting>) {
+    loop {
+        // Nothing that goes wrong lasts.
+        let _ = port.io.readable().await;
+        let _ = receive(&port, &lane, &waiting);
+        tokio::task::consume_budget().await;
     }
+}
+
+/// Receives a batch; an error of the kind `WouldBlock` when there is nothing.
+fn receive(port: &Port, lane: &Lane, waiting: &Waiting) -> io::Result<()> {
+    SLAB.with_borrow_mut(|slab| {
+        let mut meta = [RecvMeta::default(); MESSAGES];
+        let mut count = 0;
+        let received = port.io.try_io(Interest::READABLE, || {
+            let mut buffers = slab.chunks_exact_mut(MESSAGE).map(IoSliceMut::new);
+            let mut buffers: [IoSliceMut<'_>; MESSAGES] = std::array::from_fn(|_| buffers.next().expect("one for each"));
+            count = port.batch.recv(UdpSockRef::from(&port.io), &mut buffers, &mut meta)?;
+            // Less than there is room for was all that there was: there is nothing to be had before the kernel says so again, and no need to ask.
+            if count < MESSAGES { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        if count == 0 {
+            return received;
+        }
+        let datagrams = slab.chunks_exact_mut(MESSAGE).zip(&meta[..count]).flat_map(|(bytes, meta)| {
+            let at = meta.timestamp.map_or_else(crate::now_micros, |at| u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
+            bytes[..meta.len].chunks_mut(meta.stride.max(1)).map(move |datagram| (datagram, at, meta.addr))
+        });
+        match &port.impaired {
+            Some(impaired) => datagrams.for_each(|(datagram, _, from)| impaired.push_in(datagram, from)),
+            None => deliver(lane, waiting, datagrams),
+        }
+        Ok(())
+    })
 }
 
 /// Gives media to the lane and the rest to the peer connection.
 fn deliver<'a>(lane: &Lane, waiting: &Waiting, datagrams: impl Iterator<Item = (&'a mut [u8], u64, SocketAddr)>) {
+    let mut is_any = false;
     lane.handle_batch(datagrams.filter_map(|(datagram, at, from)| match datagram.first() {
         // RFC 7983 §7.
         Some(128..=191) => Some((datagram, at)),
@@ -197,9 +217,13 @@ fn deliver<'a>(lane: &Lane, waiting: &Waiting, datagrams: impl Iterator<Item = (
             if datagram.starts_with(&BINDING_SUCCESS) {
                 lane.rouse();
             }
+            is_any = true;
             None
         }
     }));
+    if is_any {
+        waiting.wake();
+    }
 }
 
 impl AsyncUdpSocket for MediaSocket {
@@ -233,25 +257,8 @@ impl AsyncUdpSocket for MediaSocket {
 
     fn poll_recv(&self, cx: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> Poll<io::Result<usize>> {
         let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut()) else { return Poll::Ready(Ok(0)) };
-        if self.port.impaired.is_some() {
-            *self.waiting.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-        }
-        loop {
-            if self.take(buffer, meta) {
-                return Poll::Ready(Ok(1));
-            }
-            // Yields by itself when this task has had its share.
-            match self.port.io.poll_recv_ready(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) => {}
-            }
-            match self.receive() {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
+        *self.waiting.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        if self.take(buffer, meta) { Poll::Ready(Ok(1)) } else { Poll::Pending }
     }
 
     fn max_gso_segments(&self) -> usize {

@@ -72,7 +72,6 @@ pub(super) async fn run(port: Weak<Port>, lane: Weak<Lane>, waiting: Arc<Waiting
         if !came.is_empty() {
             let at = crate::now_micros();
             deliver(&lane, &waiting, came.iter_mut().map(|(datagram, from)| (&mut datagram[..], at, *from)));
-            waiting.wake();
         }
         // This task's share of the socket keeps it open for no longer than that.
         let timeout = impaired.timeout().map_or(now + IDLE, |timeout| timeout.min(now + IDLE));
