@@ -235,7 +235,7 @@ fn while_a_keyframe_is_waited_for_the_worker_sleeps_until_it_is_time_to_ask_agai
     let mut looked = 0;
     for _ in 0..1_000 {
         looked += u32::from(world.forwarders[0].next_tick.is_some_and(|tick| tick <= world.now + Duration::from_millis(10)));
-        world.send_rtcp(0, |writer| writer.receiver_report(1, [].into_iter()).unwrap());
+        world.send_rtcp(0, |writer| writer.receiver_report(1, []).unwrap());
         world.pass(Duration::from_millis(10));
     }
     assert!((9..=11).contains(&rtcp_of(&world, 0, is_pli)), "two at once, one a second");
