@@ -65,7 +65,7 @@ fn adding_a_slot_to_a_hundred_costs_two_milliseconds_at_most() {
 fn what_m_lines_say_alike_is_read_once() {
     let limits = Limits { slots: 100, bytes: 4 << 20, lines: 1 << 17, ..Limits::default() };
     let took = |edit: &dyn Fn(usize, &str) -> String| {
-        let mut server = Negotiator::new(config(limits.clone()));
+        let mut server = Negotiator::new(config(limits));
         server.handle_offer(CHROMIUM, no_restart).unwrap();
         server.set_slots(100);
         let offer = server.poll_offer().unwrap();
