@@ -238,12 +238,14 @@ impl Transport {
         let mut is_any = false;
         loop {
             is_any |= self.transmit(now, seat).await;
-            let Some(event) = self.session.poll_event() else { break };
-            is_any |= matches!(event, SessionEvent::Keys(_));
+            let event = self.session.poll_event();
+            let is_keys = matches!(event, Some(SessionEvent::Keys(_)));
+            // The keys are for what comes after the flight that ends the handshake: both at once. Anything else may wait for the room.
+            if std::mem::replace(&mut is_any, is_keys) && !is_keys {
+                seat.ring();
+            }
+            let Some(event) = event else { break };
             self.session_event(now, event, seat).await?;
-        }
-        if is_any {
-            seat.ring();
         }
         let offer = self.negotiator.poll_offer();
         if offer.is_some() {

@@ -23,12 +23,14 @@ const REMEMBERED: usize = 1_024;
 pub(crate) struct Astray {
     /// With room for all of them from the start: a packet allocates nothing.
     told: HashMap<SocketAddr, Instant>,
+    /// When that list was begun.
+    since: Option<Instant>,
     steering: Arc<Steering>,
 }
 
 impl Astray {
     pub(crate) fn new(steering: Arc<Steering>) -> Self {
-        Self { told: HashMap::with_capacity(REMEMBERED), steering }
+        Self { told: HashMap::with_capacity(REMEMBERED), since: None, steering }
     }
 
     /// A datagram that came from `remote` at `at`, which is an address that the owner's peer has proved to be theirs, was handed over to the owner.
@@ -38,7 +40,12 @@ impl Astray {
             Some(told) => *told = at,
             None => {
                 if self.told.len() == REMEMBERED {
+                    // Where so many come that can't be told of, or are forgotten, telling is no use.
+                    if self.since.is_some_and(|since| at.saturating_duration_since(since) < AGAIN) {
+                        return;
+                    }
                     self.told.clear();
+                    self.since = Some(at);
                 }
                 self.told.insert(remote, at);
             }
@@ -72,9 +79,11 @@ mod tests {
         assert_eq!(send(1, 1, 0), Some(1));
         assert_eq!(send(1, 0, 999), Some(1), "it was told a moment ago");
         assert_eq!(send(1, 0, 1_000), Some(0), "another's since");
-        for number in 2..4_000 {
+        for number in 2..2_049 {
             assert_eq!(send(number, 1, 1_000), Some(1));
         }
+        assert_eq!(send(2_049, 1, 1_999), None, "two thousand in a second are enough");
+        assert_eq!(send(2_049, 1, 2_000), Some(1));
         assert!(astray.told.len() <= REMEMBERED && astray.told.capacity() == room, "no more room was needed");
         astray.forget(client(1));
         assert_eq!(steering.find(client(1)), None);

@@ -68,7 +68,7 @@ impl Outlet {
         &self.inbox().tally
     }
 
-    /// Ends a turn: tries again what found no room, and wakes whoever was given something.
+    /// Ends a turn: tries again what found no room, and wakes whoever was given something that can't wait.
     pub(crate) fn finish(&mut self) {
         while let Some(&(to, message)) = self.messages.front() {
             self.put[usize::from(to.0)].get_or_insert_with(Instant::now);

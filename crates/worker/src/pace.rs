@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_millis(200);
 
 /// From this part of its time on which a worker is busy, packets that many get wait for others, the longer the busier it is.
-const BUSY: f32 = 0.5;
+const BUSY: f32 = 0.7;
 
 /// The longest that a packet waits, and everything else that comes meanwhile, on a worker that is busy all the time.
 const MOST: Duration = Duration::from_millis(20);
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn packets_that_many_get_wait_the_longer_the_busier_the_worker_is() {
         let now = Instant::now();
-        let waits = [30, 50, 75, 100].map(|busy| {
+        let waits = [30, 70, 85, 100].map(|busy| {
             let mut pace = pace(busy);
             pace.forwards(now, CROWD);
             pace.pause(now, None)
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn nothing_waits_for_what_few_get_or_beyond_its_time() {
-        let mut pace = pace(100);
+        let mut pace = Pace { busy: 1.0, last: None };
         let now = Instant::now();
         assert_eq!(pace.pause(now, None), None, "nothing was forwarded yet");
         pace.forwards(now, CROWD);

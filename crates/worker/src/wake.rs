@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A worker's bell. Whoever puts something into one of its queues rings afterwards; the worker announces its sleep and looks at its queues
+/// A worker's bell. Whoever puts something into one of its queues rings afterwards, unless it is for the next turn, whenever that is; the worker announces its sleep and looks at its queues
 /// once more before it sleeps. Both sides' accesses are sequentially consistent, so either the ringer sees the sleeper or the sleeper
 /// sees what was put.
 #[derive(Debug)]

@@ -188,8 +188,9 @@ fn receive(port: &Port, lane: &Lane, waiting: &Waiting) -> io::Result<()> {
             let mut buffers = slab.chunks_exact_mut(MESSAGE).map(IoSliceMut::new);
             let mut buffers: [IoSliceMut<'_>; MESSAGES] = std::array::from_fn(|_| buffers.next().expect("one for each"));
             count = port.batch.recv(UdpSockRef::from(&port.io), &mut buffers, &mut meta)?;
-            // Less than there is room for was all that there was: there is nothing to be had before the kernel says so again, and no need to ask.
-            if count < MESSAGES { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            // Less than there is room for was all that there was: there is nothing to be had before the kernel says so again, and no need to ask. Elsewhere there is
+            // never more than one.
+            if cfg!(target_os = "linux") && count < MESSAGES { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
         if count == 0 {
             return received;
@@ -214,7 +215,7 @@ fn deliver<'a>(lane: &Lane, waiting: &Waiting, datagrams: impl Iterator<Item = (
         Some(128..=191) => Some((datagram, at)),
         _ => {
             waiting.push(datagram, from);
-            if datagram.starts_with(&BINDING_SUCCESS) {
+            if datagram.starts_with(&BINDING_SUCCESS) && !waiting.answered.load(Ordering::Relaxed) {
                 lane.rouse();
             }
             is_any = true;

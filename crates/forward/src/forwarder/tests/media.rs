@@ -488,6 +488,21 @@ fn a_muted_track_is_not_forwarded_and_comes_back_at_a_keyframe() {
 }
 
 #[test]
+fn a_keyframe_that_was_wanted_when_a_track_was_muted_is_asked_for_when_it_is_back() {
+    let mut world = room(1, Profile::AeadAes128Gcm, true);
+    world.pass(Duration::from_millis(20));
+    world.command(0, Command::Enable { track: TrackKey(CAMERA), enabled: false });
+    for _ in 0..30 {
+        world.pass(Duration::from_millis(100));
+        world.send_rtcp(0, |writer| writer.receiver_report(1, []).unwrap());
+    }
+    world.clients[0].rtcp.clear();
+    world.command(0, Command::Enable { track: TrackKey(CAMERA), enabled: true });
+    world.pass(Duration::from_millis(20));
+    assert_eq!(rtcp_of(&world, 0, is_pli), 1);
+}
+
+#[test]
 fn media_before_the_keys_is_kept_for_the_moment_it_takes() {
     let mut world = World::new(1);
     let (peer, worker) = (crate::PeerKey(0), 0);
