@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 /// Over which the load is measured.
 const WINDOW: Duration = Duration::from_millis(200);
 
-/// From this part of its time on which a worker is busy, packets that many get wait for others, the longer the busier it is.
-const BUSY: f32 = 0.7;
+/// From this part of its time on which a worker is busy, packets that many get wait for others …
+const BUSY: f32 = 0.6;
 
-/// The longest that a packet waits, and everything else that comes meanwhile, on a worker that is busy all the time.
+/// … up to [`MOST`] from this part on.
+const FULL: f32 = 0.9;
+
+/// The longest that a packet waits, and everything else that comes meanwhile.
 const MOST: Duration = Duration::from_millis(20);
 
 /// Copies of what dozens get for which it is worth it.
@@ -40,7 +43,7 @@ impl Pace {
 
     /// How long to wait before packets are taken, when something else is `due`.
     pub(crate) fn pause(&self, now: Instant, due: Option<Instant>) -> Option<Duration> {
-        let share = ((self.busy - BUSY) / (1.0 - BUSY)).clamp(0.0, 1.0);
+        let share = ((self.busy - BUSY) / (FULL - BUSY)).clamp(0.0, 1.0);
         let next = self.last? + MOST.mul_f32(share);
         let next = due.map_or(next, |due| due.min(next));
         next.checked_duration_since(now).filter(|pause| !pause.is_zero())
@@ -65,7 +68,7 @@ mod tests {
     #[test]
     fn packets_that_many_get_wait_the_longer_the_busier_the_worker_is() {
         let now = Instant::now();
-        let waits = [30, 70, 85, 100].map(|busy| {
+        let waits = [30, 60, 75, 90, 100].map(|busy| {
             let mut pace = pace(busy);
             pace.forwards(now, CROWD);
             pace.pause(now, None)
@@ -74,7 +77,7 @@ mod tests {
         assert!((0.45..0.55).contains(&half), "{half}");
         let most = waits[3].expect("some").as_secs_f32() / MOST.as_secs_f32();
         assert!((0.95..=1.0).contains(&most), "{most}");
-        assert_eq!((waits[0], waits[1]), (None, None));
+        assert_eq!((waits[0], waits[1], waits[4]), (None, None, Some(MOST)));
     }
 
     #[test]
